@@ -1,0 +1,73 @@
+"""The cell table: one row a cell, the numbers behind every statement of the report.
+
+Accuracies come from fresh seeds only. The score that won a search is the best of many draws and
+therefore optimistic; no column holds it.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from analysis.cells import Cell, complete
+from analysis.optimum import Optimum, winner_runs
+
+RULES = ("lr_copied", "lr_sqrt", "lr_linear")
+COLUMNS = (
+    "method", "batch_size", "m", "lr_star", "lr_low", "lr_high", "rho_star", "verdict",
+    "test_accuracy_mean", "test_accuracy_sd", "n_seeds", "generalization_gap_mean",
+    "generalization_gap_sd", "steps", "seconds", "n_search", "n_stopped", "n_diverged",
+    "test_accuracy_lr_copied", "test_accuracy_lr_sqrt", "test_accuracy_lr_linear",
+    # A mean over the seeds that survived flatters; these say how many did not.
+    "n_lr_copied", "n_lr_sqrt", "n_lr_linear",
+    "n_diverged_lr_copied", "n_diverged_lr_sqrt", "n_diverged_lr_linear",
+    "n_diverged_winner", "confirmed",
+)  # fmt: skip
+
+
+def cell_table(cells: Sequence[Cell], optima: Sequence[Optimum]) -> pd.DataFrame:
+    """One row a cell with the columns `COLUMNS`, in the order given; NaN where not run.
+
+    `lr_low`, `lr_high`: the near-optimal interval. Accuracies and gaps are fractions; mean and SD
+    (divisor n - 1) over the `n_seeds` fresh seeds on which the winner completed; `steps` and
+    `seconds` are means over the same. `n_search` counts the search and control trials that ended.
+    """
+    rows = [_row(cell, best) for cell, best in zip(cells, optima, strict=True)]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _row(cell: Cell, best: Optimum) -> dict[str, Any]:
+    runs = winner_runs(cell)
+    winners = complete(runs)
+    winners = winners[winners["test_accuracy"].notna()]
+    accuracy, gap = winners["test_accuracy"], winners["generalization_gap"]
+    status = cell.search["status"]
+    row: dict[str, Any] = {
+        "method": cell.method,
+        "batch_size": cell.batch_size,
+        "m": cell.m,
+        "lr_star": best.lr_star,
+        "lr_low": best.lr_low,
+        "lr_high": best.lr_high,
+        "rho_star": best.rho_star,
+        "verdict": best.verdict,
+        "test_accuracy_mean": accuracy.mean(),
+        "test_accuracy_sd": accuracy.std(),
+        "n_seeds": len(accuracy),
+        "generalization_gap_mean": gap.mean(),
+        "generalization_gap_sd": gap.std(),
+        "steps": winners["steps"].mean(),
+        "seconds": winners["seconds"].mean(),
+        "n_search": len(status),
+        "n_stopped": int((status == "stopped").sum()),
+        "n_diverged": int((status == "diverged").sum()),
+        "n_diverged_winner": int((runs["status"] == "diverged").sum()),
+        "confirmed": best.confirmed,
+    }
+    for rule in RULES:
+        ruled = cell.confirm(rule)
+        survived = complete(ruled)["test_accuracy"].dropna()
+        row[f"test_accuracy_{rule}"] = survived.mean()
+        row[f"n_{rule}"] = len(survived)
+        row[f"n_diverged_{rule}"] = int((ruled["status"] == "diverged").sum())
+    return row

@@ -1,0 +1,56 @@
+"""How the report's numbers, intervals and tables are put into words of at most 110 columns."""
+
+import textwrap
+
+import numpy as np
+
+from analysis.scaling import Line
+
+WIDTH = 110
+
+
+def accuracy(mean: float, sd: float, seeds: int) -> str:
+    """Fractions as `98.12 ± 0.08 (3)`: per cent, SD over seeds where there is one, seeds."""
+    if not seeds:
+        return "-"
+    around = f" ± {sd * 100:.2f}" if np.isfinite(sd) else ""
+    return f"{mean * 100:.2f}{around} ({seeds})"
+
+
+def number(value: float, digits: int | None) -> str:
+    """`digits` significant ones; 0: a whole number; None: two decimals."""
+    if not np.isfinite(value):
+        return "-"
+    if digits is None:
+        return f"{value:.2f}"
+    if digits == 0 or abs(value) >= 10**digits:
+        return f"{value:.0f}"
+    return f"{value:.{digits}g}"
+
+
+def slope(value: float, sign: str = "") -> str:
+    """An exponent with two decimals; `sign` "+" shows the sign always."""
+    return f"{value:{sign}.2f}" if np.isfinite(value) else "?"
+
+
+def degrees(line: Line) -> str:
+    """The degrees of freedom of an interval, if it has any."""
+    return f", t with {line.df} df" if line.df else ""
+
+
+def interval(low: float, high: float) -> str:
+    """`[0.31, 0.93]`."""
+    return f"[{low:.2f}, {high:.2f}]" if np.isfinite(low) else "[no interval]"
+
+
+def wrap(line: str, lead: str = "") -> list[str]:
+    """A sentence in an indented block, broken at `WIDTH`."""
+    hang = "    " if not lead else "  " + " " * len(lead)
+    return textwrap.wrap(line, WIDTH, initial_indent="  " + lead, subsequent_indent=hang)
+
+
+def align(rows: list[list[str]]) -> list[str]:
+    """Rows of equal length as right-aligned columns, closer together where they are many."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    gap = "  " if sum(widths) + 2 * len(widths) <= WIDTH else " "
+    return ["  " + gap.join(map(str.rjust, row, widths)) for row in rows]

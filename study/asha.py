@@ -1,0 +1,28 @@
+"""Asynchronous successive halving (Li et al. 2020) over the trials of one cell."""
+
+import math
+from dataclasses import dataclass, field
+
+REDUCTION = 2
+
+
+@dataclass
+class Ladder:
+    """Scores by rung; a rung is a report index, so a fraction of each trial's own schedule."""
+
+    rungs: tuple[int, ...]
+    scores: dict[int, list[float]] = field(default_factory=dict)
+
+    @classmethod
+    def build(cls, reports: int, warmup: float) -> "Ladder":
+        """Rungs at 1/2, 1/4, … of the schedule, the first where warmup lies at least as far back
+        as it lasted: before that, trials are ranked by their warmup."""
+        rungs = {reports // REDUCTION**k for k in range(1, reports.bit_length())}
+        return cls(tuple(sorted(r for r in rungs if r >= 1 and r / reports >= 2 * warmup)))
+
+    def keep(self, rung: int, score: float) -> bool:
+        """Record a score; True if it is among the best 1/REDUCTION of its rung so far."""
+        seen = self.scores.setdefault(rung, [])
+        seen.append(score)
+        better = sum(other > score for other in seen)
+        return better < math.ceil(len(seen) / REDUCTION)

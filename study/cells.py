@@ -1,0 +1,72 @@
+"""The grid: a cell is a method at a batch size (and m); trials are compared only inside a cell."""
+
+import re
+from dataclasses import dataclass
+
+from trainables.config import parse_method
+from trainables.errors import UsageError
+
+BATCH_SIZES = "accepted: 64..8192 (doubling), 64..8192:x4 or a list as 64,200,1000"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One method at one batch size; `m` images share a perturbation (the batch size for none)."""
+
+    method: str
+    batch_size: int
+    m: int
+
+    @property
+    def name(self) -> str:
+        shard = "" if self.m == self.batch_size else f"-m{self.m}"
+        return f"{self.method}-b{self.batch_size}{shard}"
+
+    @property
+    def optimizer(self) -> str:
+        return parse_method(self.method)[0]
+
+    @property
+    def formulation(self) -> str:
+        return parse_method(self.method)[1]
+
+    @property
+    def plain(self) -> bool:
+        return self.formulation == "none"
+
+
+def parse_batch_sizes(text: str) -> tuple[int, ...]:
+    """`64..8192`, `64..8192:x4`, `64,200,1000` or a mixture -> increasing batch sizes."""
+    sizes: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d+)(?:\.\.(\d+)(?::x(\d+))?)?\s*", part)
+        if not match:
+            raise UsageError(f"--batch-sizes: {part!r} is no batch size; {BATCH_SIZES}")
+        size, last, factor = int(match[1]), int(match[2] or match[1]), int(match[3] or 2)
+        if size < 1 or last < size or factor < 2:
+            raise UsageError(
+                f"--batch-sizes: {part!r} is empty or reversed; {BATCH_SIZES}, smallest first"
+            )
+        while size <= last:
+            sizes.append(size)
+            size *= factor
+    return tuple(sorted(set(sizes)))
+
+
+def parse_methods(text: str) -> tuple[str, ...]:
+    """`momentum,momentum+sam` -> distinct known methods in the order given."""
+    methods = [part.strip() for part in text.split(",") if part.strip()]
+    if not methods:
+        raise UsageError("--methods: none given; accepted: OPTIMIZER[+sam|+asam], comma-separated")
+    for method in methods:
+        parse_method(method)
+    return tuple(dict.fromkeys(methods))
+
+
+def grid(methods: tuple[str, ...], batch_sizes: tuple[int, ...], m: int) -> list[Cell]:
+    """All cells; m = 0 is the whole batch, and a batch below m perturbs as a whole."""
+    return [
+        Cell(method, size, size if parse_method(method)[1] == "none" else min(m or size, size))
+        for method in methods
+        for size in batch_sizes
+    ]

@@ -1,0 +1,160 @@
+"""Ray Tune around the planner: a thin Searcher, a thin scheduler and a callback."""
+
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# Read when Tune is imported: our log replaces its loggers, snapshots and signal handler.
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", str(10**9))
+os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
+os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
+os.environ.setdefault("TUNE_WARN_THRESHOLD_S", "10")
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # or Tune prints a banner of its own
+
+import ray
+from ray import tune
+from ray.tune.schedulers import FIFOScheduler
+from ray.tune.search import Searcher
+
+from study.planner import Planner
+from trainables.data import ImageData
+from trainables.trainable import TrialTrainable
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one trial occupies, and where: `address` is a Ray cluster's, None for this machine."""
+
+    cpus: float
+    gpus: float
+    address: str | None = None
+
+    @property
+    def request(self) -> dict[str, float]:
+        return {"cpu": self.cpus} | ({"gpu": self.gpus} if self.gpus else {})
+
+    def slots(self) -> int:
+        """Trials that the connected cluster trains at once."""
+        have = ray.cluster_resources()
+        slots = int(have.get("CPU", 0) / self.cpus) if self.cpus else 10**6
+        return min(slots, int(have.get("GPU", 0) / self.gpus)) if self.gpus else slots
+
+
+class _PlannerSearcher(Searcher):
+    """Asks the planner; reports go through the scheduler, which sees every one of them."""
+
+    def __init__(self, planner: Planner, most: int) -> None:
+        super().__init__()
+        self.planner, self.most = planner, most
+        self.ours: dict[str, str] = {}  # Tune's trial id -> the planner's
+
+    def suggest(  # type: ignore[override]
+        self, trial_id: str
+    ) -> dict[str, Any] | str | None:
+        if len(self.ours) >= self.most:
+            return None
+        config = self.planner.next()
+        if config is None:
+            return Searcher.FINISHED if self.planner.done else None
+        self.ours[trial_id] = config.trial_id
+        return config.to_dict()
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        self.planner.ended(self.ours.pop(trial_id))
+
+    def save(self, checkpoint_path: str) -> None:
+        """The planner's state is the log."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """The planner's state is the log."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Searcher, ())  # Tuner pickles its searcher; nothing ever reads that
+
+
+class _PlannerScheduler(FIFOScheduler):
+    """Passes every report to the planner, which also says when a trial is complete."""
+
+    def __init__(self, planner: Planner) -> None:
+        super().__init__()
+        self.planner = planner
+
+    def on_trial_result(self, controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        prefix = "figures/"  # Tune has flattened the trainable's result
+        figures = {k[len(prefix) :]: v for k, v in result.items() if k.startswith(prefix)}
+        going_on = self.planner.report(trial.config["trial_id"], figures)
+        return self.CONTINUE if going_on else self.STOP
+
+    def on_trial_error(self, controller: Any, trial: Any) -> None:
+        self.planner.ended(trial.config["trial_id"], error=str(trial.get_error()))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (FIFOScheduler, ())
+
+
+class _Watch(tune.Callback):
+    """Calls `tick` on every turn of Tune's loop, in the thread that changes the planner."""
+
+    def __init__(self, tick: Callable[[], None]) -> None:
+        self.tick = tick
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        self.tick()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (tune.Callback, ())
+
+
+def start(resources: Resources, dashboard: bool) -> str | None:
+    """Connect to or start Ray; the dashboard's URL where there is one."""
+    context = ray.init(
+        address=resources.address,
+        include_dashboard=dashboard if resources.address is None else None,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        configure_logging=True,
+    )
+    return context.dashboard_url
+
+
+def execute(
+    planner: Planner,
+    data: "ray.ObjectRef[ImageData]",
+    resources: Resources,
+    results: Path,
+    tick: Callable[[], None],
+) -> None:
+    """Run all that the planner gives, in one Tune run; returns when it is done."""
+    # One trial more than there are slots waits, so that a freed actor finds it at once. All slots
+    # must be allowed to wait, or the second actor is given up whenever the first is free sooner.
+    issued = resources.slots() + 1
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(issued)
+    trainable = tune.with_parameters(
+        TrialTrainable, data=data, checkpoints=str((results / "checkpoints").resolve())
+    )
+    tuner = tune.Tuner(
+        tune.with_resources(trainable, resources.request),
+        tune_config=tune.TuneConfig(
+            num_samples=10**9,
+            search_alg=_PlannerSearcher(planner, issued),
+            scheduler=_PlannerScheduler(planner),
+            reuse_actors=True,
+            trial_name_creator=lambda trial: trial.config["trial_id"],
+            trial_dirname_creator=lambda trial: trial.config["trial_id"],
+        ),
+        run_config=tune.RunConfig(
+            name=results.name,
+            storage_path=str((results / ".ray").resolve()),
+            verbose=0,
+            callbacks=[_Watch(tick)],
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            failure_config=tune.FailureConfig(max_failures=0),
+        ),
+    )
+    tuner.fit()

@@ -1,0 +1,187 @@
+"""How long a study takes, and how much of the bare training rate it reaches, from a calibration.
+
+The calibration steps every cell for a moment in as many processes as the study will train in,
+so it is the rate of training alone on the machines as they are when all of them work.
+"""
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from study.asha import REDUCTION, Ladder
+from study.cells import Cell
+from study.config import StudyConfig
+from study.log import MemoryLog
+from study.planner import Planner
+from study.progress import duration
+from study.record import Record
+from trainables.batches import DeviceData
+from trainables.data import ImageData
+from trainables.errors import UsageError
+from trainables.training import NOISE_EVERY, Training
+
+SAMPLE_SECONDS = 0.3  # of stepping for each cell
+MOST_TRIALS = 1000  # a cell, that --within chooses
+Rates = dict[str, tuple[float, float]]  # cell name -> seconds of a step, seconds of a report
+
+
+def calibrate(config: StudyConfig, data: ImageData) -> Rates:
+    """The rates of every cell in this process."""
+    tensors = DeviceData(data, config.device)
+    return {cell.name: _measure(config, cell, tensors) for cell in config.cells}
+
+
+def _measure(config: StudyConfig, cell: Cell, tensors: DeviceData) -> tuple[float, float]:
+    """Steps that sample the noise scale are kept out: one in eight would count as one in two."""
+    point = {"lr": 1e-4} if cell.plain else {"lr": 1e-4, "rho": 0.01}
+    training = Training(config.trial(cell, "calibration", "search", "search", 0, point), tensors)
+    training.step = 1 + int(config.warmup * training.steps)
+    start, steps = time.perf_counter(), 0
+    while steps == 0 or time.perf_counter() - start < SAMPLE_SECONDS:
+        training._step()
+        steps += 1
+        if training.step % NOISE_EVERY == 0:
+            training.step += 1
+    seconds = (time.perf_counter() - start) / steps
+    training.report, training.seconds, training.eval_seconds = 1, seconds, 0.0
+    training._report()
+    return seconds, training.eval_seconds
+
+
+def merge(measured: list[Rates]) -> Rates:
+    """The mean over the processes that calibrated at the same time."""
+    return {
+        name: tuple(sum(rates[name][i] for rates in measured) / len(measured) for i in (0, 1))  # type: ignore[misc]
+        for name in measured[0]
+    }
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Seconds of work by the calibrated rates, for `slots` trials at a time."""
+
+    config: StudyConfig
+    train_size: int
+    rates: Rates
+    slots: int
+
+    def trial(self, cell: Cell, steps: float | None = None, reports: float | None = None) -> float:
+        """Seconds of one trial of a cell, whole or as far as it came."""
+        per_step, per_report = self.rates[cell.name]
+        steps = self.steps(cell) if steps is None else steps
+        return steps * per_step + (self.config.reports if reports is None else reports) * per_report
+
+    def steps(self, cell: Cell) -> int:
+        trial = self.config.trial(cell, "forecast", "search", "search", 0, {"lr": 1.0})
+        return trial.steps(self.train_size)
+
+    def share(self, phase: str) -> float:
+        """The share of its schedule that a trial trains in expectation."""
+        if phase != "search" or self.config.scheduler == "none":
+            return 1.0
+        stopped = expected_progress(self.config)
+        return self.config.control_share + (1 - self.config.control_share) * stopped
+
+    def work(self, expected: Iterable[tuple[Cell, str]]) -> float:
+        """Seconds of training for these (cell, phase), summed over all slots."""
+        return sum(self.share(phase) * self.trial(cell) for cell, phase in expected)
+
+    def gradients(self, expected: Iterable[tuple[Cell, str]]) -> float:
+        """Gradients of single images for these (cell, phase)."""
+        return sum(
+            self.share(phase) * self.steps(cell) * cell.batch_size * (1 if cell.plain else 2)
+            for cell, phase in expected
+        )
+
+    def done(self, planner: Planner) -> float:
+        """Seconds by the calibrated rates of what the study has trained so far."""
+        return sum(map(self.record, planner.records.values()))
+
+    def record(self, record: Record) -> float:
+        if not record.reports:
+            return 0.0
+        config = record.config
+        last = record.reports[-1]
+        cell = Cell(config.method, config.batch_size, config.m)
+        return self.trial(cell, last["steps"], last["report"])
+
+    def left(self, planner: Planner) -> float:
+        """Seconds of work that is still to come; a stopped trial has none left."""
+        begun = {name: [0, 0] for name in planner.cells}
+        rest = 0.0
+        for record in planner.records.values():
+            config = record.config
+            cell = Cell(config.method, config.batch_size, config.m)
+            begun[cell.name][config.phase == "confirm"] += 1
+            if not record.ended:
+                rest += max(0.0, self.share(config.phase) * self.trial(cell) - self.record(record))
+        for cell, phase in planner.expected():
+            begun[cell.name][phase == "confirm"] -= 1
+            if begun[cell.name][phase == "confirm"] < 0:
+                rest += self.share(phase) * self.trial(cell)
+        return rest
+
+
+def expected_progress(config: StudyConfig) -> float:
+    """The mean share of its schedule that a trial of n in random order trains under ASHA.
+
+    The i-th trial at a rung is kept with probability ceil(i / REDUCTION) / i.
+    """
+    progress, alive, count = 0.0, 1.0, float(config.trials)
+    last = 0.0
+    for rung in Ladder.build(config.reports, config.warmup).rungs:
+        progress += alive * (rung / config.reports - last)
+        last = rung / config.reports
+        at_rung = max(1, round(count))
+        kept = sum(-(-i // REDUCTION) / i for i in range(1, at_rung + 1)) / at_rung
+        alive, count = alive * kept, count * kept
+    return progress + alive * (1 - last)
+
+
+def overview(forecast: Forecast) -> str:
+    """Cells, trials, gradients and time of the whole study."""
+    planner = Planner(forecast.config, MemoryLog([]))
+    expected = list(planner.expected())
+    seconds = forecast.work(expected) / forecast.slots
+    config = forecast.config
+    return (
+        f"{len(config.cells)} cells ({len(config.methods)} methods x {len(config.batch_sizes)} "
+        f"batch sizes), {len(expected)} trials ({config.trials} searched a cell, others confirm), "
+        f"{forecast.gradients(expected) / 1e6:,.3g} million gradients, "
+        f"about {duration(seconds)} on {forecast.slots} at a time"
+    )
+
+
+def against_actual(
+    forecast: Forecast, planner: Planner, before: float, ahead: float, wall: float, busy: float
+) -> str:
+    """How the session went against its calibration, whose rate is that of bare processes."""
+    if not wall:
+        return "nothing was left to train"
+    capacity = wall * forecast.slots
+    bare = (forecast.done(planner) - before) / capacity
+    return (
+        f"forecast {duration(ahead / forecast.slots)}, actual {duration(wall)}; workers were "
+        f"inside training {busy / capacity:.1%} of the time; throughput {bare:.1%} of what "
+        f"{forecast.slots} bare processes reach at the calibrated rates"
+    )
+
+
+def sized(forecast: Forecast, limit: float) -> Forecast:
+    """The forecast with as many trials as fit into `limit` seconds."""
+
+    def work(trials: int) -> float:
+        config = forecast.config.with_trials(trials)
+        expected = Planner(config, MemoryLog([])).expected()
+        return replace(forecast, config=config).work(expected)
+
+    trials = 0
+    while trials < MOST_TRIALS and work(trials + 1) / forecast.slots <= limit:
+        trials += 1
+    if trials < 1:
+        least = duration(work(1) / forecast.slots)
+        raise UsageError(
+            f"--within: one trial a cell takes about {least} after calibration; accepted: more "
+            "time, fewer cells or a shorter --budget"
+        )
+    return replace(forecast, config=forecast.config.with_trials(trials))

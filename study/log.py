@@ -1,0 +1,107 @@
+"""log.jsonl: append-only, the only state of a study; everything else is computed from it."""
+
+import fcntl
+import json
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from trainables.errors import UsageError
+
+Event = dict[str, Any]
+FILE = "log.jsonl"
+
+
+def read(results: Path) -> list[Event]:
+    """The events of a study in order; a last line torn by a crash is left out.
+
+    Raises
+    ------
+    UsageError
+        If there is no log, or a line before the last is not JSON.
+    """
+    path = results / FILE
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise UsageError(
+            f"{results} is no study ({error.strerror}: {FILE}); accepted: a results directory"
+        ) from None
+    return list(_events(path, lines[:-1]))  # what follows the last newline was never finished
+
+
+def _events(path: Path, lines: list[bytes]) -> Iterator[Event]:
+    for number, line in enumerate(lines, 1):
+        try:
+            event = json.loads(line)
+            if not isinstance(event, dict) or not isinstance(event.get("event"), str):
+                raise ValueError("no event")
+        except ValueError:
+            raise UsageError(
+                f"{path}: line {number} is damaged; accepted: lines written by study.run "
+                "(to go on without the rest, remove this line and all after it)"
+            ) from None
+        yield event
+
+
+class Log:
+    """A study's log opened for writing by one process; use as a context manager.
+
+    Raises
+    ------
+    UsageError
+        If another process writes it, or it is damaged.
+    """
+
+    def __init__(self, results: Path) -> None:
+        self.results = results
+        results.mkdir(parents=True, exist_ok=True)
+        self._file = open(results / FILE, "a+b")  # noqa: SIM115
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._file.close()
+            raise UsageError(
+                f"--name: another process is running the study in {results}; accepted: "
+                "another --name, or wait for it (python -m study.status shows it)"
+            ) from None
+        self.events = read(results)  # as they were when it was opened
+        self._drop_torn_line()
+
+    def _drop_torn_line(self) -> None:
+        self._file.seek(0)
+        self._file.truncate(self._file.read().rfind(b"\n") + 1)
+
+    def append(self, event: Event) -> None:
+        """Write one event: with the system when this returns, on disk if it ends a trial."""
+        self._file.write(json.dumps(finite(event), separators=(",", ":")).encode() + b"\n")
+        self._file.flush()
+        if event["event"] == "ended":
+            os.fsync(self._file.fileno())
+
+    def __enter__(self) -> "Log":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+
+class MemoryLog:
+    """Takes events and keeps nothing: for a planner that only looks."""
+
+    def __init__(self, events: list[Event]) -> None:
+        self.events = events
+
+    def append(self, event: Event) -> None:
+        pass
+
+
+def finite(value: Any) -> Any:
+    """The value with None for every number that JSON cannot hold."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    return [finite(item) for item in value] if isinstance(value, (list, tuple)) else value

@@ -1,0 +1,236 @@
+"""The brain of a study, free of Ray: what to train next and when to stop, a fold of the log."""
+
+import statistics
+import time
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from study import record as records
+from study.asha import Ladder
+from study.cells import Cell
+from study.config import RULES, StudyConfig
+from study.log import Event, Log, MemoryLog
+from study.record import SEARCH_PHASES, Record
+from study.search import is_control, suggest
+from trainables.config import TrialConfig, stable_hash
+
+SMALL_BATCH = 512  # the reference learning rate is looked for at or below it
+NEIGHBOURS = {"half": 0.5, "double": 2.0}
+
+
+class Job(NamedTuple):
+    """A trial that could start now; `number` counts within its cell or over the fresh seeds."""
+
+    config: TrialConfig
+    number: int
+
+
+class Planner:
+    """`next()` gives the next trial, `report()` says whether one goes on, `ended()` closes it.
+
+    The state is computed from the log, so a study continues from whatever a crash left: trials
+    that had not ended are issued again first, finished ones never.
+    """
+
+    def __init__(self, config: StudyConfig, log: Log | MemoryLog) -> None:
+        self.config, self.log = config, log
+        self.records: dict[str, Record] = {}
+        self.cells = {cell.name: cell for cell in config.cells}
+        self.searched: dict[str, list[Record]] = {name: [] for name in self.cells}
+        self.running: set[str] = set()
+        self._winners: dict[str, Record | None] = {}
+        self._ladders = {name: Ladder.build(config.reports, config.warmup) for name in self.cells}
+        for event in log.events:
+            self._take(event)
+        for trial_id, record in self.records.items():
+            if not record.ended and record.over:  # the crash came between report and end
+                self.ended(trial_id)
+        self._again = [trial_id for trial_id, r in self.records.items() if not r.ended]
+
+    # ---- what a driver calls
+
+    def next(self) -> TrialConfig | None:
+        """The next trial to train; None if nothing is ready before a running one ends."""
+        if self._again:
+            config = self.records[self._again.pop(0)].config
+        else:
+            job = self._plan()
+            if job is None:
+                return None
+            config = job.config
+            self._write({"event": "started", "number": job.number, "trial": config.to_dict()})
+        self.running.add(config.trial_id)
+        return config
+
+    def report(self, trial_id: str, figures: dict[str, Any]) -> bool:
+        """Take a report; True if the trial is to go on.
+
+        A trial that is trained again after a crash repeats its reports; those are not taken twice.
+        """
+        taken = self.records[trial_id].reports
+        if taken and figures["report"] <= taken[-1]["report"]:
+            return True
+        self._write({"event": "report", "trial_id": trial_id, "figures": figures})
+        return self.records[trial_id].over is None
+
+    def ended(self, trial_id: str, error: str | None = None) -> None:
+        """Close a trial; one that neither came to its end nor was stopped is an error."""
+        record = self.records[trial_id]
+        self.running.discard(trial_id)
+        if record.ended:
+            return
+        status = record.over or "error"
+        reason = {"error": error or "ended early"} if status == "error" else {}
+        self._write({"event": "ended", "trial_id": trial_id, "status": status} | reason)
+
+    @property
+    def done(self) -> bool:
+        """Nothing is under way, and nothing is left to start."""
+        return not self.running and not self._again and self._plan() is None
+
+    def expected(self) -> Iterator[tuple[Cell, str]]:
+        """(cell, phase) of every trial the study comes to, as far as can be told now."""
+        for cell in self.cells.values():
+            yield from ((cell, "search") for _ in range(self.config.trials))
+            if self.winner(cell) is None and cell.name in self._winners:
+                continue
+            per_seed = 1 + (len(NEIGHBOURS) if self.config.neighbours else 0)
+            yield from ((cell, "confirm") for _ in range(per_seed * self.config.seeds))
+            if self._follows_rules(cell):
+                count = len(RULES) * self.config.reference_seeds
+                yield from ((cell, "confirm") for _ in range(count))
+
+    # ---- the fold
+
+    def _write(self, event: Event) -> None:
+        self._take({"time": time.time()} | event, write=True)
+
+    def _take(self, event: Event, write: bool = False) -> None:
+        if event["event"] == "report":
+            event = event | {"would_stop": self._judge(event["trial_id"], event["figures"])}
+        if write:
+            self.log.append(event)
+        new = event["event"] == "started" and event["trial"]["trial_id"] not in self.records
+        records.apply(self.records, event)
+        if new and event["trial"]["phase"] in SEARCH_PHASES:
+            record = self.records[event["trial"]["trial_id"]]
+            self.searched[_cell_name(record.config)].append(record)
+
+    def _judge(self, trial_id: str, figures: dict[str, Any]) -> bool:
+        """Whether ASHA would stop the trial at this report; its score is put on the ladder.
+
+        A control that ASHA would have stopped stays off the higher rungs, as if it had been.
+        A diverged trial loses the next rung.
+        """
+        record = self.records[trial_id]
+        searching = self.config.scheduler == "asha" and record.config.phase in SEARCH_PHASES
+        if not searching or record.asha_would_stop_at is not None:
+            return False
+        ladder = self._ladders[_cell_name(record.config)]
+        if figures["diverged"]:
+            for rung in [rung for rung in ladder.rungs if rung >= figures["report"]][:1]:
+                ladder.keep(rung, figures["score"])
+            return False
+        rung = figures["report"]
+        return rung in ladder.rungs and not ladder.keep(rung, figures["score"])
+
+    # ---- what comes next
+
+    def _plan(self) -> Job | None:
+        return self._plan_search() or next(self._plan_confirm(), None)
+
+    def _plan_search(self) -> Job | None:
+        """A trial of the cell with the fewest started; among equals the longest job first."""
+        open_cells = [
+            cell
+            for cell in self.cells.values()
+            if len(self.searched[cell.name]) < self.config.trials
+        ]
+        if not open_cells:
+            return None
+        cell = min(open_cells, key=lambda c: (len(self.searched[c.name]), c.plain, c.batch_size))
+        number = len(self.searched[cell.name])
+        phase = "control" if is_control(self.config, cell, number) else "search"
+        config = self.config.trial(
+            cell,
+            trial_id=f"{cell.name}-{number:04d}",
+            phase=phase,
+            role="search",
+            seed=stable_hash(self.config.seed, cell.name, number),
+            point=suggest(self.config, cell, self.searched[cell.name], number),
+        )
+        return Job(config, number)
+
+    def winner(self, cell: Cell) -> Record | None:
+        """The best complete search trial once the cell's search is over; None if there is none."""
+        if cell.name not in self._winners:
+            searched = self.searched[cell.name]
+            if len(searched) < self.config.trials or not all(r.ended for r in searched):
+                return None
+            complete = [record for record in searched if record.status == "complete"]
+            self._winners[cell.name] = max(
+                complete, key=lambda record: record.score or 0.0, default=None
+            )
+        return self._winners[cell.name]
+
+    def _plan_confirm(self) -> Iterator[Job]:
+        """Winners on fresh seeds (small plain batches first, since others wait for their
+        learning rate), their neighbours, and the plain methods at rule-scaled learning rates."""
+        config = self.config
+        cells = sorted(
+            self.cells.values(),
+            key=lambda c: (not (c.plain and c.batch_size <= SMALL_BATCH), c.plain, c.batch_size),
+        )
+        for cell in cells:
+            winner = self.winner(cell)
+            if winner:
+                lr, rho = winner.config.lr, winner.config.rho
+                yield from self._confirm(cell, "winner", lr, rho, config.seeds)
+                for role, factor in NEIGHBOURS.items() if config.neighbours else ():
+                    yield from self._confirm(cell, role, factor * lr, rho, config.seeds)
+        for cell in cells:
+            reference = self.reference(cell.optimizer) if cell.plain else None
+            if reference and cell.batch_size > reference.batch_size:
+                ratio = cell.batch_size / reference.batch_size
+                for role, factor in zip(RULES, (1.0, ratio**0.5, ratio), strict=True):
+                    lr = factor * reference.lr
+                    yield from self._confirm(cell, role, lr, 0.0, config.reference_seeds)
+
+    def _confirm(self, cell: Cell, role: str, lr: float, rho: float, seeds: int) -> Iterator[Job]:
+        for index in range(seeds):
+            trial_id = f"{cell.name}-{role}-s{index}"
+            if trial_id not in self.records:
+                point = {"lr": lr} if cell.plain else {"lr": lr, "rho": rho}
+                seed = self.config.confirm_seed(index)
+                yield Job(self.config.trial(cell, trial_id, "confirm", role, seed, point), index)
+
+    def reference(self, optimizer: str) -> TrialConfig | None:
+        """The plain small-batch winner that scores best on the fresh seeds, once all have run."""
+        candidates = []
+        for cell in self._reference_cells(optimizer):
+            ids = [f"{cell.name}-winner-s{index}" for index in range(self.config.seeds)]
+            trials = [self.records.get(trial_id) for trial_id in ids]
+            if cell.name in self._winners and self._winners[cell.name] is None:
+                continue
+            if not all(trial and trial.ended for trial in trials):
+                return None
+            scores = [t.score or 0.0 for t in trials if t and t.status == "complete"]
+            if len(scores) == len(trials) and trials[0]:
+                candidates.append((statistics.mean(scores), trials[0].config))
+        return max(candidates, key=lambda pair: pair[0])[1] if candidates else None
+
+    def _reference_cells(self, optimizer: str) -> list[Cell]:
+        plain = [c for c in self.cells.values() if c.plain and c.optimizer == optimizer]
+        small = [c for c in plain if c.batch_size <= SMALL_BATCH]
+        return small or sorted(plain, key=lambda c: c.batch_size)[:1]
+
+    def _follows_rules(self, cell: Cell) -> bool:
+        if not cell.plain:
+            return False
+        reference = self.reference(cell.optimizer)
+        least = min(c.batch_size for c in self._reference_cells(cell.optimizer))
+        return cell.batch_size > (reference.batch_size if reference else least)
+
+
+def _cell_name(config: TrialConfig) -> str:
+    return Cell(config.method, config.batch_size, config.m).name

@@ -1,0 +1,112 @@
+"""What a person watches: one line a cell, redrawn in place on a terminal; else now and then one."""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from study.cells import Cell
+from study.planner import Planner
+from study.record import Record
+
+REDRAW, LINE = 0.5, 30.0  # seconds
+
+
+def duration(seconds: float) -> str:
+    """`45 s`, `12.3 min` or `5.1 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def counts(records: list[Record]) -> Counter[str]:
+    return Counter(record.status for record in records)
+
+
+def table(planner: Planner) -> Table:
+    """One line a cell: how many trials are where, and the best so far."""
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    made.add_column("cell")
+    for name in ("done", "running", "stopped", "diverged", "error", "best score", "lr", "rho"):
+        made.add_column(name, justify="right")
+    by_cell: dict[str, list[Record]] = {name: [] for name in planner.cells}
+    for record in planner.records.values():
+        config = record.config
+        by_cell[Cell(config.method, config.batch_size, config.m).name].append(record)
+    for name, records in by_cell.items():
+        made.add_row(name, *_row(records, planner))
+    return made
+
+
+def _row(records: list[Record], planner: Planner) -> list[str]:
+    count = counts(records)
+    scored = [r for r in records if r.status == "complete" and r.config.role == "search"]
+    best = max(scored, key=lambda record: record.score or 0.0, default=None)
+    running = sum(record.config.trial_id in planner.running for record in records)
+    return [
+        str(sum(record.ended for record in records)),
+        *(str(number or "·") for number in (running, count["stopped"], count["diverged"])),
+        str(count["error"] or "·"),
+        *(
+            (f"{best.score:.3f}", f"{best.config.lr:.3g}", f"{best.config.rho:.3g}")
+            if best
+            else ("·", "·", "·")
+        ),
+    ]
+
+
+class Progress:
+    """Shows a planner while it runs; call it as often as you like, in the planner's thread."""
+
+    def __init__(
+        self,
+        planner: Planner,
+        remaining: Callable[[], float],
+        console: Console | None = None,
+    ) -> None:
+        """`remaining` gives the seconds to go."""
+        self.planner, self.remaining = planner, remaining
+        self.console = console or Console(stderr=True)
+        self.start = self.shown = time.monotonic()
+        self.live = (
+            Live(console=self.console, auto_refresh=False) if self.console.is_terminal else None
+        )
+
+    def __enter__(self) -> "Progress":
+        if self.live:
+            self.live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.live:
+            self.live.update(self.render(), refresh=True)
+            self.live.stop()
+
+    def __call__(self) -> None:
+        now = time.monotonic()
+        if now - self.shown < (REDRAW if self.live else LINE):
+            return
+        self.shown = now
+        if self.live:
+            self.live.update(self.render(), refresh=True)
+        else:
+            self.console.print(self.summary(), highlight=False, soft_wrap=True)
+
+    def render(self) -> RenderableType:
+        return Group(table(self.planner), Text(self.summary(), style="bold"))
+
+    def summary(self) -> str:
+        planner = self.planner
+        count = counts(list(planner.records.values()))
+        total = sum(1 for _ in planner.expected())
+        ended = sum(record.ended for record in planner.records.values())
+        return (
+            f"{ended}/{total} trials ({count['stopped']} stopped, {count['diverged']} diverged, "
+            f"{count['error']} errors), {len(planner.running)} running, "
+            f"{duration(time.monotonic() - self.start)} elapsed, "
+            f"about {duration(self.remaining())} to go"
+        )

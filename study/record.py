@@ -1,0 +1,67 @@
+"""What the log says of each trial; the planner and the tables both read it from here."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from study.log import Event
+from trainables.config import TrialConfig
+
+SEARCH_PHASES = ("search", "control")
+
+
+@dataclass
+class Record:
+    """A trial so far; `status` is running until it ended complete, stopped, diverged or error."""
+
+    config: TrialConfig
+    number: int  # among the search trials of its cell
+    started: float  # Unix time
+    reports: list[dict[str, Any]] = field(default_factory=list)
+    status: str = "running"
+    error: str | None = None
+    asha_would_stop_at: int | None = None
+
+    @property
+    def ended(self) -> bool:
+        return self.status != "running"
+
+    @property
+    def score(self) -> float | None:
+        return self.reports[-1]["score"] if self.reports else None
+
+    @property
+    def over(self) -> str | None:
+        """The status to end with, if the last report says that nothing is left to train."""
+        if not self.reports:
+            return None
+        if self.reports[-1]["diverged"]:
+            return "diverged"
+        if self.reports[-1]["report"] == self.config.reports:
+            return "complete"
+        stop = self.asha_would_stop_at is not None and self.config.phase == "search"
+        return "stopped" if stop else None
+
+    def see(self, figures: dict[str, Any], would_stop: bool) -> None:
+        self.reports.append(figures)
+        if would_stop and self.asha_would_stop_at is None:
+            self.asha_would_stop_at = figures["report"]
+
+
+def fold(events: list[Event]) -> dict[str, Record]:
+    """All trials by id, in the order they were first started."""
+    records: dict[str, Record] = {}
+    for event in events:
+        apply(records, event)
+    return records
+
+
+def apply(records: dict[str, Record], event: Event) -> None:
+    """One event into the records."""
+    if event["event"] == "started":
+        config = TrialConfig.from_dict(event["trial"])
+        records.setdefault(config.trial_id, Record(config, event["number"], event["time"]))
+    elif event["event"] == "report":
+        records[event["trial_id"]].see(event["figures"], event["would_stop"])
+    elif event["event"] == "ended":
+        record = records[event["trial_id"]]
+        record.status, record.error = event["status"], event.get("error")

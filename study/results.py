@@ -1,0 +1,183 @@
+"""The results directory as tables and files others open; all of it computed from the log.
+
+results/NAME/
+    log.jsonl        every fact in order; the rest can be made again from it
+    manifest.json    configuration, versions, hardware, data hash, seeds, git revision
+    trials.parquet   one row a trial (TRIAL_COLUMNS)
+    reports.parquet  one row a report (REPORT_COLUMNS)
+    optuna.log       an Optuna journal, one study a cell: optuna-dashboard optuna.log
+    tensorboard/     one run a trial, x axis in samples seen
+
+Needs neither Ray nor torch, so that tables are read where neither is installed.
+"""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from study import log
+from study.log import Event
+from study.record import SEARCH_PHASES, Record, fold
+from trainables.errors import UsageError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from study.config import StudyConfig
+
+# Of a report: fractions for accuracies, nats for losses, bytes, seconds. `lr` is the scheduled
+# learning rate of the last step; `samples` counts images, `grads` sequential batch gradients;
+# `seconds` are spent in steps, `eval_seconds` in evaluation; `noise_scale` is B_simple in images;
+# test_* and generalization_gap (train minus test accuracy) only where a trial ends.
+METRICS = {
+    "report": "Int64",
+    "progress": "float64",
+    "epochs": "float64",
+    "steps": "Int64",
+    "samples": "Int64",
+    "grads": "Int64",
+    "score": "float64",
+    "train_loss": "float64",
+    "train_accuracy": "float64",
+    "val_loss": "float64",
+    "val_accuracy": "float64",
+    "test_loss": "float64",
+    "test_accuracy": "float64",
+    "generalization_gap": "float64",
+    "noise_scale": "float64",
+    "diverged": "boolean",
+    "seconds": "float64",
+    "eval_seconds": "float64",
+    "images_per_second": "float64",
+    "peak_memory": "Int64",
+}
+REPORT_COLUMNS = {"trial_id": "str", "lr": "float64"} | METRICS
+# Of a trial: `lr` is the peak of its schedule; `rho` 0 for none; `m` images share a perturbation.
+# phase: search | control | confirm; role: search | winner | half | double | lr_copied | lr_sqrt |
+# lr_linear; status: complete | stopped | diverged | error | running; asha_would_stop_at is a
+# report index, also for controls, which are not stopped. The metrics are the last report's.
+TRIAL_COLUMNS = {
+    "trial_id": "str",
+    "method": "str",
+    "optimizer": "str",
+    "formulation": "str",
+    "batch_size": "Int64",
+    "m": "Int64",
+    "lr": "float64",
+    "rho": "float64",
+    "phase": "str",
+    "role": "str",
+    "seed": "Int64",
+    "status": "str",
+    "asha_would_stop_at": "Int64",
+    "error": "str",
+} | METRICS
+
+
+def load(results: str | Path) -> "tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]":
+    """(study configuration, trials, reports) of a running or finished study.
+
+    Beside the fields of StudyConfig the configuration holds `name`, and `lr_range` and
+    `rho_range` by method.
+
+    Raises
+    ------
+    trainables.errors.UsageError
+        If the directory holds no study or its log is damaged.
+    """
+    events = log.read(Path(results))
+    records = list(fold(events).values())
+    config = study_event(events, Path(results))["config"]
+    pairs = {method: method.partition("+") for method in config["methods"]}
+    ranges = {
+        "name": Path(results).resolve().name,
+        "lr_range": {method: config["lr_ranges"][pair[0]] for method, pair in pairs.items()},
+        "rho_range": {method: config["rho_ranges"].get(pair[2]) for method, pair in pairs.items()},
+    }
+    return config | ranges, trials(records), reports(records)
+
+
+def study_event(events: list[Event], results: Path) -> Event:
+    """The first line of a log, which holds the study's configuration."""
+    if not events or events[0]["event"] != "study":
+        raise UsageError(f"{results} holds no started study; accepted: a results directory")
+    return events[0]
+
+
+def trials(records: list[Record]) -> "pd.DataFrame":
+    """One row a trial, as TRIAL_COLUMNS says."""
+    rows = []
+    for record in records:
+        config = record.config.to_dict()
+        rows.append(
+            {name: config[name] for name in TRIAL_COLUMNS if name in config}
+            | {"method": record.config.method, "status": record.status, "error": record.error}
+            | {"asha_would_stop_at": record.asha_would_stop_at}
+            | {k: v for k, v in (record.reports[-1] if record.reports else {}).items() if k != "lr"}
+        )
+    return _frame(rows, TRIAL_COLUMNS)
+
+
+def reports(records: list[Record]) -> "pd.DataFrame":
+    """One row a report, as REPORT_COLUMNS says."""
+    rows = [{"trial_id": r.config.trial_id} | figures for r in records for figures in r.reports]
+    return _frame(rows, REPORT_COLUMNS)
+
+
+def _frame(rows: list[dict[str, Any]], columns: dict[str, str]) -> "pd.DataFrame":
+    import pandas as pd
+
+    frame = pd.DataFrame(rows, columns=list(columns))
+    return frame.astype({k: "object" if v == "str" else v for k, v in columns.items()})
+
+
+def write_tables(results: Path, records: list[Record]) -> None:
+    """trials.parquet and reports.parquet, each whole or not at all."""
+    for name, frame in (("trials", trials(records)), ("reports", reports(records))):
+        with tempfile.NamedTemporaryFile(dir=results, delete=False) as file:
+            frame.to_parquet(file, index=False)
+        os.replace(file.name, results / f"{name}.parquet")
+
+
+def write_manifest(results: Path, manifest: dict[str, Any]) -> None:
+    """manifest.json, whole or not at all."""
+    with tempfile.NamedTemporaryFile("w", dir=results, delete=False) as file:
+        json.dump(log.finite(manifest), file, indent=2)
+        file.write("\n")
+    os.chmod(file.name, 0o644)
+    os.replace(file.name, results / "manifest.json")
+
+
+class OptunaJournal:
+    """optuna.log, an append-only journal with one study a cell, made anew at each start."""
+
+    def __init__(self, results: Path, config: "StudyConfig", records: list[Record]) -> None:
+        import optuna
+        from optuna.storages import JournalStorage
+        from optuna.storages.journal import JournalFileBackend
+
+        from study.search import frozen
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        path = results / "optuna.log"
+        path.unlink(missing_ok=True)
+        storage = JournalStorage(JournalFileBackend(str(path)))
+        self._frozen = frozen
+        self._cells = {
+            cell.name: (
+                config.space(cell),
+                optuna.create_study(storage=storage, study_name=cell.name, direction="maximize"),
+            )
+            for cell in config.cells
+        }
+        for record in records:
+            if record.ended:
+                self.add(record)
+
+    def add(self, record: Record) -> None:
+        """An ended search trial; confirmations are no part of the search."""
+        if record.config.phase in SEARCH_PHASES:
+            space, study = self._cells[record.config.trial_id.rsplit("-", 1)[0]]
+            study.add_trial(self._frozen(space, record))

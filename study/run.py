@@ -1,0 +1,224 @@
+"""python -m study.run: one command from nothing to learning rate against batch size."""
+
+import contextlib
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from study import machine, results
+from study.config import StudyConfig
+from study.log import Log, MemoryLog, read
+from study.options import Where, parser, resolve, seconds
+from study.planner import Planner
+from trainables.data import ImageData
+from trainables.errors import UsageError, exit_code
+
+if TYPE_CHECKING:
+    from study.execute import Resources
+    from study.forecast import Forecast
+
+
+class Interrupted(BaseException):
+    """SIGINT or SIGTERM. The log holds every fact, so the driver may leave at any moment."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the command line asks for; `limit` seconds choose the number of trials."""
+
+    config: StudyConfig
+    data: ImageData
+    where: Where
+    limit: float | None
+    dashboard: bool
+
+
+def main() -> int:
+    options = parser().parse_args()
+    if options.within and options.trials:
+        raise UsageError("--within: it chooses --trials; accepted: one of the two")
+    limit = seconds(options.within) if options.within else None
+    config, data, where = resolve(options)
+    config = continued(config, where.results, data, sized=limit is not None)
+    asked = Asked(config, data, where, limit, not options.no_dashboard)
+    try:
+        if options.dry_run:
+            return dry_run(asked)
+        with Log(where.results) as log:
+            if log.events and Planner(config, MemoryLog(log.events)).done:
+                say(f"{where.results} is finished; this is its report\n")
+            else:
+                train(asked, log)
+    except Interrupted as interrupted:
+        say(f"stopped; everything is kept. To go on: {machine.command_line()}")
+        return 128 + interrupted.number
+    from analysis.report import write
+
+    print(write(where.results), end="")
+    return 0
+
+
+def continued(config: StudyConfig, path: Path, data: ImageData, sized: bool) -> StudyConfig:
+    """The configuration that a study begun in `path` goes on with; another one is refused."""
+    events = read(path) if (path / "log.jsonl").exists() else []
+    if not events:
+        return config
+    first = results.study_event(events, path)
+    was = StudyConfig.from_dict(first["config"])
+    if sized:  # the number of trials was chosen by a calibration, which would now differ
+        config = config.with_trials(was.trials)
+    ours, theirs = config.to_dict(), was.to_dict()
+    changed = [name for name in ours if ours[name] != theirs[name]]
+    if changed:
+        name = changed[0]
+        raise UsageError(
+            f"--name: {path} holds a study of another configuration ({', '.join(changed)}: "
+            f"{theirs[name]} there, {ours[name]} asked); accepted: the same options or a new --name"
+        )
+    if first["data"] != data.fingerprint:
+        raise UsageError(
+            f"--dataset: {config.dataset} is no longer the data that {path} began with; "
+            "accepted: the same data, or another --name"
+        )
+    return config
+
+
+def dry_run(asked: Asked) -> int:
+    """Say what would be trained and how long it would take."""
+    from study.forecast import overview
+
+    with connected(asked, dashboard=False) as resources:
+        print(overview(calibrated(asked, resources)[0]))
+    return 0
+
+
+def train(asked: Asked, log: Log) -> None:
+    """All that the study still lacks, in one Tune run."""
+    path = asked.where.results
+    with connected(asked, asked.dashboard) as resources:
+        forecast, shared = calibrated(asked, resources, sizing=not log.events)
+        if not log.events:
+            first = {
+                "event": "study",
+                "time": time.time(),
+                "config": forecast.config.to_dict(),
+                "data": asked.data.fingerprint,
+                "data_dir": asked.where.data_dir,
+            }
+            results.write_manifest(path, machine.manifest(path.name, forecast.config, asked.data))
+            log.append(first)
+        log.append({"event": "session", "time": time.time(), "slots": forecast.slots})
+        watched(Planner(forecast.config, log), forecast, resources, shared, path)
+
+
+def watched(
+    planner: Planner, forecast: "Forecast", resources: "Resources", shared: Any, path: Path
+) -> None:
+    """Run the planner under Ray, with progress on the screen and the views of the log kept up."""
+    from study.execute import execute
+    from study.forecast import against_actual, overview
+    from study.progress import Progress
+    from study.views import Views
+
+    say(overview(forecast))
+    say(f"results: {path} (tensorboard --logdir {path}/tensorboard)")
+    views = Views(path, planner)
+    before, ahead, start = forecast.done(planner), forecast.left(planner), time.monotonic()
+
+    def remaining() -> float:
+        """By the calibrated rates, corrected by how they have held so far."""
+        done = forecast.done(planner) - before
+        elapsed = (time.monotonic() - start) * forecast.slots
+        pace = elapsed / done if done > 0.05 * ahead else 1.0
+        return pace * forecast.left(planner) / forecast.slots
+
+    progress = Progress(planner, remaining)
+
+    def tick() -> None:
+        views.update()
+        progress()
+
+    try:
+        with progress:
+            execute(planner, shared, resources, path, tick)
+            tick()
+    finally:
+        views.close()
+        shutil.rmtree(path / ".ray", ignore_errors=True)
+    wall = time.monotonic() - start
+    shutil.rmtree(path / "checkpoints", ignore_errors=True)
+    say(against_actual(forecast, planner, before, ahead, wall, views.busy))
+
+
+@contextlib.contextmanager
+def connected(asked: Asked, dashboard: bool) -> "Iterator[Resources]":
+    """Ray started or joined, and left again whatever happens; signals become Interrupted."""
+    import ray
+
+    from study import execute
+
+    where = asked.where
+    resources = execute.Resources(where.cpus, where.gpus, where.address)
+    say(f"starting Ray{' at ' + where.address if where.address else ''} …")
+    both = (signal.SIGINT, signal.SIGTERM)
+    url = execute.start(resources, dashboard)
+    for number in both:  # after ray.init, which sets its own
+        signal.signal(number, _interrupt)
+    try:
+        if url:
+            say(f"Ray dashboard: http://{url}")
+        if resources.slots() < 1:
+            have = {k: v for k, v in ray.cluster_resources().items() if k in ("CPU", "GPU")}
+            raise UsageError(
+                f"--gpus-per-trial: {where.gpus:g} GPUs and {where.cpus} CPUs a trial fit no node; "
+                f"accepted: what the cluster has, {have}"
+            )
+        yield resources
+    finally:
+        for number in both:
+            signal.signal(number, signal.SIG_IGN)
+        ray.shutdown()
+        for number in both:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def calibrated(asked: Asked, resources: "Resources", sizing: bool = True) -> "tuple[Forecast, Any]":
+    """The forecast and the data in the object store.
+
+    Every slot calibrates at once, in plain Ray tasks; on a large cluster eight stand for all.
+    """
+    import ray
+
+    from study.forecast import Forecast, calibrate, merge, sized
+
+    begun, slots = time.monotonic(), resources.slots()
+    shared = ray.put(asked.data)
+    say(f"calibrating {len(asked.config.cells)} cells in {slots} processes …")
+    task = ray.remote(calibrate).options(num_cpus=resources.cpus, num_gpus=resources.gpus)
+    rates = merge(ray.get([task.remote(asked.config, shared) for _ in range(min(slots, 8))]))
+    forecast = Forecast(asked.config, len(asked.data.train), rates, slots)
+    if asked.limit is not None and sizing:
+        forecast = sized(forecast, asked.limit - (time.monotonic() - begun))
+    return forecast, shared
+
+
+def _interrupt(number: int, _: Any) -> None:
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_IGN)  # once is enough; leaving takes a moment
+    raise Interrupted(number)
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(main, "python -m study.run"))

@@ -1,0 +1,94 @@
+"""What a cell tries next; a function of the study's seed and the cell's history alone."""
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.stats import qmc
+
+from study.cells import Cell
+from study.config import StudyConfig
+from study.record import Record
+from study.space import Space
+from trainables.config import stable_hash
+
+if TYPE_CHECKING:
+    import optuna
+
+
+def suggest(
+    config: StudyConfig, cell: Cell, history: list[Record], number: int
+) -> dict[str, float]:
+    """(lr, rho) of the cell's search trial `number`.
+
+    `qmc` is a scrambled Halton sequence; `tpe` starts with it, so that the whole range is seen
+    before the estimator narrows it.
+    """
+    space = config.space(cell)
+    dimensions = len(space.ranges)
+    if config.sampler == "random":
+        seed = stable_hash(config.seed, cell.name, "point", number)
+        return space.point(list(np.random.default_rng(seed).random(dimensions)))
+    if config.sampler == "qmc" or number < 2 + 2 * dimensions:
+        sequence = qmc.Halton(dimensions, rng=stable_hash(config.seed, cell.name, "halton"))
+        sequence.fast_forward(number)
+        return space.point(list(sequence.random(1)[0]))
+    return _tpe(space, history, stable_hash(config.seed, cell.name, "tpe", number))
+
+
+def _tpe(space: Space, history: list[Record], seed: int) -> dict[str, float]:
+    """A study built anew from the history, so that no sampler state outlives a process."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    sampler = optuna.samplers.TPESampler(
+        seed=seed % 2**32, n_startup_trials=0, multivariate=True, constant_liar=True
+    )
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    study.add_trials([frozen(space, record) for record in history])
+    return dict(study.ask(distributions(space)).params)
+
+
+def distributions(space: Space) -> "dict[str, optuna.distributions.BaseDistribution]":
+    """The box as Optuna's log-uniform distributions."""
+    from optuna.distributions import FloatDistribution
+
+    return {name: FloatDistribution(*bounds, log=True) for name, bounds in space.ranges.items()}
+
+
+def frozen(space: Space, record: Record) -> "optuna.trial.FrozenTrial":
+    """A search trial as Optuna is to see it.
+
+    A diverged trial is COMPLETE with the worst score (a fact about its learning rate), one that
+    ASHA stopped is PRUNED, one that failed for other reasons is FAIL.
+    """
+    from optuna.trial import TrialState, create_trial
+
+    state = {
+        "complete": TrialState.COMPLETE,
+        "diverged": TrialState.COMPLETE,
+        "stopped": TrialState.PRUNED,
+        "error": TrialState.FAIL,
+        "running": TrialState.RUNNING,
+    }[record.status]
+    # Rounding may put an end of the range a bit outside of it, which Optuna refuses.
+    params = {
+        name: float(np.clip(getattr(record.config, name), low, high))
+        for name, (low, high) in space.ranges.items()
+    }
+    trial = create_trial(
+        state=state,
+        value=record.score if state == TrialState.COMPLETE else None,
+        params=params,
+        distributions=distributions(space),
+        intermediate_values={figures["report"]: figures["score"] for figures in record.reports},
+        user_attrs={"trial_id": record.config.trial_id, "phase": record.config.phase},
+    )
+    trial.datetime_start = datetime.fromtimestamp(record.started)
+    return trial
+
+
+def is_control(config: StudyConfig, cell: Cell, number: int) -> bool:
+    """Whether the search trial is a control; drawn before its learning rate is."""
+    draw = stable_hash(config.seed, cell.name, "control", number) / 2**63
+    return config.scheduler == "asha" and draw < config.control_share

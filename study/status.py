@@ -1,0 +1,45 @@
+"""python -m study.status NAME: where a running or finished study stands, from its log alone."""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from study import results
+from study.config import StudyConfig
+from study.log import MemoryLog, read
+from study.planner import Planner
+from study.progress import counts, duration, table
+from trainables.errors import exit_code
+
+
+def main() -> int:
+    from rich.console import Console
+
+    parser = argparse.ArgumentParser(
+        prog="python -m study.status", description="Where a study stands, cell by cell."
+    )
+    parser.add_argument("name", metavar="NAME")
+    parser.add_argument("--results", default="results", metavar="DIR", help="default: results")
+    options = parser.parse_args()
+    path = Path(options.results) / options.name
+    events = read(path)
+    config = StudyConfig.from_dict(results.study_event(events, path)["config"])
+    planner = Planner(config, MemoryLog(events))
+    planner.running |= {i for i, record in planner.records.items() if not record.ended}
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    console.print(table(planner))
+    records = list(planner.records.values())
+    count, total = counts(records), sum(1 for _ in planner.expected())
+    ended = sum(record.ended for record in records)
+    state = "finished" if not planner.running and planner.done else "unfinished"
+    print(
+        f"{options.name}: {state}, {ended}/{total} trials ended ({count['stopped']} stopped, "
+        f"{count['diverged']} diverged, {count['error']} errors), {count['running']} begun; "
+        f"last event {duration(time.time() - events[-1]['time'])} ago"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(main, "python -m study.status"))

@@ -1,0 +1,46 @@
+"""Keeps the results directory's files for other programs up with the planner while it runs."""
+
+from pathlib import Path
+
+from study import results
+from study.board import Board
+from study.planner import Planner
+
+
+class Views:
+    """TensorBoard and the Optuna journal live, the tables when closed; all could be made again."""
+
+    def __init__(self, path: Path, planner: Planner) -> None:
+        records = list(planner.records.values())
+        self.path, self.planner = path, planner
+        self.board = Board(path, records)
+        self.journal = results.OptunaJournal(path, planner.config, records)
+        self.open = {r.config.trial_id: len(r.reports) for r in records if not r.ended}
+        self.known = len(records)
+        self.busy = -self._trained()
+
+    def _trained(self) -> float:
+        """Seconds inside training over all trials."""
+        last = [r.reports[-1] for r in self.planner.records.values() if r.reports]
+        return sum(figures["seconds"] + figures["eval_seconds"] for figures in last)
+
+    def update(self) -> None:
+        """Write what is new since the last call."""
+        if len(self.planner.records) > self.known:
+            for trial_id in list(self.planner.records)[self.known :]:
+                self.open[trial_id] = 0
+            self.known = len(self.planner.records)
+        for trial_id, seen in list(self.open.items()):
+            record = self.planner.records[trial_id]
+            for index in range(seen, len(record.reports)):
+                self.board.report(record, index)
+            self.open[trial_id] = len(record.reports)
+            if record.ended:
+                self.board.end(record)
+                self.journal.add(record)
+                del self.open[trial_id]
+
+    def close(self) -> None:
+        self.busy += self._trained()
+        self.board.close()
+        results.write_tables(self.path, list(self.planner.records.values()))

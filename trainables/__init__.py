@@ -1,0 +1,1 @@
+"""What one trial is: data, network, step, training loop and its measurements."""

@@ -1,0 +1,186 @@
+"""What is asked of one trial: every value that determines its outcome, validated and flat."""
+
+import hashlib
+import math
+import re
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from trainables.errors import UsageError
+
+OPTIMIZERS = ("sgd", "momentum", "nesterov", "adam", "adamw")
+FORMULATIONS = ("none", "sam", "asam")
+SCHEDULES = ("constant", "cosine", "linear")
+SCORES = ("log_error", "accuracy", "loss")
+UNITS = ("epochs", "steps", "samples", "grads")
+
+
+def stable_hash(*parts: object) -> int:
+    """A 63-bit seed from any printable parts, the same on every machine and in every process."""
+    digest = hashlib.sha256("\x1f".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def choice(option: str, value: str, accepted: tuple[str, ...] | list[str]) -> str:
+    """`value` if it is accepted.
+
+    Raises
+    ------
+    UsageError
+        Naming the option and what is accepted.
+    """
+    if value not in accepted:
+        raise UsageError(f"{option}: unknown {value!r}; accepted: {', '.join(accepted)}")
+    return value
+
+
+def parse_method(method: str, option: str = "--methods") -> tuple[str, str]:
+    """`momentum+sam` -> (`momentum`, `sam`); a base optimizer alone has the formulation `none`."""
+    optimizer, plus, formulation = method.partition("+")
+    choice(option, optimizer, OPTIMIZERS)
+    if plus:
+        choice(option, formulation, FORMULATIONS[1:])
+    return optimizer, formulation or "none"
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long a trial trains: `10epochs`, `2000steps`, `500000samples` or `4000grads`.
+
+    `grads` counts sequential batch gradients, of which SAM spends two a step.
+    """
+
+    amount: float
+    unit: str
+
+    @classmethod
+    def parse(cls, text: str) -> "Budget":
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)(epochs|steps|samples|grads)", text.strip())
+        if not match or float(match[1]) <= 0:
+            raise UsageError(
+                f"--budget: {text!r} is no budget; accepted: a positive number with one of "
+                f"{', '.join(UNITS)}, as in 10epochs or 2000steps"
+            )
+        return cls(float(match[1]), match[2])
+
+    def steps(self, batch_size: int, train_size: int, passes: int) -> int:
+        """Optimizer steps of a trial; the data are one endless stream, so no batch is ragged."""
+        per_step = {
+            "epochs": batch_size / train_size,
+            "steps": 1,
+            "samples": batch_size,
+            "grads": passes,
+        }
+        # The small shift keeps 10 epochs of 16,384 at B=64 from losing a step to rounding.
+        return int(self.amount / per_step[self.unit] + 1e-9)
+
+
+@dataclass(frozen=True)
+class TrialConfig:
+    """Everything that determines a trial; flat scalars, so that it survives JSON and Ray Tune.
+
+    `m` is the number of images that share one perturbation (0: the whole batch);
+    `train_size` 0 means all; `eta` is ASAM's; `warmup` is a fraction of the schedule.
+
+    Raises
+    ------
+    UsageError
+        For a value out of its domain, naming the command-line option.
+    """
+
+    trial_id: str = "trial"
+    phase: str = "search"
+    role: str = "search"
+    dataset: str = "glyphs"
+    image_size: int = 0
+    train_size: int = 0
+    data_seed: int = 0
+    model: str = "cnn"
+    loss: str = "cross_entropy"
+    optimizer: str = "momentum"
+    formulation: str = "none"
+    batch_size: int = 64
+    m: int = 0
+    lr: float = 0.05
+    rho: float = 0.0
+    eta: float = 0.01
+    momentum: float = 0.9
+    beta1: float = 0.9
+    beta2: float = 0.999
+    weight_decay: float = 5e-4
+    schedule: str = "cosine"
+    warmup: float = 0.1
+    budget: str = "10epochs"
+    reports: int = 9
+    score: str = "log_error"
+    seed: int = 0
+    micro_batch: int = 256
+    device: str = "cpu"
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        if self.m == 0:
+            object.__setattr__(self, "m", self.batch_size)
+        choice("--method", self.optimizer, OPTIMIZERS)
+        choice("--method", self.formulation, FORMULATIONS)
+        choice("--schedule", self.schedule, SCHEDULES)
+        choice("--score", self.score, SCORES)
+        Budget.parse(self.budget)
+        for name in ("batch_size", "reports", "micro_batch", "threads"):
+            self._require(name, getattr(self, name) >= 1, "a whole number of at least 1")
+        for name in ("train_size", "image_size"):
+            self._require(name, getattr(self, name) >= 0, "a whole number of at least 0 (0: as is)")
+        self._require("lr", 0 < self.lr < math.inf, "a positive number")
+        for name in ("rho", "eta", "weight_decay"):
+            self._require(name, 0 <= getattr(self, name) < math.inf, "a number of at least 0")
+        self._require("warmup", 0 <= self.warmup < 1, "a fraction in [0, 1)")
+        self._require("m", 1 <= self.m <= self.batch_size, f"1 to the batch size {self.batch_size}")
+
+    def _require(self, name: str, holds: bool, accepted: str) -> None:
+        if not holds:
+            option = "--" + name.replace("_", "-")
+            raise UsageError(
+                f"{option}: {getattr(self, name)} is out of range; accepted: {accepted}"
+            )
+
+    @property
+    def method(self) -> str:
+        return self.optimizer + ("" if self.formulation == "none" else f"+{self.formulation}")
+
+    @property
+    def passes(self) -> int:
+        """Sequential gradients of one step."""
+        return 1 if self.formulation == "none" else 2
+
+    def steps(self, train_size: int) -> int:
+        """Optimizer steps on `train_size` images.
+
+        Raises
+        ------
+        UsageError
+            If a batch is larger than the training set or there are fewer steps than reports.
+        """
+        if self.batch_size > train_size:
+            raise UsageError(
+                f"--batch-sizes: {self.batch_size} is larger than the training set; "
+                f"accepted: up to its {train_size:,} images"
+            )
+        steps = Budget.parse(self.budget).steps(self.batch_size, train_size, self.passes)
+        if steps < self.reports:
+            raise UsageError(
+                f"--budget: {self.budget} gives {self.method} at batch size {self.batch_size} "
+                f"{steps} steps, fewer than its {self.reports} reports; accepted: a longer budget, "
+                "smaller batch sizes or fewer --reports"
+            )
+        return steps
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "TrialConfig":
+        """The inverse of `to_dict`; raises UsageError for a name that is not a field."""
+        unknown = set(values) - {field.name for field in fields(cls)}
+        if unknown:
+            raise UsageError(f"trial configuration: unknown fields {', '.join(sorted(unknown))}")
+        return cls(**values)

@@ -1,0 +1,235 @@
+"""The data sets by name: decoded once, cached as one file, split by seed, fingerprinted."""
+
+import argparse
+import hashlib
+import os
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from trainables import sources
+from trainables.errors import UsageError, exit_code
+
+MAX_VAL = 4096
+FORMAT = 1  # of the cached file; a new number makes old caches unread
+GLYPHS_POOL, GLYPHS_TEST, GLYPHS_SEED = 49_152 + MAX_VAL, 10_000, 2017
+
+
+@dataclass(frozen=True)
+class Split:
+    """`images` uint8 (N, C, H, W) and `labels` int64 (N,)."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """One data set ready for training; plain arrays, so that Ray's object store shares them.
+
+    `mean` and `std` are per channel of the training images scaled to [0, 1]. Every prefix of
+    `train` is stratified by class.
+    """
+
+    name: str
+    train: Split
+    val: Split
+    test: Split
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    classes: tuple[str, ...]
+    fingerprint: str
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        _, channels, height, width = self.train.images.shape
+        return channels, height, width
+
+
+def load(
+    name: str,
+    *,
+    data_dir: str | Path = "data",
+    train_size: int = 0,
+    image_size: int = 0,
+    seed: int = 0,
+    strict: bool = True,
+) -> ImageData:
+    """The data set `name`, its validation images cut from the training images by `seed`.
+
+    Parameters
+    ----------
+    name : `glyphs`, `digits`, a torchvision name or `folder:PATH`
+    data_dir : where torchvision's files lie or are downloaded to
+    train_size : a stratified subset of the training images; 0 means all
+    strict : whether a `train_size` above what there is is refused, or else cut to it
+    image_size : side in pixels that `folder:` images are resized to; 0 means as they are
+
+    Raises
+    ------
+    UsageError
+        For an unknown name, missing or corrupt files, or more training images than there are.
+    """
+    raw = _raw(name, Path(data_dir), image_size)
+    order = stratified_order(raw.train_labels, seed)
+    val_size = min(MAX_VAL, len(order) // 6)
+    available = len(order) - val_size
+    if train_size > available and not strict:
+        train_size = 0
+    if train_size > available:
+        raise UsageError(
+            f"--train-size: {train_size:,} is more than {name} has; accepted: up to {available:,} "
+            f"(after {val_size:,} for validation)"
+        )
+    cut = order[val_size : val_size + (train_size or available)]
+    train = Split(raw.train_images[cut], raw.train_labels[cut])
+    val = Split(raw.train_images[order[:val_size]], raw.train_labels[order[:val_size]])
+    test = Split(raw.test_images, raw.test_labels)
+    mean, std = _moments(train.images)
+    digest = hashlib.sha256("\n".join(raw.classes).encode())
+    for split in (train, val, test):
+        digest.update(np.ascontiguousarray(split.images).data)
+        digest.update(np.ascontiguousarray(split.labels).data)
+    return ImageData(name, train, val, test, mean, std, raw.classes, digest.hexdigest())
+
+
+def stratified_order(labels: np.ndarray, seed: int) -> np.ndarray:
+    """A permutation of range(len(labels)) of which every prefix holds each class in proportion."""
+    generator = np.random.default_rng([seed, 0x5EED])
+    key = np.empty(len(labels))
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        ranks = generator.permutation(len(members)) + generator.random(len(members))
+        key[members] = ranks / len(members)
+    return np.argsort(key, kind="stable")
+
+
+def _moments(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Per-channel mean and standard deviation, exact from the 256-bin histograms."""
+    values = np.arange(256) / 255
+    means, stds = [], []
+    for channel in range(images.shape[1]):
+        share = np.bincount(images[:, channel].ravel(), minlength=256) / images[:, channel].size
+        mean = float(share @ values)
+        means.append(mean)
+        # A constant channel carries nothing; dividing by one leaves it at zero.
+        stds.append(float(share @ (values - mean) ** 2) ** 0.5 or 1.0)
+    return tuple(means), tuple(stds)
+
+
+def _raw(name: str, data_dir: Path, image_size: int) -> sources.Raw:
+    """The decoded data set, from its cached file where there is one."""
+    kind, _, path = name.partition(":")
+    if image_size and kind != "folder":
+        raise UsageError(f"--image-size: only for --dataset folder:PATH, not for {name}")
+    if name == "digits":
+        return sources.digits()
+    if name == "glyphs":
+        key: tuple[object, ...] = (
+            "glyphs",
+            GLYPHS_SEED,
+            GLYPHS_POOL,
+            GLYPHS_TEST,
+            _glyphs_version(),
+        )
+        return _cached(key, _draw_glyphs)
+    if name in sources.TORCHVISION:
+        key = (name, data_dir.resolve())
+        return _cached(key, lambda: sources.from_torchvision(name, data_dir))
+    if kind == "folder" and path:
+        listing = sources.list_folder(Path(path))
+        key = (name, Path(path).resolve(), image_size, listing.signature)
+        return _cached(key, lambda: sources.from_folder(listing, image_size))
+    names = ("glyphs", "digits", *sources.TORCHVISION, "folder:PATH")
+    raise UsageError(f"--dataset: unknown {name!r}; accepted: {', '.join(names)}")
+
+
+def _glyphs_version() -> str:
+    """Drawn images depend on the code that draws them and on matplotlib's fonts."""
+    import matplotlib
+
+    source = Path(__file__).with_name("glyphs.py").read_bytes()
+    return f"{matplotlib.__version__}-{hashlib.sha256(source).hexdigest()}"
+
+
+def _draw_glyphs() -> sources.Raw:
+    from trainables import glyphs  # here, since matplotlib's import would slow every trial's start
+
+    total = GLYPHS_POOL + GLYPHS_TEST
+    with sources.counter("drawing glyphs", total) as advance:
+        train = glyphs.draw(GLYPHS_POOL, GLYPHS_SEED, advance)
+        test = glyphs.draw(GLYPHS_TEST, GLYPHS_SEED + 1, advance)
+    return sources.Raw(*train, *test, glyphs.CLASSES)
+
+
+def cache_dir() -> Path:
+    """Where decoded data sets are kept: $LARGE_BATCH_CACHE, else the user's cache directory."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("LARGE_BATCH_CACHE") or Path(home) / "large-batch-study")
+
+
+def _cached(key: tuple[object, ...], make: Callable[[], sources.Raw]) -> sources.Raw:
+    digest = hashlib.sha256(repr((FORMAT, *map(str, key))).encode()).hexdigest()[:16]
+    path = cache_dir() / f"{str(key[0]).partition(':')[0]}-{digest}.npz"
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in sources.ARRAYS}
+            return sources.Raw(**arrays, classes=tuple(map(str, file["classes"])))
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        print(f"decoding again: cached {path} is unreadable ({error})", file=sys.stderr)
+    raw = make()
+    _write(path, raw)
+    return raw
+
+
+def _write(path: Path, raw: sources.Raw) -> None:
+    """Whole or not at all, also when two processes write at once; a full disk only costs time."""
+    arrays = {name: getattr(raw, name) for name in sources.ARRAYS}
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+            temporary = Path(file.name)
+            np.savez(file, classes=np.array(raw.classes), **arrays)
+        temporary.replace(path)
+    except OSError as error:
+        print(f"not cached: {path} ({error})", file=sys.stderr)
+        if temporary:
+            temporary.unlink(missing_ok=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m trainables.data", description="Load a data set, say what it is, show it."
+    )
+    parser.add_argument("dataset", help="glyphs, digits, mnist, …, folder:PATH")
+    parser.add_argument("--data-dir", default="data", metavar="DIR")
+    parser.add_argument("--image-size", type=int, default=0, metavar="PIXELS")
+    parser.add_argument("--show", metavar="FILE.png", help="draw a contact sheet")
+    options = parser.parse_args()
+    data = load(options.dataset, data_dir=options.data_dir, image_size=options.image_size)
+    channels, height, width = data.shape
+    print(
+        f"{data.name}: {len(data.train):,} train, {len(data.val):,} val, {len(data.test):,} test; "
+        f"{channels}x{height}x{width}, {len(data.classes)} classes, "
+        f"sha256 {data.fingerprint[:16]}"
+    )
+    if options.show:
+        from trainables.glyphs import contact_sheet
+
+        contact_sheet(data.train.images, data.train.labels, Path(options.show), data.classes)
+        print(f"drawn: {options.show}")
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(main, "python -m trainables.data"))

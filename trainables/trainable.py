@@ -1,0 +1,49 @@
+"""The ray.tune.Trainable around a Training; one actor trains many trials after another."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+from trainables.batches import DeviceData
+from trainables.config import TrialConfig
+from trainables.data import ImageData
+from trainables.errors import UsageError
+from trainables.training import Training
+
+CHECKPOINT_SECONDS = 30.0  # a trial that dies loses at most about this much of its training
+
+
+class TrialTrainable(tune.Trainable):
+    """`data` and `checkpoints` come once with the actor, the configuration with each trial."""
+
+    def setup(  # type: ignore[override]
+        self, config: dict[str, Any], data: ImageData, checkpoints: str
+    ) -> None:
+        self.data, self.checkpoints = data, Path(checkpoints)
+        self.tensors: dict[str, DeviceData] = {}
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        config = TrialConfig.from_dict(new_config)
+        if config.device not in self.tensors:
+            self.tensors[config.device] = DeviceData(self.data, config.device)
+        self.training = Training(config, self.tensors[config.device])
+        self.path = self.checkpoints / f"{config.trial_id}.pt"
+        self.saved = time.monotonic()
+        if self.path.exists():
+            try:
+                self.training.load(self.path)
+            except (UsageError, RuntimeError, OSError, EOFError):
+                self.training = Training(config, self.tensors[config.device])
+        return True
+
+    def step(self) -> dict[str, Any]:
+        figures = self.training.run()
+        if self.training.done:
+            self.path.unlink(missing_ok=True)
+        elif time.monotonic() - self.saved > CHECKPOINT_SECONDS:
+            self.training.save(self.path)
+            self.saved = time.monotonic()
+        return {"figures": figures}

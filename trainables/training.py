@@ -1,0 +1,218 @@
+"""The loop of one trial: Ray-free, reporting evenly over its own schedule, resumable to the bit."""
+
+import math
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trainables import formulation, memory, optimizers
+from trainables.batches import DeviceData, Images
+from trainables.config import TrialConfig, stable_hash
+from trainables.errors import UsageError
+from trainables.gradient import Gradient, NoiseScale
+from trainables.losses import LOSSES, correct
+from trainables.models import MODELS
+from trainables.score import score, worst_score
+
+TRAIN_SUBSET = 2048  # training images on which every report's train loss and accuracy are taken
+EVALUATION_BATCH = 512
+NOISE_EVERY = 8  # steps between two samples of the noise scale
+STATE = ("step", "report", "first_loss", "seconds", "eval_seconds")
+
+
+class Training:
+    """One trial of `config` on `data`; each `run()` trains to the next report.
+
+    Everything random is a function of (seed, epoch) or (seed, step), so that the state is the
+    weights, the base optimizer, and a few counters.
+
+    Raises
+    ------
+    UsageError
+        If the batch is larger than the training set or there are fewer steps than reports.
+    """
+
+    def __init__(
+        self, config: TrialConfig, data: DeviceData, stop: Callable[[], bool] = lambda: False
+    ) -> None:
+        self.config, self.data = config, data
+        self.steps = config.steps(len(data.train))
+        torch.set_num_threads(config.threads)
+        memory.reset_peak(data.device)
+        if config.model not in MODELS:
+            raise UsageError(f"--model: unknown {config.model!r}; accepted: {', '.join(MODELS)}")
+        torch.manual_seed(stable_hash(config.seed, "weights"))
+        model = MODELS[config.model](data.shape, data.classes)
+        self.model = model.to(data.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.loss = LOSSES[config.loss]
+        self.gradient = Gradient(self.model, self.loss, data.train, config.micro_batch, stop)
+        self.formulation = formulation.build(config)
+        self.optimizer = optimizers.build(config, self.gradient.params)
+        self.noise = NoiseScale()
+        self.generator = default_generator(data.device)
+        self.order: dict[int, Tensor] = {}
+        self.step = self.report = 0
+        self.diverged = False
+        self.seconds = self.eval_seconds = 0.0
+        self.first_loss, _ = self.evaluate(data.train, TRAIN_SUBSET)
+
+    @property
+    def done(self) -> bool:
+        return self.diverged or self.report == self.config.reports
+
+    def run(self) -> dict[str, Any]:
+        """Train to the next report and give its figures; at once where the loss is not finite.
+
+        Raises
+        ------
+        trainables.gradient.Stopped
+            If the stop flag was raised within a step.
+        """
+        target = math.ceil((self.report + 1) * self.steps / self.config.reports)
+        start = time.perf_counter()
+        self.model.train()
+        while self.step < target and not self.diverged:
+            loss = self._step()
+            # On a GPU the loss is read seldom, since reading it waits for the device.
+            if self.data.device.type == "cpu" or self.step % 50 == 0 or self.step == target:
+                self.diverged = not math.isfinite(float(loss))
+        self.seconds += time.perf_counter() - start
+        self.report += 1
+        return self._report()
+
+    def _step(self) -> Tensor:
+        indices = self.indices(self.step)
+        # The same random draws (dropout masks, say) in every pass, and again after a resume.
+        self.generator.manual_seed(stable_hash(self.config.seed, "step", self.step))
+        lr = optimizers.learning_rate(self.config, self.step, self.steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        since_warmup = self.step - int(self.config.warmup * self.steps)
+        sampled = since_warmup >= 0 and since_warmup % NOISE_EVERY == 0
+        gradient = self.gradient.sampled(self.noise) if sampled else self.gradient
+        loss, grads = self.formulation(gradient, indices, self.gradient.params)
+        for param, grad in zip(self.gradient.params, grads, strict=True):
+            param.grad = grad
+        self.optimizer.step()
+        self.step += 1
+        return loss
+
+    def indices(self, step: int) -> Tensor:
+        """Positions of the step's B images in an endless stream of permuted epochs."""
+        size, wanted = len(self.data.train), self.config.batch_size
+        epoch, offset = divmod(step * wanted, size)
+        parts: list[Tensor] = []
+        while wanted:
+            part = self._order(epoch)[offset : offset + wanted]
+            parts.append(part)
+            wanted -= len(part)
+            epoch, offset = epoch + 1, 0
+        return torch.cat(parts) if len(parts) > 1 else parts[0]
+
+    def _order(self, epoch: int) -> Tensor:
+        if epoch not in self.order:
+            generator = torch.Generator().manual_seed(stable_hash(self.config.seed, "epoch", epoch))
+            order = torch.randperm(len(self.data.train), generator=generator)
+            self.order = {k: v for k, v in self.order.items() if k >= epoch - 1}
+            self.order[epoch] = order.to(self.data.device)
+        return self.order[epoch]
+
+    @torch.inference_mode()
+    def evaluate(self, images: Images, limit: int | None = None) -> tuple[float, float]:
+        """Mean loss in nats and accuracy over the first `limit` images, in evaluation mode."""
+        start = time.perf_counter()
+        self.model.eval()
+        count = min(len(images), limit or len(images))
+        loss = torch.zeros((), dtype=torch.float64, device=self.data.device)
+        hits = torch.zeros((), dtype=torch.int64, device=self.data.device)
+        for first in range(0, count, EVALUATION_BATCH):
+            inputs, labels = images.batch(slice(first, min(first + EVALUATION_BATCH, count)))
+            logits = self.model(inputs)
+            loss += self.loss(logits, labels)
+            hits += correct(logits, labels)
+        result = float(loss) / count, int(hits) / count
+        self.eval_seconds += time.perf_counter() - start
+        return result
+
+    def _report(self) -> dict[str, Any]:
+        config, samples = self.config, self.step * self.config.batch_size
+        train_loss, train_accuracy = self.evaluate(self.data.train, TRAIN_SUBSET)
+        val_loss, val_accuracy = self.evaluate(self.data.val)
+        last = self.report == config.reports
+        if (last and not train_loss < self.first_loss) or not math.isfinite(train_loss):
+            self.diverged = True
+        figures = {
+            "report": self.report,
+            "progress": self.step / self.steps,
+            "epochs": samples / len(self.data.train),
+            "steps": self.step,
+            "samples": samples,
+            "grads": self.step * config.passes,
+            "lr": optimizers.learning_rate(config, max(self.step - 1, 0), self.steps),
+            "train_loss": train_loss,
+            "train_accuracy": train_accuracy,
+            "val_loss": val_loss,
+            "val_accuracy": val_accuracy,
+            "diverged": self.diverged,
+            "score": worst_score(config.score, self.data.classes)
+            if self.diverged
+            else score(config.score, val_loss, val_accuracy, len(self.data.val), self.data.classes),
+            "noise_scale": self.noise.value(),
+        }
+        if last or self.diverged:
+            test_loss, test_accuracy = self.evaluate(self.data.test)
+            figures |= {
+                "test_loss": test_loss,
+                "test_accuracy": test_accuracy,
+                "generalization_gap": train_accuracy - test_accuracy,
+            }
+        return figures | {
+            "seconds": self.seconds,
+            "eval_seconds": self.eval_seconds,
+            "images_per_second": samples / self.seconds,
+            "peak_memory": memory.peak(self.data.device),
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and plain scalars only, so that it loads without executing code."""
+        return {
+            "config": self.config.to_dict(),
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "noise": [float(self.noise.signal), float(self.noise.noise)],
+            **{name: getattr(self, name) for name in STATE},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state`; raises UsageError if it is another trial's."""
+        if state["config"] != self.config.to_dict():
+            raise UsageError(f"checkpoint: not one of trial {self.config.trial_id}")
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.noise = NoiseScale(*state["noise"])
+        for name in STATE:
+            setattr(self, name, state[name])
+
+    def save(self, path: Path) -> None:
+        """Write the state whole or not at all."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+            torch.save(self.state_dict(), file)
+        os.replace(file.name, path)
+
+    def load(self, path: Path) -> None:
+        """Continue from the file that `save` wrote."""
+        self.load_state_dict(torch.load(path, weights_only=True, map_location=self.data.device))
+
+
+def default_generator(device: torch.device) -> torch.Generator:
+    """The generator that layers draw from; seeding it alone is 100 times cheaper than all."""
+    if device.type == "cuda":
+        return torch.cuda.default_generators[device.index or 0]
+    return torch.default_generator
