@@ -112,7 +112,7 @@ def trials(records: list[Record]) -> "pd.DataFrame":
     for record in records:
         config = record.config.to_dict()
         rows.append(
-            {name: config[name] for name in TRIAL_COLUMNS if name in config}
+            {name: config[name] for name in TRIAL_COLUMNS.keys() - METRICS.keys() if name in config}
             | {"method": record.config.method, "status": record.status, "error": record.error}
             | {"asha_would_stop_at": record.asha_would_stop_at}
             | {k: v for k, v in (record.reports[-1] if record.reports else {}).items() if k != "lr"}

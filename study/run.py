@@ -23,11 +23,24 @@ if TYPE_CHECKING:
     from study.forecast import Forecast
 
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
 class Interrupted(BaseException):
     """SIGINT or SIGTERM. The log holds every fact, so the driver may leave at any moment."""
 
-    def __init__(self, number: int) -> None:
-        self.number = number
+
+class Interruption:
+    """Remembers a signal until `check`, since one raised inside Ray's own calls breaks them."""
+
+    number: int = 0
+
+    def __call__(self, number: int, _: Any) -> None:
+        self.number = self.number or number
+
+    def check(self) -> None:
+        if self.number:
+            raise Interrupted
 
 
 @dataclass(frozen=True)
@@ -39,6 +52,7 @@ class Asked:
     where: Where
     limit: float | None
     dashboard: bool
+    interruption: Interruption
 
 
 def main() -> int:
@@ -48,7 +62,7 @@ def main() -> int:
     limit = seconds(options.within) if options.within else None
     config, data, where = resolve(options)
     config = continued(config, where.results, data, sized=limit is not None)
-    asked = Asked(config, data, where, limit, not options.no_dashboard)
+    asked = Asked(config, data, where, limit, not options.no_dashboard, Interruption())
     try:
         if options.dry_run:
             return dry_run(asked)
@@ -57,9 +71,9 @@ def main() -> int:
                 say(f"{where.results} is finished; this is its report\n")
             else:
                 train(asked, log)
-    except Interrupted as interrupted:
+    except Interrupted:
         say(f"stopped; everything is kept. To go on: {machine.command_line()}")
-        return 128 + interrupted.number
+        return 128 + asked.interruption.number
     from analysis.report import write
 
     print(write(where.results), end="")
@@ -116,11 +130,17 @@ def train(asked: Asked, log: Log) -> None:
             results.write_manifest(path, machine.manifest(path.name, forecast.config, asked.data))
             log.append(first)
         log.append({"event": "session", "time": time.time(), "slots": forecast.slots})
-        watched(Planner(forecast.config, log), forecast, resources, shared, path)
+        planner = Planner(forecast.config, log)
+        watched(planner, forecast, resources, shared, path, asked.interruption)
 
 
 def watched(
-    planner: Planner, forecast: "Forecast", resources: "Resources", shared: Any, path: Path
+    planner: Planner,
+    forecast: "Forecast",
+    resources: "Resources",
+    shared: Any,
+    path: Path,
+    interruption: Interruption,
 ) -> None:
     """Run the planner under Ray, with progress on the screen and the views of the log kept up."""
     from study.execute import execute
@@ -143,6 +163,7 @@ def watched(
     progress = Progress(planner, remaining)
 
     def tick() -> None:
+        interruption.check()
         views.update()
         progress()
 
@@ -168,10 +189,9 @@ def connected(asked: Asked, dashboard: bool) -> "Iterator[Resources]":
     where = asked.where
     resources = execute.Resources(where.cpus, where.gpus, where.address)
     say(f"starting Ray{' at ' + where.address if where.address else ''} …")
-    both = (signal.SIGINT, signal.SIGTERM)
     url = execute.start(resources, dashboard)
-    for number in both:  # after ray.init, which sets its own
-        signal.signal(number, _interrupt)
+    for number in SIGNALS:  # after ray.init, which sets its own
+        signal.signal(number, asked.interruption)
     try:
         if url:
             say(f"Ray dashboard: http://{url}")
@@ -183,10 +203,10 @@ def connected(asked: Asked, dashboard: bool) -> "Iterator[Resources]":
             )
         yield resources
     finally:
-        for number in both:
+        for number in SIGNALS:  # leaving takes a moment, and is not to be broken off
             signal.signal(number, signal.SIG_IGN)
         ray.shutdown()
-        for number in both:
+        for number in SIGNALS:
             signal.signal(number, signal.SIG_DFL)
 
 
@@ -203,17 +223,13 @@ def calibrated(asked: Asked, resources: "Resources", sizing: bool = True) -> "tu
     shared = ray.put(asked.data)
     say(f"calibrating {len(asked.config.cells)} cells in {slots} processes …")
     task = ray.remote(calibrate).options(num_cpus=resources.cpus, num_gpus=resources.gpus)
-    rates = merge(ray.get([task.remote(asked.config, shared) for _ in range(min(slots, 8))]))
-    forecast = Forecast(asked.config, len(asked.data.train), rates, slots)
+    tasks = [task.remote(asked.config, shared) for _ in range(min(slots, 8))]
+    while len(ray.wait(tasks, num_returns=len(tasks), timeout=0.2)[0]) < len(tasks):
+        asked.interruption.check()
+    forecast = Forecast(asked.config, len(asked.data.train), merge(ray.get(tasks)), slots)
     if asked.limit is not None and sizing:
         forecast = sized(forecast, asked.limit - (time.monotonic() - begun))
     return forecast, shared
-
-
-def _interrupt(number: int, _: Any) -> None:
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, signal.SIG_IGN)  # once is enough; leaving takes a moment
-    raise Interrupted(number)
 
 
 def say(text: str) -> None:

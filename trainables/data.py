@@ -208,6 +208,27 @@ def _write(path: Path, raw: sources.Raw) -> None:
             temporary.unlink(missing_ok=True)
 
 
+def contact_sheet(data: ImageData, path: Path, columns: int = 20) -> None:
+    """Draw a picture: one row a class (the first 20), its first training images."""
+    from matplotlib.figure import Figure
+
+    channels, height, width = data.shape
+    rows = min(len(data.classes), 20)
+    sheet = np.zeros((rows, height + 2, columns, width + 2, channels), np.uint8)
+    for row in range(rows):
+        members = np.flatnonzero(data.train.labels == row)[:columns]
+        images = data.train.images[members].transpose(0, 2, 3, 1)
+        sheet[row, 1:-1, : len(members), 1:-1] = images.transpose(1, 0, 2, 3)
+    picture = sheet.reshape(rows * (height + 2), columns * (width + 2), channels)
+    figure = Figure(figsize=(12.6, 0.62 * rows), dpi=100)
+    axes = figure.add_axes((0.1, 0.01, 0.89, 0.98))
+    axes.imshow(picture.squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    axes.set_yticks((np.arange(rows) + 0.5) * (height + 2), data.classes[:rows], fontsize=14)
+    axes.set_xticks([])
+    axes.tick_params(length=0)
+    figure.savefig(path, format="png")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m trainables.data", description="Load a data set, say what it is, show it."
@@ -225,9 +246,7 @@ def main() -> None:
         f"sha256 {data.fingerprint[:16]}"
     )
     if options.show:
-        from trainables.glyphs import contact_sheet
-
-        contact_sheet(data.train.images, data.train.labels, Path(options.show), data.classes)
+        contact_sheet(data, Path(options.show))
         print(f"drawn: {options.show}")
 
 

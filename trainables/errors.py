@@ -15,6 +15,9 @@ def exit_code(main: Callable[[], int | None], program: str) -> int:
     except UsageError as error:
         print(f"{program}: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(f"{program}: stopped", file=sys.stderr)
+        return 130
     except BrokenPipeError:  # the reader of our output has gone, as in `... | head`
         sys.stderr.close()
         return 141

@@ -127,14 +127,3 @@ def test_clean_letter_matches_its_label(monkeypatch: pytest.MonkeyPatch) -> None
     seen = images[:, 0][:, nearest][:, :, nearest].reshape(100, -1).astype(np.float64)
     score = np.corrcoef(seen, bank.reshape(len(bank), -1))[:100, 100:]
     assert (score.argmax(1) // len(glyphs.FONTS) == labels).mean() > 0.95
-
-
-def test_contact_sheet_is_a_png_with_ink(
-    drawn: tuple[np.ndarray, np.ndarray], tmp_path: Path
-) -> None:
-    path = tmp_path / "sheet.png"
-    glyphs.contact_sheet(*drawn, path)
-    assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
-    blank = tmp_path / "blank.png"
-    glyphs.contact_sheet(np.zeros_like(drawn[0]), drawn[1], blank)
-    assert path.stat().st_size > 2 * blank.stat().st_size

@@ -1,0 +1,127 @@
+"""A step that is subtly another algorithm would be tuned and compared all the same, unnoticed."""
+
+import copy
+
+import pytest
+import torch
+from trial_reference import Reference, image_data, start, trial, weights
+
+from trainables import formulation, optimizers
+from trainables.batches import DeviceData
+from trainables.config import FORMULATIONS, OPTIMIZERS, TrialConfig
+from trainables.gradient import Gradient
+from trainables.losses import LOSSES
+from trainables.training import Training
+
+RADIUS = {"none": 0.0, "sam": 0.3, "asam": 1.5}  # large, so that a wrong ascent shows
+
+
+def assert_like_the_formulas(config: TrialConfig, tolerance: float, side: int = 4) -> None:
+    """Each weight's whole way over the trial, relative to the largest way in its tensor."""
+    data = image_data(side=side)
+    training = start(config, data)
+    before, reference = weights(training), Reference(training, data)
+    training.run()
+    for step in range(training.steps):
+        reference.step(training.indices(step))
+    for old, new, exact in zip(before, weights(training), reference.w, strict=True):
+        way = (exact - old).abs().max()
+        assert way > 1e-3
+        assert (new - exact).abs().max() < tolerance * way
+
+
+@pytest.mark.parametrize("m", [12, 4, 5])
+@pytest.mark.parametrize("form", FORMULATIONS)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_steps_are_the_formulas(optimizer: str, form: str, m: int) -> None:
+    config = trial(optimizer=optimizer, formulation=form, m=m, rho=RADIUS[form], warmup=0.3)
+    assert_like_the_formulas(config, 1e-4)
+
+
+@pytest.mark.parametrize("form", FORMULATIONS)
+@pytest.mark.parametrize("optimizer", ["momentum", "adam"])
+@pytest.mark.parametrize("batch", [1, 12])
+def test_steps_of_the_convolutional_net_are_the_formulas(
+    batch: int, optimizer: str, form: str
+) -> None:
+    # Its four-dimensional weights lie channels last in memory, their gradients perhaps not.
+    config = trial(
+        model="cnn",
+        optimizer=optimizer,
+        formulation=form,
+        rho=RADIUS[form] / 10,
+        batch_size=batch,
+        lr=0.01,
+    )
+    assert_like_the_formulas(config, 2e-3, side=7)
+
+
+def test_eta_momentum_and_betas_are_the_configured_ones() -> None:
+    values = {"formulation": "asam", "rho": 1.5, "eta": 0.2, "momentum": 0.5, "warmup": 0.0}
+    assert_like_the_formulas(trial(optimizer="nesterov", **values), 1e-4)
+    assert_like_the_formulas(trial(optimizer="adam", beta1=0.5, beta2=0.8, **values), 1e-4)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_base_optimizers_are_those_of_torch(optimizer: str) -> None:
+    # torch's plain for-loop implementation, driven by the textbook order of calls.
+    data = image_data()
+    config = trial(optimizer=optimizer, micro_batch=12, schedule="constant", warmup=0.0)
+    training = start(config, data)
+    model = copy.deepcopy(training.model)
+    decay = {"lr": config.lr, "weight_decay": config.weight_decay, "foreach": False}
+    peer: torch.optim.Optimizer
+    if optimizer == "adam":
+        peer = torch.optim.Adam(model.parameters(), **decay)
+    elif optimizer == "adamw":
+        peer = torch.optim.AdamW(model.parameters(), **decay)
+    else:
+        momentum = 0.0 if optimizer == "sgd" else 0.9
+        nesterov = optimizer == "nesterov"
+        peer = torch.optim.SGD(model.parameters(), momentum=momentum, nesterov=nesterov, **decay)
+    training.run()
+    for step in range(training.steps):
+        images, labels = training.data.train.batch(training.indices(step))
+        peer.zero_grad()
+        torch.nn.functional.cross_entropy(model(images), labels).backward()
+        peer.step()
+    for ours, theirs in zip(weights(training), model.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs.detach(), rtol=1e-4, atol=2e-6)
+
+
+def test_formulation_and_optimizer_work_without_a_training() -> None:
+    data = image_data()
+    config = trial(optimizer="momentum", formulation="sam", m=5, rho=0.3, lr=0.2, warmup=0.0)
+    training: Training = start(config, data)
+    reference = Reference(training, data)
+    images = DeviceData(data, "cpu").train
+    gradient = Gradient(training.model, LOSSES["cross_entropy"], images, 7)
+    step, base = formulation.build(config), optimizers.build(config, gradient.params)
+    indices = torch.tensor([3, 1, 4, 15, 9, 2, 6, 5, 35, 8, 39, 7])
+    _, grads = step(gradient, indices, gradient.params)
+    for param, grad in zip(gradient.params, grads, strict=True):
+        param.grad = grad
+    base.step()
+    reference.step(indices)
+    for ours, exact in zip(weights(training), reference.w, strict=True):
+        torch.testing.assert_close(ours.double(), exact, rtol=1e-5, atol=1e-6)
+
+
+def test_four_dimensional_parameters_may_have_gradients_in_another_memory_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # A bias of attention scores, say: channels_last reorders it, nothing reorders its gradient.
+    from trainables.models import MODELS
+
+    class Scores(torch.nn.Module):
+        def __init__(self, shape: tuple[int, int, int], classes: int) -> None:
+            super().__init__()
+            self.table = torch.nn.Parameter(torch.randn(1, classes, 2, 3))
+            self.inward = torch.nn.Linear(shape[1] * shape[2], classes * 6)
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            scores = self.inward(images.flatten(1)).unflatten(1, self.table.shape[1:])
+            return ((scores + self.table).tanh() * torch.arange(1, 4)).mean((2, 3))
+
+    monkeypatch.setitem(MODELS, "scores", Scores)
+    assert_like_the_formulas(trial(model="scores", lr=0.5), 1e-4)

@@ -1,0 +1,163 @@
+"""Small data and trials for the tests, and a trial's steps written out once more in float64."""
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from trainables.batches import DeviceData
+from trainables.config import TrialConfig
+from trainables.data import ImageData, Split
+from trainables.training import Training
+
+TIMED = {"seconds", "eval_seconds", "images_per_second", "peak_memory"}
+
+
+def tanh_net(shape: tuple[int, int, int], classes: int) -> nn.Module:
+    """Smooth, so that float32 and float64 never sit on two sides of a kink."""
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(math.prod(shape), 5), nn.Tanh(), nn.Linear(5, classes)
+    )
+
+
+def image_data(
+    train: int = 40,
+    val: int = 12,
+    test: int = 16,
+    *,
+    side: int = 4,
+    channels: int = 1,
+    classes: int = 3,
+    seed: int = 0,
+) -> ImageData:
+    """Noisy copies of one random pattern a class; learnable, but not at once."""
+    rng = np.random.default_rng(seed)
+    patterns = rng.integers(60, 196, (classes, channels, side, side))
+
+    def split(count: int) -> Split:
+        labels = np.arange(count) % classes
+        noise = rng.integers(-60, 60, (count, channels, side, side))
+        return Split((patterns[labels] + noise).astype(np.uint8), labels.astype(np.int64))
+
+    names = tuple(map(str, range(classes)))
+    mean = tuple(0.5 + 0.01 * channel for channel in range(channels))
+    std = tuple(0.2 + 0.01 * channel for channel in range(channels))
+    return ImageData("made", split(train), split(val), split(test), mean, std, names, "none")
+
+
+def trial(**values: Any) -> TrialConfig:
+    defaults: dict[str, Any] = {
+        "dataset": "made",
+        "model": "tanh",
+        "batch_size": 12,
+        "lr": 0.1,
+        "weight_decay": 0.02,
+        "budget": "7steps",
+        "reports": 1,
+        "micro_batch": 5,
+    }
+    return TrialConfig(**(defaults | values))
+
+
+def start(config: TrialConfig, data: ImageData, **arguments: Any) -> Training:
+    return Training(config, DeviceData(data, "cpu"), **arguments)
+
+
+def finish(training: Training) -> list[dict[str, Any]]:
+    """All remaining reports, without what differs from run to run."""
+    reports = []
+    while not training.done:
+        reports.append(untimed(training.run()))
+    return reports
+
+
+def untimed(figures: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in figures.items() if name not in TIMED}
+
+
+def weights(training: Training) -> list[Tensor]:
+    return [param.detach().clone() for param in training.model.parameters()]
+
+
+def same_bits(one: list[Tensor], other: list[Tensor]) -> bool:
+    return len(one) == len(other) and all(map(torch.equal, one, other))
+
+
+class Reference:
+    """The trial of `training`, from its present weights, in float64 and by the book."""
+
+    def __init__(self, training: Training, data: ImageData) -> None:
+        self.config, self.steps = training.config, training.steps
+        self.model = training.model
+        self.names = [name for name, _ in training.model.named_parameters()]
+        self.w = [param.detach().double().contiguous() for param in training.model.parameters()]
+        mean, std = (np.reshape(m, (1, -1, 1, 1)) for m in (data.mean, data.std))
+        self.images = torch.from_numpy((data.train.images / 255.0 - mean) / std)
+        self.labels = torch.from_numpy(data.train.labels)
+        self.time = 0
+        self.one = [torch.zeros_like(w) for w in self.w]  # velocity, or Adam's first moment
+        self.two = [torch.zeros_like(w) for w in self.w]  # Adam's second moment
+
+    def gradient(self, w: list[Tensor], indices: Tensor) -> list[Tensor]:
+        w = [tensor.clone().requires_grad_() for tensor in w]
+        named = dict(zip(self.names, w, strict=True))
+        logits = functional_call(self.model, named, (self.images[indices],))
+        chosen = logits[torch.arange(len(indices)), self.labels[indices]]
+        return list(torch.autograd.grad((logits.logsumexp(1) - chosen).mean(), w))
+
+    def climbed(self, indices: Tensor) -> list[Tensor]:
+        """The gradient at w + e_w of one shard."""
+        g, rho, eta = self.gradient(self.w, indices), self.config.rho, self.config.eta
+        if self.config.formulation == "none":
+            return g
+        if self.config.formulation == "sam":
+            length = math.sqrt(sum(float((x * x).sum()) for x in g))
+            moved = [w + rho * x / (length + 1e-12) for w, x in zip(self.w, g, strict=True)]
+        else:
+            t = [w.abs() + eta if w.dim() > 1 else torch.ones_like(w) for w in self.w]
+            scaled = [a * x for a, x in zip(t, g, strict=True)]
+            length = math.sqrt(sum(float((x * x).sum()) for x in scaled))
+            moved = [
+                w + rho * a * a * x / (length + 1e-16)
+                for w, a, x in zip(self.w, t, g, strict=True)
+            ]
+        return self.gradient(moved, indices)
+
+    def step(self, indices: Tensor) -> None:
+        size, m = len(indices), self.config.m
+        mean = [torch.zeros_like(w) for w in self.w]
+        for first in range(0, size, m):
+            shard = indices[first : first + m]
+            for total, g in zip(mean, self.climbed(shard), strict=True):
+                total += len(shard) / size * g
+        self.update(mean)
+
+    def rate(self) -> float:
+        """Linear warmup to the peak, then half a cosine."""
+        config, warmup = self.config, int(self.config.warmup * self.steps)
+        if self.time < warmup:
+            return config.lr * (self.time + 1) / (warmup + 1)
+        part = (self.time - warmup) / (self.steps - warmup)
+        return config.lr * (1 + math.cos(math.pi * part)) / 2
+
+    def update(self, gradient: list[Tensor]) -> None:
+        c, lr = self.config, self.rate()
+        self.time += 1
+        for k, g in enumerate(gradient):
+            if c.optimizer == "adamw":
+                self.w[k] = self.w[k] * (1 - lr * c.weight_decay)
+            else:
+                g = g + c.weight_decay * self.w[k]
+            if c.optimizer in ("adam", "adamw"):
+                self.one[k] = c.beta1 * self.one[k] + (1 - c.beta1) * g
+                self.two[k] = c.beta2 * self.two[k] + (1 - c.beta2) * g * g
+                first = self.one[k] / (1 - c.beta1**self.time)
+                second = self.two[k] / (1 - c.beta2**self.time)
+                g = first / (second.sqrt() + 1e-8)
+            elif c.optimizer in ("momentum", "nesterov"):
+                self.one[k] = c.momentum * self.one[k] + g
+                g = g + c.momentum * self.one[k] if c.optimizer == "nesterov" else self.one[k]
+            self.w[k] = self.w[k] - lr * g
