@@ -10,7 +10,7 @@ import pandas as pd
 from analysis.cells import Cell
 from analysis.load import Study
 from analysis.optimum import SeedSpread
-from analysis.scaling import LEVEL, Difference, Exponent
+from analysis.scaling import LAWS, LEVEL, Difference, Exponent
 from analysis.tables import RULES
 from analysis.words import WIDTH, accuracy, align, degrees, interval, number, slope, wrap
 
@@ -57,11 +57,11 @@ def render(
 
 
 def exponent_line(each: Exponent) -> str:
-    """`LR* ~ B^0.62 [0.31, 0.93] (95 %, 7 of 8 cells, t with 5 df): sqrt; ...`."""
+    """`LR* ~ B^0.62 [0.31, 0.93] (95 %, 7 of 8 cells, t with 5 df): consistent with ...`."""
     line, total = each.line, len(each.group.optima)
     name = "LR*" if each.group.label == each.group.method else each.group.label + ": LR*"
     said = f"{name} ~ B^{slope(line.slope)} {interval(line.low, line.high)} "
-    said += f"({PERCENT}, {line.k} of {total} cells{degrees(line)}): {each.law}"
+    said += f"({PERCENT}, {line.k} of {total} cells{degrees(line)}): {_judged(each)}"
     if each.law == "undetermined":
         inside = f"inside: {', '.join(each.laws_inside)}"
         said += f" ({inside if line.k > 2 else 'fewer than 3 cells'})"
@@ -176,3 +176,9 @@ def _rule(row: dict[Any, Any], rule: str) -> str:
         return f"diverged (0/{diverged})" if diverged else "-"
     of = f"/{survived + diverged}" if diverged else ""
     return f"{row[f'test_accuracy_{rule}'] * 100:.2f} ({survived}{of})"
+
+
+def _judged(each: Exponent) -> str:
+    """The law in words: an interval can leave one law standing, it cannot prove it."""
+    others = " and ".join(name for name in LAWS if name != each.law)
+    return f"consistent with {each.law}, not with {others}" if each.law in LAWS else each.law

@@ -31,16 +31,14 @@ class Board:
         self.root = results / "tensorboard"
         self._writers: dict[str, EventFileWriter] = {}
         for record in records:
-            if not record.ended:  # it is trained again, and would be drawn twice
-                shutil.rmtree(self.root / record.config.trial_id, ignore_errors=True)
-            elif not (self.root / record.config.trial_id).exists():
-                self.rebuild(record)
-
-    def rebuild(self, record: Record) -> None:
-        """A whole run from its record."""
-        for index in range(len(record.reports)):
-            self.report(record, index)
-        self.end(record)
+            run = self.root / record.config.trial_id
+            if not record.ended:  # a crash may have left a part of it
+                shutil.rmtree(run, ignore_errors=True)
+            if not run.exists():
+                for index in range(len(record.reports)):
+                    self.report(record, index)
+            if record.ended:
+                self.end(record)
 
     def report(self, record: Record, index: int = -1) -> None:
         """The scalars of one report, and before the first one the hyper-parameters."""

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from ray.tune.search import Searcher
 
 from study.planner import Planner
 from trainables.data import ImageData
+from trainables.errors import UsageError
 from trainables.trainable import TrialTrainable
 
 
@@ -121,6 +123,21 @@ def start(resources: Resources, dashboard: bool) -> str | None:
         configure_logging=True,
     )
     return context.dashboard_url
+
+
+def check_address(address: str) -> None:
+    """Ray itself waits for minutes where nothing answers."""
+    host, colon, port = address.rpartition(":")
+    accepted = "accepted: auto on a node of a running Ray cluster, or its HOST:PORT"
+    try:
+        if address == "auto":
+            ray._private.services.canonicalize_bootstrap_address_or_die(address)
+        elif not colon or not port.isdigit():
+            raise OSError("no HOST:PORT")
+        else:
+            socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, ConnectionError) as error:
+        raise UsageError(f"--address: no Ray cluster at {address} ({error}); {accepted}") from None
 
 
 def execute(

@@ -4,11 +4,13 @@ The calibration steps every cell for a moment in as many processes as the study 
 so it is the rate of training alone on the machines as they are when all of them work.
 """
 
+import functools
+import random
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from study.asha import REDUCTION, Ladder
+from study.asha import Ladder
 from study.cells import Cell
 from study.config import StudyConfig
 from study.log import MemoryLog
@@ -79,7 +81,8 @@ class Forecast:
         """The share of its schedule that a trial trains in expectation."""
         if phase != "search" or self.config.scheduler == "none":
             return 1.0
-        stopped = expected_progress(self.config)
+        config = self.config
+        stopped = expected_progress(config.trials, config.reports, config.warmup)
         return self.config.control_share + (1 - self.config.control_share) * stopped
 
     def work(self, expected: Iterable[tuple[Cell, str]]) -> float:
@@ -122,20 +125,19 @@ class Forecast:
         return rest
 
 
-def expected_progress(config: StudyConfig) -> float:
-    """The mean share of its schedule that a trial of n in random order trains under ASHA.
+@functools.cache
+def expected_progress(trials: int, reports: int, warmup: float) -> float:
+    """The mean share of its schedule that one of `trials` in random order trains under ASHA.
 
-    The i-th trial at a rung is kept with probability ceil(i / REDUCTION) / i.
+    By simulation with the ladder itself, ranks being the same at every rung.
     """
-    progress, alive, count = 0.0, 1.0, float(config.trials)
-    last = 0.0
-    for rung in Ladder.build(config.reports, config.warmup).rungs:
-        progress += alive * (rung / config.reports - last)
-        last = rung / config.reports
-        at_rung = max(1, round(count))
-        kept = sum(-(-i // REDUCTION) / i for i in range(1, at_rung + 1)) / at_rung
-        alive, count = alive * kept, count * kept
-    return progress + alive * (1 - last)
+    choose, progress, cells = random.Random(0), 0.0, max(1, 4000 // trials)
+    for _ in range(cells):
+        ladder = Ladder.build(reports, warmup)
+        for score in (choose.random() for _ in range(trials)):
+            stops = (rung for rung in ladder.rungs if not ladder.keep(rung, score))
+            progress += next(stops, reports) / reports
+    return progress / (cells * trials)
 
 
 def overview(forecast: Forecast) -> str:

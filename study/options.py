@@ -11,7 +11,7 @@ from study.config import SAMPLERS, SCHEDULERS, StudyConfig
 from study.space import LR_RANGES, RHO_RANGES, parse_ranges
 from trainables.config import OPTIMIZERS, SCHEDULES, SCORES, choice, parse_method
 from trainables.data import ImageData, load
-from trainables.errors import UsageError
+from trainables.errors import Parser, UsageError
 
 PRESETS: dict[str, dict] = {
     "smoke": {
@@ -54,8 +54,8 @@ class Where:
     address: str | None
 
 
-def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
+def parser() -> Parser:
+    made = Parser(
         prog="python -m study.run",
         description="Search learning rate (and rho) for every method and batch size in one Ray "
         "Tune run, confirm the winners on fresh seeds, and fit learning rate against batch size.",
@@ -131,6 +131,9 @@ def resolve(options: argparse.Namespace) -> tuple[StudyConfig, ImageData, Where]
         strict=explicit,
     )
     config.check_data(len(data.train))
+    from trainables.models import MODELS  # with torch, which would slow down --help
+
+    choice("--model", config.model, tuple(MODELS))
     return config, data, where
 
 
@@ -144,6 +147,8 @@ def _config(options: argparse.Namespace) -> StudyConfig:
             "--rho-range: no method has a radius; accepted: with +sam or +asam methods"
         )
     on_gpu = options.gpus_per_trial > 0
+    if options.micro_batch is None:
+        options.micro_batch = 4096 if on_gpu else 256
     same = (
         "m dataset train_size image_size model budget reports schedule warmup momentum "
         "weight_decay trials sampler scheduler control_share seeds reference_seeds neighbours "
@@ -154,7 +159,7 @@ def _config(options: argparse.Namespace) -> StudyConfig:
         batch_sizes=parse_batch_sizes(options.batch_sizes),
         lr_ranges=parse_ranges(options.lr_range, "--lr-range", optimizers, LR_RANGES),
         rho_ranges=parse_ranges(options.rho_range, "--rho-range", formulations, RHO_RANGES),
-        micro_batch=options.micro_batch or (4096 if on_gpu else 256),
+        micro_batch=options.micro_batch,
         device="cuda" if on_gpu else "cpu",
         threads=max(1, options.cpus_per_trial),
         **{name: getattr(options, name) for name in same},

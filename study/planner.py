@@ -37,7 +37,7 @@ class Planner:
         self.records: dict[str, Record] = {}
         self.cells = {cell.name: cell for cell in config.cells}
         self.searched: dict[str, list[Record]] = {name: [] for name in self.cells}
-        self.running: set[str] = set()
+        self.running: dict[str, None] = {}  # in the order they were issued
         self._winners: dict[str, Record | None] = {}
         self._ladders = {name: Ladder.build(config.reports, config.warmup) for name in self.cells}
         for event in log.events:
@@ -59,7 +59,7 @@ class Planner:
                 return None
             config = job.config
             self._write({"event": "started", "number": job.number, "trial": config.to_dict()})
-        self.running.add(config.trial_id)
+        self.running[config.trial_id] = None
         return config
 
     def report(self, trial_id: str, figures: dict[str, Any]) -> bool:
@@ -76,7 +76,7 @@ class Planner:
     def ended(self, trial_id: str, error: str | None = None) -> None:
         """Close a trial; one that neither came to its end nor was stopped is an error."""
         record = self.records[trial_id]
-        self.running.discard(trial_id)
+        self.running.pop(trial_id, None)
         if record.ended:
             return
         status = record.over or "error"

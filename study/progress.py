@@ -27,8 +27,9 @@ def counts(records: list[Record]) -> Counter[str]:
     return Counter(record.status for record in records)
 
 
-def table(planner: Planner) -> Table:
+def table(planner: Planner, slots: int) -> Table:
     """One line a cell: how many trials are where, and the best so far."""
+    running = set(list(planner.running)[:slots])  # what was issued later waits for a slot
     made = Table(box=None, pad_edge=False, header_style="bold")
     made.add_column("cell")
     for name in ("done", "running", "stopped", "diverged", "error", "best score", "lr", "rho"):
@@ -38,18 +39,18 @@ def table(planner: Planner) -> Table:
         config = record.config
         by_cell[Cell(config.method, config.batch_size, config.m).name].append(record)
     for name, records in by_cell.items():
-        made.add_row(name, *_row(records, planner))
+        made.add_row(name, *_row(records, running))
     return made
 
 
-def _row(records: list[Record], planner: Planner) -> list[str]:
+def _row(records: list[Record], running: set[str]) -> list[str]:
     count = counts(records)
     scored = [r for r in records if r.status == "complete" and r.config.role == "search"]
     best = max(scored, key=lambda record: record.score or 0.0, default=None)
-    running = sum(record.config.trial_id in planner.running for record in records)
+    active = sum(record.config.trial_id in running for record in records)
     return [
         str(sum(record.ended for record in records)),
-        *(str(number or "·") for number in (running, count["stopped"], count["diverged"])),
+        *(str(number or "·") for number in (active, count["stopped"], count["diverged"])),
         str(count["error"] or "·"),
         *(
             (f"{best.score:.3f}", f"{best.config.lr:.3g}", f"{best.config.rho:.3g}")
@@ -66,10 +67,11 @@ class Progress:
         self,
         planner: Planner,
         remaining: Callable[[], float],
+        slots: int,
         console: Console | None = None,
     ) -> None:
-        """`remaining` gives the seconds to go."""
-        self.planner, self.remaining = planner, remaining
+        """`remaining` gives the seconds to go; `slots` trials train at a time."""
+        self.planner, self.remaining, self.slots = planner, remaining, slots
         self.console = console or Console(stderr=True)
         self.start = self.shown = time.monotonic()
         self.live = (
@@ -97,7 +99,7 @@ class Progress:
             self.console.print(self.summary(), highlight=False, soft_wrap=True)
 
     def render(self) -> RenderableType:
-        return Group(table(self.planner), Text(self.summary(), style="bold"))
+        return Group(table(self.planner, self.slots), Text(self.summary(), style="bold"))
 
     def summary(self) -> str:
         planner = self.planner
@@ -106,7 +108,7 @@ class Progress:
         ended = sum(record.ended for record in planner.records.values())
         return (
             f"{ended}/{total} trials ({count['stopped']} stopped, {count['diverged']} diverged, "
-            f"{count['error']} errors), {len(planner.running)} running, "
+            f"{count['error']} errors), {min(len(planner.running), self.slots)} running, "
             f"{duration(time.monotonic() - self.start)} elapsed, "
             f"about {duration(self.remaining())} to go"
         )

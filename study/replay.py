@@ -1,6 +1,5 @@
 """python -m study.replay NAME TRIAL_ID: train one trial alone and compare it with the log."""
 
-import argparse
 import sys
 from pathlib import Path
 from typing import Any
@@ -8,14 +7,14 @@ from typing import Any
 from study import results
 from study.log import finite, read
 from study.record import fold
-from trainables.errors import UsageError, exit_code
+from trainables.errors import Parser, UsageError, exit_code
 
 # What a trial's configuration does not determine.
 MEASURED = {"seconds", "eval_seconds", "images_per_second", "peak_memory"}
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m study.replay",
         description="Train one trial again; exit code 0 if every figure is the same to the bit.",
     )

@@ -62,6 +62,10 @@ def main() -> int:
     limit = seconds(options.within) if options.within else None
     config, data, where = resolve(options)
     config = continued(config, where.results, data, sized=limit is not None)
+    if where.address:
+        from study.execute import check_address
+
+        check_address(where.address)
     asked = Asked(config, data, where, limit, not options.no_dashboard, Interruption())
     try:
         if options.dry_run:
@@ -160,7 +164,7 @@ def watched(
         pace = elapsed / done if done > 0.05 * ahead else 1.0
         return pace * forecast.left(planner) / forecast.slots
 
-    progress = Progress(planner, remaining)
+    progress = Progress(planner, remaining, forecast.slots)
 
     def tick() -> None:
         interruption.check()

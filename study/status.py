@@ -1,6 +1,5 @@
 """python -m study.status NAME: where a running or finished study stands, from its log alone."""
 
-import argparse
 import sys
 import time
 from pathlib import Path
@@ -10,13 +9,13 @@ from study.config import StudyConfig
 from study.log import MemoryLog, read
 from study.planner import Planner
 from study.progress import counts, duration, table
-from trainables.errors import exit_code
+from trainables.errors import Parser, exit_code
 
 
 def main() -> int:
     from rich.console import Console
 
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m study.status", description="Where a study stands, cell by cell."
     )
     parser.add_argument("name", metavar="NAME")
@@ -26,9 +25,10 @@ def main() -> int:
     events = read(path)
     config = StudyConfig.from_dict(results.study_event(events, path)["config"])
     planner = Planner(config, MemoryLog(events))
-    planner.running |= {i for i, record in planner.records.items() if not record.ended}
+    begun = {i: None for i, record in planner.records.items() if not record.ended}
+    planner.running.update(begun)
     console = Console(width=None if sys.stdout.isatty() else 120)
-    console.print(table(planner))
+    console.print(table(planner, len(begun)))
     records = list(planner.records.values())
     count, total = counts(records), sum(1 for _ in planner.expected())
     ended = sum(record.ended for record in records)

@@ -1,6 +1,5 @@
 """The data sets by name: decoded once, cached as one file, split by seed, fingerprinted."""
 
-import argparse
 import hashlib
 import os
 import sys
@@ -13,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from trainables import sources
-from trainables.errors import UsageError, exit_code
+from trainables.errors import Parser, UsageError, exit_code
 
 MAX_VAL = 4096
 FORMAT = 1  # of the cached file; a new number makes old caches unread
@@ -129,7 +128,9 @@ def _raw(name: str, data_dir: Path, image_size: int) -> sources.Raw:
     """The decoded data set, from its cached file where there is one."""
     kind, _, path = name.partition(":")
     if image_size and kind != "folder":
-        raise UsageError(f"--image-size: only for --dataset folder:PATH, not for {name}")
+        raise UsageError(
+            f"--image-size: {name} has a size; accepted: only with --dataset folder:PATH"
+        )
     if name == "digits":
         return sources.digits()
     if name == "glyphs":
@@ -230,7 +231,7 @@ def contact_sheet(data: ImageData, path: Path, columns: int = 20) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m trainables.data", description="Load a data set, say what it is, show it."
     )
     parser.add_argument("dataset", help="glyphs, digits, mnist, …, folder:PATH")

@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +38,8 @@ def counter(what: str, total: int) -> Iterator[Callable[[int], None]]:
     from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(what, total=total)
         yield lambda count: progress.advance(task, count)
 
@@ -87,7 +87,7 @@ def _present_or_downloaded(kind, name: str, data_dir: Path, choice: dict):  # ty
     try:
         return kind(root=data_dir, download=False, **choice)
     except (RuntimeError, FileNotFoundError):
-        print(f"{name} is not in {data_dir}: downloading", file=sys.stderr)
+        pass
     try:
         return kind(root=data_dir, download=True, **choice)
     except Exception as error:  # torchvision raises whatever its transport raises

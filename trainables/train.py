@@ -5,11 +5,11 @@ import signal
 import sys
 
 from trainables.config import OPTIMIZERS, SCHEDULES, SCORES, TrialConfig, parse_method
-from trainables.errors import exit_code
+from trainables.errors import Parser, exit_code
 
 
-def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
+def parser() -> Parser:
+    made = Parser(
         prog="python -m trainables.train",
         description="Train one network once and print what each report holds.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from trainables import formulation, memory, optimizers
 from trainables.batches import DeviceData, Images
-from trainables.config import TrialConfig, stable_hash
+from trainables.config import TrialConfig, choice, stable_hash
 from trainables.errors import UsageError
 from trainables.gradient import Gradient, NoiseScale
 from trainables.losses import LOSSES, correct
@@ -45,8 +45,7 @@ class Training:
         self.steps = config.steps(len(data.train))
         torch.set_num_threads(config.threads)
         memory.reset_peak(data.device)
-        if config.model not in MODELS:
-            raise UsageError(f"--model: unknown {config.model!r}; accepted: {', '.join(MODELS)}")
+        choice("--model", config.model, tuple(MODELS))
         torch.manual_seed(stable_hash(config.seed, "weights"))
         model = MODELS[config.model](data.shape, data.classes)
         self.model = model.to(data.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -26,7 +26,7 @@ def assert_like_the_formulas(config: TrialConfig, tolerance: float, side: int = 
         reference.step(training.indices(step))
     for old, new, exact in zip(before, weights(training), reference.w, strict=True):
         way = (exact - old).abs().max()
-        assert way > 1e-3
+        assert way > 3e-4
         assert (new - exact).abs().max() < tolerance * way
 
 
@@ -35,7 +35,7 @@ def assert_like_the_formulas(config: TrialConfig, tolerance: float, side: int = 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_steps_are_the_formulas(optimizer: str, form: str, m: int) -> None:
     config = trial(optimizer=optimizer, formulation=form, m=m, rho=RADIUS[form], warmup=0.3)
-    assert_like_the_formulas(config, 1e-4)
+    assert_like_the_formulas(config, 5e-5)
 
 
 @pytest.mark.parametrize("form", FORMULATIONS)
@@ -51,9 +51,9 @@ def test_steps_of_the_convolutional_net_are_the_formulas(
         formulation=form,
         rho=RADIUS[form] / 10,
         batch_size=batch,
-        lr=0.01,
+        lr=0.03 if optimizer == "momentum" else 0.01,
     )
-    assert_like_the_formulas(config, 2e-3, side=7)
+    assert_like_the_formulas(config, 1e-3, side=7)
 
 
 def test_eta_momentum_and_betas_are_the_configured_ones() -> None:
@@ -105,23 +105,3 @@ def test_formulation_and_optimizer_work_without_a_training() -> None:
     reference.step(indices)
     for ours, exact in zip(weights(training), reference.w, strict=True):
         torch.testing.assert_close(ours.double(), exact, rtol=1e-5, atol=1e-6)
-
-
-def test_four_dimensional_parameters_may_have_gradients_in_another_memory_order(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    # A bias of attention scores, say: channels_last reorders it, nothing reorders its gradient.
-    from trainables.models import MODELS
-
-    class Scores(torch.nn.Module):
-        def __init__(self, shape: tuple[int, int, int], classes: int) -> None:
-            super().__init__()
-            self.table = torch.nn.Parameter(torch.randn(1, classes, 2, 3))
-            self.inward = torch.nn.Linear(shape[1] * shape[2], classes * 6)
-
-        def forward(self, images: torch.Tensor) -> torch.Tensor:
-            scores = self.inward(images.flatten(1)).unflatten(1, self.table.shape[1:])
-            return ((scores + self.table).tanh() * torch.arange(1, 4)).mean((2, 3))
-
-    monkeypatch.setitem(MODELS, "scores", Scores)
-    assert_like_the_formulas(trial(model="scores", lr=0.5), 1e-4)

@@ -23,6 +23,16 @@ def tanh_net(shape: tuple[int, int, int], classes: int) -> nn.Module:
     )
 
 
+def dropout_net(shape: tuple[int, int, int], classes: int) -> nn.Module:
+    return nn.Sequential(
+        nn.Flatten(),
+        nn.Linear(math.prod(shape), 32),
+        nn.ReLU(),
+        nn.Dropout(),
+        nn.Linear(32, classes),
+    )
+
+
 def image_data(
     train: int = 40,
     val: int = 12,
@@ -121,8 +131,7 @@ class Reference:
             scaled = [a * x for a, x in zip(t, g, strict=True)]
             length = math.sqrt(sum(float((x * x).sum()) for x in scaled))
             moved = [
-                w + rho * a * a * x / (length + 1e-16)
-                for w, a, x in zip(self.w, t, g, strict=True)
+                w + rho * a * a * x / (length + 1e-16) for w, a, x in zip(self.w, t, g, strict=True)
             ]
         return self.gradient(moved, indices)
 

@@ -1,0 +1,72 @@
+"""Forecasts are sums that can be checked by hand."""
+
+import pytest
+from simulated import make_config, simulate
+from test_planner import planner_of
+
+from study.cells import Cell
+from study.forecast import Forecast, expected_progress, merge, sized
+from trainables.errors import UsageError
+
+
+def forecast_of(**changes: object) -> Forecast:
+    config = make_config(**changes)
+    rates = {cell.name: (0.01 * (1 if cell.plain else 2), 0.1) for cell in config.cells}
+    return Forecast(config, 16_384, rates, slots=2)
+
+
+def test_a_trial_costs_its_steps_and_reports() -> None:
+    forecast = forecast_of()
+    assert forecast.trial(Cell("momentum", 64, 64)) == pytest.approx(2560 * 0.01 + 9 * 0.1)
+    assert forecast.trial(Cell("momentum+sam", 1024, 1024)) == pytest.approx(160 * 0.02 + 0.9)
+
+
+def test_gradients_are_counted_twice_for_sam() -> None:
+    forecast = forecast_of(scheduler="none")
+    plain, sam = (Cell(method, 64, 64) for method in ("momentum", "momentum+sam"))
+    assert forecast.gradients([(plain, "search")]) == 163_840
+    assert forecast.gradients([(sam, "confirm"), (plain, "confirm")]) == 3 * 163_840
+
+
+def test_expected_progress_of_one_trial_and_of_very_many() -> None:
+    """One is never stopped; of many, half reach 4/9 of the schedule and a quarter the end."""
+    assert expected_progress(1, 9, 0.1) == 1.0
+    assert expected_progress(4000, 9, 0.1) == pytest.approx(2 / 9 + 1 / 9 + 5 / 36, abs=0.02)
+    assert expected_progress(8, 9, 0.6) == 1.0  # no rung lies after so long a warmup
+
+
+def test_two_trials_are_stopped_as_can_be_counted() -> None:
+    """The first never is; the second at 2/9 if it is worse, which is every other time."""
+    assert expected_progress(2, 9, 0.1) == pytest.approx((1 + (2 / 9 + 1) / 2) / 2, abs=0.02)
+
+
+def test_what_is_left_shrinks_to_nothing() -> None:
+    forecast = forecast_of()
+    planner = planner_of()
+    left = [forecast.left(planner)]
+    assert left[0] == pytest.approx(forecast.work(planner.expected()))
+    for _ in range(4):
+        simulate(planner, events=25)
+        left.append(forecast.left(planner))
+    simulate(planner)
+    assert left[0] > left[1] > left[-1] > 0
+    assert forecast.left(planner) == 0
+
+
+def test_rates_are_averaged_over_processes() -> None:
+    assert merge([{"a": (1.0, 2.0)}, {"a": (3.0, 6.0)}]) == {"a": (2.0, 4.0)}
+
+
+def test_within_takes_as_many_trials_as_fit() -> None:
+    forecast = forecast_of(scheduler="none")
+    for limit in (200.0, 500.0):
+        chosen = sized(forecast, limit)
+        trials = chosen.config.trials
+
+        def seconds(count: int) -> float:
+            planner = planner_of(scheduler="none", trials=count)
+            return forecast.work(planner.expected()) / 2
+
+        assert seconds(trials) <= limit < seconds(trials + 1)
+    with pytest.raises(UsageError, match="--within: one trial a cell takes about"):
+        sized(forecast, 10.0)

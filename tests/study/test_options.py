@@ -1,0 +1,138 @@
+"""Bad options are named in one line, with what is accepted, before anything heavy starts."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from simulated import make_config, study_event
+
+from study import run
+from study.log import Log
+from study.options import PRESETS, parser, resolve
+from trainables.errors import exit_code
+
+BAD = {
+    "--batch-sizes 8192..64": "--batch-sizes",
+    "--batch-sizes nine": "--batch-sizes",
+    "--batch-sizes 64..2048": "--batch-sizes",
+    "--methods mometum": "--methods",
+    "--methods momentum+sma": "--methods",
+    "--budget 1epochs --batch-sizes 1024": "--budget",
+    "--budget 3weeks": "--budget",
+    "--dataset nosuch": "--dataset",
+    "--dataset folder:{tmp}/nowhere": "--dataset",
+    "--dataset folder:{tmp}/corrupt": "--dataset",
+    "--dataset folder:{tmp}/unequal": "--image-size",
+    "--lr-range 1..0.1": "--lr-range",
+    "--lr-range wide": "--lr-range",
+    "--rho-range 0..1": "--rho-range",
+    "--rho-range 0.1..1 --methods adam": "--rho-range",
+    "--gpus-per-trial 99": "--gpus-per-trial",
+    "--gpus-per-trial -1": "--gpus-per-trial",
+    "--cpus-per-trial 0": "--cpus-per-trial",
+    "--cpus-per-trial 9999": "--cpus-per-trial",
+    "--preset huge": "--preset",
+    "--model resnet1000": "--model",
+    "--trials 0": "--trials",
+    "--trials three": "--trials",
+    "--seeds 0": "--seeds",
+    "--seed -1": "--seed",
+    "--m -1": "--m",
+    "--reports 0": "--reports",
+    "--warmup 1": "--warmup",
+    "--schedule stairs": "--schedule",
+    "--sampler grid": "--sampler",
+    "--scheduler sha": "--scheduler",
+    "--control-share 1.5": "--control-share",
+    "--score f1": "--score",
+    "--within soon": "--within",
+    "--within 5m --trials 3": "--within",
+    "--name ../up": "--name",
+    "--name other": "--name",
+    "--micro-batch 0": "--micro-batch",
+    "--train-size 99999": "--train-size",
+    "--image-size 8": "--image-size",
+    "--weight-decay -1": "--weight-decay",
+    "--address nowhere": "--address",
+    "--address 127.0.0.1:1": "--address",
+    "--colour blue": "--colour",
+}
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A results directory with another study in it, and folders of broken images."""
+    config = make_config(dataset="digits", train_size=1024)
+    with Log(tmp_path / "results" / "other") as log:
+        log.append(study_event(config))
+    for name in ("corrupt", "unequal"):
+        for part in ("train", "test"):
+            for label in ("a", "b"):
+                (tmp_path / name / part / label).mkdir(parents=True)
+                picture = tmp_path / name / part / label / "1.png"
+                Image.new("L", (8, 8 if label == "a" else 9), 7).save(picture)
+    (tmp_path / "corrupt" / "test" / "b" / "1.png").write_bytes(b"\x89PNG\r\n\x1a\n no more")
+    (tmp_path / "corrupt" / "train" / "b" / "1.png").write_bytes(b"not an image")
+    return tmp_path
+
+
+@pytest.mark.parametrize("line", BAD)
+def test_bad_option(
+    line: str, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LARGE_BATCH_CACHE", str(place / "cache"))
+    before = sorted(place.rglob("*"))
+    defaults = {"--dataset": "digits", "--train-size": "1024", "--batch-sizes": "64"}
+    words = line.format(tmp=place).split()
+    given = defaults | dict(zip(words[::2], words[1::2], strict=True))
+    options = [word for pair in given.items() for word in pair]
+    monkeypatch.setattr(sys, "argv", ["run", "--results", str(place / "results"), *options])
+    assert exit_code(run.main, "run") == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert len(captured.err.splitlines()) == 1, captured.err
+    assert BAD[line] in captured.err and "accepted: " in captured.err
+    assert sorted(p for p in place.rglob("*") if "cache" not in p.parts) == before
+    assert "ray" not in sys.modules or not sys.modules["ray"].is_initialized()
+
+
+def test_presets_resolve_to_what_they_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    config, data, _ = resolve(parser().parse_args(["--preset", "smoke"]))
+    assert (config.dataset, config.batch_sizes, config.trials) == ("digits", (16, 64, 256), 4)
+    assert len(data.train) == config.train_size == 1024
+    full, _, _ = resolve(
+        parser().parse_args(["--preset", "full", "--dataset", "digits", "--batch-sizes", "64"])
+    )
+    assert (full.budget, full.trials, full.seeds, full.reference_seeds) == ("30epochs", 24, 5, 5)
+    assert full.neighbours and set(PRESETS) == {"smoke", "laptop", "full"}
+
+
+def test_a_default_training_size_is_cut_to_what_there_is_and_a_given_one_is_not() -> None:
+    arguments = ["--dataset", "digits", "--batch-sizes", "64"]
+    _, data, _ = resolve(parser().parse_args(arguments))
+    assert len(data.train) == 1124
+
+
+def test_the_same_options_go_on_and_other_data_are_refused(tmp_path: Path) -> None:
+    arguments = ["--preset", "smoke", "--results", str(tmp_path)]
+    config, data, where = resolve(parser().parse_args(arguments))
+    with Log(where.results) as log:
+        log.append(study_event(config) | {"data": data.fingerprint})
+    assert run.continued(config, where.results, data, sized=False) == config
+    sized = run.continued(config.with_trials(99), where.results, data, sized=True)
+    assert sized == config
+    import dataclasses
+
+    other = dataclasses.replace(data, fingerprint="1" * 64)
+    with pytest.raises(ValueError, match="no longer the data"):
+        run.continued(config, where.results, other, sized=False)
+
+
+def test_help_is_grouped(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parser().parse_args(["--help"])
+    out = capsys.readouterr().out
+    for group in ("the grid:", "the task:", "the search:", "where:"):
+        assert group in out
+    assert max(map(len, out.splitlines())) <= 98

@@ -1,0 +1,266 @@
+"""The planner decides what is trained; here it is driven without Ray by a known law."""
+
+import dataclasses
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from simulated import figures, make_config, simulate, study_event
+
+from study.asha import Ladder
+from study.config import RULES
+from study.log import Log, MemoryLog
+from study.planner import Planner
+from study.record import Record, fold
+
+
+class Recording(MemoryLog):
+    """Keeps its events in memory."""
+
+    def append(self, event: dict[str, Any]) -> None:
+        self.events.append(event)
+
+
+def planner_of(events: list[dict[str, Any]] | None = None, **changes: Any) -> Planner:
+    """A planner over its own copy of the events; it writes to what it folds, not while folding."""
+    config = make_config(**changes)
+    log = Recording(list(events or []))
+    planner = Planner(config, log)  # type: ignore[arg-type]
+    return planner
+
+
+def outcome(planner: Planner) -> dict[str, Any]:
+    return {
+        trial_id: (r.status, r.config, r.reports, r.asha_would_stop_at)
+        for trial_id, r in planner.records.items()
+    }
+
+
+def test_every_cell_gets_its_trials_its_winner_on_fresh_seeds_and_the_plain_ones_the_rules() -> (
+    None
+):
+    planner = planner_of()
+    simulate(planner)
+    assert planner.done
+    seen = Counter(
+        (r.config.method, r.config.batch_size, r.config.role) for r in planner.records.values()
+    )
+    for method in ("momentum", "momentum+sam"):
+        for size in (64, 1024):
+            assert seen[method, size, "search"] == 4
+            assert seen[method, size, "winner"] == 2
+    for rule in RULES:
+        assert seen["momentum", 1024, rule] == 1
+        assert seen["momentum", 64, rule] == 0 == seen["momentum+sam", 1024, rule]
+    assert len(planner.records) == len(list(planner.expected()))
+
+
+def test_the_winner_is_the_best_complete_trial_and_keeps_its_point() -> None:
+    planner = planner_of(scheduler="none")
+    simulate(planner)
+    for name, cell in planner.cells.items():
+        complete = [r for r in planner.searched[name] if r.status == "complete"]
+        best = max(complete, key=lambda r: r.reports[-1]["score"])
+        confirmed = planner.records[f"{name}-winner-s0"].config
+        assert (confirmed.lr, confirmed.rho) == (best.config.lr, best.config.rho)
+        assert planner.winner(cell) is best
+
+
+def test_confirm_seeds_are_shared_by_all_cells_and_differ_from_all_search_seeds() -> None:
+    planner = planner_of()
+    simulate(planner)
+    by_index: dict[str, set[int]] = {}
+    search = set()
+    for trial_id, record in planner.records.items():
+        if record.config.phase == "confirm":
+            by_index.setdefault(trial_id[-2:], set()).add(record.config.seed)
+        else:
+            search.add(record.config.seed)
+    assert [len(seeds) for seeds in by_index.values()] == [1, 1]
+    confirm = set.union(*by_index.values())
+    assert len(confirm) == 2 and not confirm & search
+    assert len(search) == 16
+
+
+def test_rules_scale_the_reference_which_is_the_best_small_plain_cell_on_fresh_seeds() -> None:
+    planner = planner_of(batch_sizes=(64, 256, 1024, 4096))
+    simulate(planner)
+    reference = planner.reference("momentum")
+    assert reference is not None
+    means = {
+        size: sum(planner.records[f"momentum-b{size}-winner-s{i}"].score or 0 for i in (0, 1))
+        for size in (64, 256)
+    }
+    assert reference.batch_size == max(means, key=lambda size: means[size])
+    for size in (1024, 4096):
+        ratio = size / reference.batch_size
+        lrs = [planner.records[f"momentum-b{size}-{rule}-s0"].config.lr for rule in RULES]
+        assert lrs == pytest.approx([reference.lr, reference.lr * ratio**0.5, reference.lr * ratio])
+
+
+def test_neighbours_are_confirmed_at_half_and_double_where_asked() -> None:
+    planner = planner_of(neighbours=True)
+    simulate(planner)
+    for name in planner.cells:
+        lrs = [
+            planner.records[f"{name}-{role}-s1"].config.lr for role in ("half", "winner", "double")
+        ]
+        assert lrs == pytest.approx([lrs[1] / 2, lrs[1], lrs[1] * 2])
+
+
+def test_the_next_trial_is_of_the_cell_with_the_fewest_and_of_the_longest_job() -> None:
+    planner = planner_of()
+    first = [planner.next() for _ in range(8)]
+    assert all(config is not None for config in first)
+    cells = [(c.method, c.batch_size) for c in first if c]
+    assert set(cells[:4]) == set(cells[4:])
+    assert [method for method, _ in cells[:4]] == ["momentum+sam"] * 2 + ["momentum"] * 2
+
+
+def test_diverged_trials_end_at_once_and_a_cell_where_all_diverge_confirms_nothing() -> None:
+    planner = planner_of(lr_ranges={"momentum": (3.0, 30.0)})
+    simulate(planner)
+    assert planner.done
+    assert {r.status for r in planner.records.values()} == {"diverged"}
+    assert all(len(r.reports) == 1 for r in planner.records.values())
+    assert {r.config.phase for r in planner.records.values()} <= {"search", "control"}
+
+
+def test_controls_are_never_stopped_and_record_where_they_would_have_been() -> None:
+    planner = planner_of(trials=40, control_share=0.5, sampler="random")
+    simulate(planner)
+    controls = [r for r in planner.records.values() if r.config.phase == "control"]
+    searched = [r for r in planner.records.values() if r.config.phase == "search"]
+    assert 50 < len(controls) < 110  # of 160, half in expectation
+    assert {r.status for r in controls} <= {"complete", "diverged"}
+    assert any(r.asha_would_stop_at for r in controls)
+    stopped = [r for r in searched if r.status == "stopped"]
+    assert stopped
+    assert all(r.asha_would_stop_at == r.reports[-1]["report"] for r in stopped)
+    assert all(r.asha_would_stop_at is None for r in searched if r.status == "complete")
+
+
+def test_a_control_is_drawn_before_its_learning_rate() -> None:
+    """Other ranges and samplers change every learning rate and no control."""
+    draws = []
+    for changes in ({"sampler": "random"}, {"sampler": "qmc", "lr_ranges": {"momentum": (0.1, 1)}}):
+        planner = planner_of(trials=20, **changes)
+        simulate(planner)
+        draws.append({i for i, r in planner.records.items() if r.config.phase == "control"})
+    assert draws[0] == draws[1] != set()
+
+
+def test_no_scheduler_stops_nothing() -> None:
+    planner = planner_of(scheduler="none", trials=10)
+    simulate(planner)
+    assert {r.status for r in planner.records.values()} == {"complete"} or {
+        r.status for r in planner.records.values()
+    } == {"complete", "diverged"}
+    assert all(r.asha_would_stop_at is None for r in planner.records.values())
+
+
+@pytest.mark.parametrize("sampler", ["random", "qmc", "tpe"])
+def test_a_study_cut_anywhere_and_resumed_repeats_no_finished_trial(
+    tmp_path: Path, sampler: str
+) -> None:
+    """The log is cut after every number of bytes that leaves whole and torn lines."""
+    config = make_config(sampler=sampler, trials=3, seeds=1)
+    with Log(tmp_path / "whole") as log:
+        log.append(study_event(config))
+        simulate(Planner(config, log))
+    whole = (tmp_path / "whole" / "log.jsonl").read_bytes()
+    ends = [i + 1 for i, byte in enumerate(whole) if byte == ord("\n")]
+    for cut in [*ends[1::17], *(end + 9 for end in ends[1:-1:23])]:
+        path = tmp_path / f"cut{cut}"
+        path.mkdir()
+        (path / "log.jsonl").write_bytes(whole[:cut])
+        with Log(path) as log:
+            before = {i: r for i, r in fold(log.events).items() if r.ended}
+            planner = Planner(config, log)
+            issued: list[str] = []
+            original = planner.next
+
+            def spy(original: Any = original, issued: list[str] = issued) -> Any:
+                trial = original()
+                issued.extend([trial.trial_id] if trial else [])
+                return trial
+
+            planner.next = spy  # type: ignore[method-assign]
+            simulate(planner, seed=cut)
+            assert planner.done
+            assert not set(before) & set(issued)
+            assert len(issued) == len(set(issued))
+        lines = (path / "log.jsonl").read_bytes()
+        after = fold(Log(path).events)
+        assert all(after[i].reports == before[i].reports for i in before)
+        reports = [r["report"] for record in after.values() for r in record.reports]
+        assert len(reports) == sum(len({r["report"] for r in t.reports}) for t in after.values())
+        assert lines.count(b'"event":"ended"') == len(after)
+
+
+@pytest.mark.parametrize("sampler", ["random", "qmc"])
+def test_without_a_scheduler_the_outcome_is_the_same_in_any_order_of_events(sampler: str) -> None:
+    outcomes = []
+    for seed, slots in ((0, 1), (1, 2), (2, 7)):
+        planner = planner_of(sampler=sampler, scheduler="none")
+        simulate(planner, slots=slots, seed=seed)
+        outcomes.append(outcome(planner))
+    assert outcomes[0] == outcomes[1] == outcomes[2]
+
+
+def test_folding_the_log_again_gives_the_same_state_and_the_same_suggestion() -> None:
+    for events in (1, 13, 50, 90):
+        planner = planner_of(trials=12)
+        simulate(planner, events=events)
+        copy = planner_of(planner.log.events, trials=12)
+        assert outcome(copy) == outcome(planner)
+        assert copy._ladders == planner._ladders
+        assert copy._plan() == planner._plan()
+
+
+def test_a_trial_that_repeats_its_reports_is_not_counted_twice() -> None:
+    planner = planner_of()
+    config = planner.next()
+    assert config is not None
+    planner.report(config.trial_id, figures(config, 1))
+    again = planner_of(planner.log.events)
+    assert again.next() == config  # issued again before anything new
+    assert again.report(config.trial_id, figures(config, 1)) is True
+    assert len(again.records[config.trial_id].reports) == 1
+
+
+def test_an_error_is_kept_with_its_reason_and_not_tried_for_ever() -> None:
+    planner = planner_of(trials=1, seeds=1)
+    while (config := planner.next()) is not None:
+        planner.ended(config.trial_id, error="out of paper")
+    assert planner.done
+    assert {(r.status, r.error) for r in planner.records.values()} == {("error", "out of paper")}
+
+
+def test_ladder_keeps_the_better_half_of_each_rung() -> None:
+    ladder = Ladder.build(reports=9, warmup=0.1)
+    assert ladder.rungs == (2, 4)
+    kept = [ladder.keep(2, score) for score in (1.0, 2.0, 0.5, 1.5, 1.7, 3.0)]
+    assert kept == [True, True, False, True, True, True]
+    # of six the best three are 3.0, 2.0 and 1.7
+    assert ladder.keep(2, 1.6) is True
+    assert ladder.keep(2, 1.65) is True and ladder.keep(2, 1.4) is False
+
+
+def test_rungs_lie_after_the_warmup_at_least_as_long_as_it_lasted() -> None:
+    assert Ladder.build(9, 0.0).rungs == (1, 2, 4)
+    assert Ladder.build(9, 0.3).rungs == ()
+    assert Ladder.build(1, 0.0).rungs == ()
+    assert Ladder.build(16, 0.05).rungs == (2, 4, 8)
+
+
+def test_trial_configurations_hold_the_cell_and_its_whole_study() -> None:
+    planner = planner_of(m=32, weight_decay=0.01, budget="500steps")
+    simulate(planner)
+    for record in planner.records.values():
+        config = record.config
+        assert config.weight_decay == 0.01 and config.budget == "500steps"
+        assert config.m == (32 if config.formulation == "sam" else config.batch_size)
+        assert (config.rho > 0) == (config.formulation == "sam")
+    assert dataclasses.is_dataclass(Record)

@@ -1,0 +1,184 @@
+"""The whole command under Ray: it finishes, resumes after any death, and never repeats itself."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from study import results
+from study.replay import MEASURED
+
+TINY = (
+    "--dataset digits --train-size 1024 --model mlp --batch-sizes 64,256 --trials 3 --seeds 1 "
+    "--methods momentum,momentum+sam --no-dashboard"
+).split()
+
+
+def command(place: Path, name: str, *more: str) -> list[str]:
+    where = ["--results", str(place), "--name", name]
+    return [sys.executable, "-m", "study.run", *TINY, *where, *more]
+
+
+def run(place: Path, name: str, *more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(place, name, *more), capture_output=True, text=True, timeout=300)
+
+
+def ended(place: Path, name: str) -> Counter[str]:
+    lines = (place / name / "log.jsonl").read_bytes().split(b"\n")[:-1]
+    events = map(json.loads, lines)
+    return Counter(event["trial_id"] for event in events if event["event"] == "ended")
+
+
+def killed_thrice(place: Path, name: str, *more: str) -> subprocess.CompletedProcess[str]:
+    """Kill -9 after the first, some and most of the trials have ended; then let it finish."""
+    for count in (1, 5, 11):
+        process = subprocess.Popen(
+            command(place, name, *more), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        limit = time.monotonic() + 120
+        while process.poll() is None and time.monotonic() < limit:
+            if (place / name / "log.jsonl").exists() and len(ended(place, name)) >= count:
+                break
+            time.sleep(0.02)
+        assert process.poll() is None, "it was to be killed while it ran"
+        process.kill()
+        process.wait()
+    return run(place, name, *more)
+
+
+def determined(place: Path, name: str) -> list[pd.DataFrame]:
+    """The tables without what a clock or the memory says, in one order."""
+    _, trials, reports = results.load(place / name)
+    keys = ["trial_id"], ["trial_id", "report"]
+    return [
+        table.drop(columns=list(MEASURED)).sort_values(by).reset_index(drop=True)
+        for table, by in zip((trials, reports), keys, strict=True)
+    ]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("results")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(place: Path) -> subprocess.CompletedProcess[str]:
+    return run(place, "whole", "--sampler", "random", "--scheduler", "none")
+
+
+def test_one_command_from_nothing_to_the_table(
+    place: Path, undisturbed: subprocess.CompletedProcess[str]
+) -> None:
+    assert undisturbed.returncode == 0, undisturbed.stderr
+    assert "LR* ~ B^" in undisturbed.stdout
+    assert "throughput" in undisturbed.stderr and "forecast" in undisturbed.stderr
+    left = {path.name for path in (place / "whole").iterdir()}
+    assert left == {
+        *("log.jsonl", "manifest.json", "trials.parquet", "reports.parquet", "optuna.log"),
+        *("tensorboard", "report"),
+    }
+    table = pd.read_csv(place / "whole" / "report" / "scaling.csv")
+    assert len(table) == 4 and table.test_accuracy_mean.gt(0.3).all()
+
+
+def test_a_finished_study_is_reported_again_and_not_trained(
+    place: Path, undisturbed: subprocess.CompletedProcess[str]
+) -> None:
+    before = (place / "whole" / "log.jsonl").read_bytes()
+    again = run(place, "whole", "--sampler", "random", "--scheduler", "none")
+    assert again.returncode == 0 and "is finished" in again.stderr
+    assert again.stdout == undisturbed.stdout
+    assert (place / "whole" / "log.jsonl").read_bytes() == before
+
+
+def test_any_trial_is_replayed_to_the_bit(
+    place: Path, undisturbed: subprocess.CompletedProcess[str]
+) -> None:
+    for trial_id in ("momentum+sam-b64-0001", "momentum-b256-winner-s0"):
+        replay = [sys.executable, "-m", "study.replay", "whole", trial_id, "--results", str(place)]
+        ran = subprocess.run(replay, capture_output=True, text=True)
+        assert ran.returncode == 0 and "reproduced to the bit" in ran.stdout, (
+            ran.stdout + ran.stderr
+        )
+
+
+def test_killed_three_times_the_metrics_are_those_of_an_undisturbed_run(
+    place: Path, undisturbed: subprocess.CompletedProcess[str]
+) -> None:
+    finished = killed_thrice(place, "killed", "--sampler", "random", "--scheduler", "none")
+    assert finished.returncode == 0, finished.stderr
+    pairs = zip(determined(place, "whole"), determined(place, "killed"), strict=True)
+    for whole, killed in pairs:
+        pd.testing.assert_frame_equal(whole, killed)
+    assert set(ended(place, "killed").values()) == {1}
+
+
+def test_killed_three_times_with_tpe_and_asha_nothing_is_lost_or_doubled(place: Path) -> None:
+    finished = killed_thrice(place, "adaptive")
+    assert finished.returncode == 0, finished.stderr
+    _, trials, reports = results.load(place / "adaptive")
+    assert set(ended(place, "adaptive").values()) == {1}
+    assert set(ended(place, "adaptive")) == set(trials.trial_id)
+    assert trials.status.isin(["complete", "stopped", "diverged"]).all()
+    searched = trials[trials.phase != "confirm"]
+    assert searched.groupby(["method", "batch_size"]).size().eq(3).all()
+    assert not reports.duplicated(["trial_id", "report"]).any()
+    for _, group in reports.groupby("trial_id"):
+        assert list(group.report) == list(range(1, len(group) + 1))
+
+
+def test_a_diverging_corner_is_marked_and_the_study_ends_normally(place: Path) -> None:
+    more = ("--lr-range", "1e-3..100", "--methods", "momentum", "--trials", "8")
+    finished = run(place, "diverging", *more)
+    assert finished.returncode == 0, finished.stderr
+    _, trials, _ = results.load(place / "diverging")
+    diverged = trials[trials.status == "diverged"]
+    assert len(diverged) > 0 and diverged.diverged.all() and diverged.score.notna().all()
+    assert diverged.lr.min() > 0.05
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    storage = JournalStorage(JournalFileBackend(str(place / "diverging" / "optuna.log")))
+    states = Counter(
+        trial.state.name
+        for summary in optuna.get_all_study_summaries(storage)
+        for trial in optuna.load_study(study_name=summary.study_name, storage=storage).trials
+    )
+    assert sum(states.values()) == 16 and set(states) <= {"COMPLETE", "PRUNED"}
+    assert states["COMPLETE"] >= len(diverged[diverged.phase != "confirm"])
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_stops_within_ten_seconds_and_keeps_everything(
+    place: Path, number: signal.Signals, code: int
+) -> None:
+    name = f"stopped{code}"
+    process = subprocess.Popen(
+        command(place, name, "--budget", "400epochs"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    log = place / name / "log.jsonl"
+    limit = time.monotonic() + 120
+    while time.monotonic() < limit and not (log.exists() and b'"report"' in log.read_bytes()):
+        time.sleep(0.1)
+    refused = run(place, name, "--budget", "400epochs")
+    assert refused.returncode == 2 and "another process" in refused.stderr
+    begun = time.monotonic()
+    os.killpg(process.pid, number)  # as a terminal does, to the workers too
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == code, told
+    assert time.monotonic() - begun < 10
+    assert "To go on: python -m study.run" in told and "Traceback" not in told
+    reports = results.load(place / name)[2]
+    assert len(pd.read_parquet(place / name / "reports.parquet")) == len(reports) > 0

@@ -1,0 +1,230 @@
+"""A user's own images come in every shape; a wrong one must be named, not trained on."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from trainables import data, sources
+from trainables.errors import UsageError
+
+CLASSES = ("ant", "bee", "cow")
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("LARGE_BATCH_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def picture(label: int, number: int, height: int = 6, width: int = 5) -> np.ndarray:
+    """(H, W, 3), all different; the class is in the red channel."""
+    pixels = np.random.default_rng([label, number]).integers(0, 256, (height, width, 3))
+    pixels[..., 0] = 80 * label
+    return pixels.astype(np.uint8)
+
+
+def write(root: Path, counts: dict[str, int], mode: str = "RGB", suffix: str = "png") -> Path:
+    for part, count in counts.items():
+        for label, name in enumerate(CLASSES):
+            folder = root / part / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                image = Image.fromarray(picture(label, number + 1000 * (part == "test")))
+                image.convert(mode).save(folder / f"{number:03}.{suffix}")
+    return root
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return write(tmp_path / "animals", {"train": 12, "test": 4})
+
+
+def load(folder: Path, **values: int) -> data.ImageData:
+    return data.load(f"folder:{folder}", **values)
+
+
+def refused(folder: Path, **values: int) -> str:
+    with pytest.raises(UsageError) as caught:
+        load(folder, **values)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_images_and_labels_are_those_of_the_files(folder: Path) -> None:
+    loaded = load(folder)
+    assert loaded.classes == CLASSES
+    assert loaded.shape == (3, 6, 5)
+    assert (len(loaded.train), len(loaded.val), len(loaded.test)) == (30, 6, 12)
+    assert loaded.train.images.dtype == np.uint8 and loaded.train.labels.dtype == np.int64
+    expected = {
+        picture(label, number).transpose(2, 0, 1).tobytes(): label
+        for label in range(3)
+        for number in range(12)
+    }
+    for split in (loaded.train, loaded.val):
+        for image, label in zip(split.images, split.labels, strict=True):
+            assert expected.pop(image.tobytes()) == label
+    assert expected == {}
+    assert list(loaded.test.labels) == [0] * 4 + [1] * 4 + [2] * 4
+
+
+def test_grey_images_have_one_channel(tmp_path: Path) -> None:
+    loaded = load(write(tmp_path / "grey", {"train": 3, "test": 2}, mode="L", suffix="bmp"))
+    assert loaded.shape == (1, 6, 5)
+    expected = np.asarray(Image.fromarray(picture(2, 1001)).convert("L"))
+    assert np.array_equal(loaded.test.images[-1, 0], expected)
+
+
+def test_grey_images_of_16_bits_keep_their_shades(tmp_path: Path) -> None:
+    ramp = (np.arange(30).reshape(6, 5) * 2000).astype(np.uint16)
+    for part in ("train", "test"):
+        for name in CLASSES:
+            (tmp_path / "deep" / part / name).mkdir(parents=True)
+            for number in "01":
+                Image.fromarray(ramp).save(tmp_path / "deep" / part / name / f"{number}.png")
+    loaded = load(tmp_path / "deep")
+    assert loaded.shape == (1, 6, 5)
+    assert np.abs(loaded.test.images[0, 0] - ramp / 257).max() <= 1
+
+
+def test_other_modes_become_rgb(tmp_path: Path) -> None:
+    loaded = load(write(tmp_path / "palette", {"train": 3, "test": 2}, mode="RGBA"))
+    assert loaded.shape == (3, 6, 5)
+    assert np.array_equal(loaded.test.images[-1], picture(2, 1001).transpose(2, 0, 1))
+
+
+def test_image_size_makes_all_images_squares_of_it(folder: Path) -> None:
+    Image.fromarray(picture(0, 99, 11, 17)).save(folder / "train" / "ant" / "other.png")
+    Image.fromarray(np.full((9, 2, 3), 200, np.uint8)).save(folder / "test" / "cow" / "last.png")
+    loaded = load(folder, image_size=4)
+    assert loaded.shape == (3, 4, 4)
+    assert (loaded.test.images[-1] == 200).all()
+
+
+def test_hidden_files_are_no_images(folder: Path) -> None:
+    before = load(folder).fingerprint
+    (folder / "train" / "bee" / ".DS_Store").write_bytes(b"x")
+    (folder / ".hidden").write_bytes(b"x")
+    assert load(folder).fingerprint == before
+
+
+def test_hidden_folders_are_no_classes(folder: Path) -> None:
+    (folder / "train" / ".ipynb_checkpoints").mkdir()
+    assert load(folder).classes == CLASSES
+
+
+def test_a_folder_is_decoded_once_until_a_file_changes(
+    folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = load(folder)
+    assert len(list(cache.iterdir())) == 1
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("decoded again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sources, "from_folder", refuse)
+        again = load(folder)
+        assert again.fingerprint == first.fingerprint
+        assert np.array_equal(again.train.images, first.train.images)
+    pixels = picture(1, 5)
+    pixels[0, 0, 2] ^= 1
+    Image.fromarray(pixels).save(folder / "train" / "bee" / "005.png")
+    assert load(folder).fingerprint != first.fingerprint
+    assert len(list(cache.iterdir())) == 2
+
+
+def test_a_damaged_cache_of_a_folder_is_decoded_again(folder: Path, cache: Path) -> None:
+    before = load(folder).fingerprint
+    (path,) = cache.iterdir()
+    path.write_bytes(path.read_bytes()[:100])
+    assert load(folder).fingerprint == before
+
+
+def test_two_processes_load_a_folder_at_once(folder: Path) -> None:
+    code = f"from trainables import data; print(data.load({f'folder:{folder}'!r}).fingerprint)"
+    command = [sys.executable, "-c", code]
+    root = Path(__file__).parents[2]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, cwd=root) for _ in "ab"]
+    answers = {process.communicate(timeout=60)[0].decode().strip() for process in both}
+    assert answers == {load(folder).fingerprint}
+
+
+def test_a_missing_folder_is_named(tmp_path: Path, folder: Path) -> None:
+    message = refused(tmp_path / "nowhere")
+    assert message.startswith("--dataset: ") and "nowhere/train" in message
+    (folder / "test").rename(folder / "elsewhere")
+    message = refused(folder)
+    assert message.startswith("--dataset: ") and "animals/test" in message
+
+
+def test_unequal_class_folders_are_refused(folder: Path) -> None:
+    (folder / "test" / "cow").rename(folder / "test" / "dog")
+    assert refused(folder).startswith("--dataset: ")
+    (folder / "test" / "dog").rename(folder / "test" / "cow")
+    (folder / "test" / "dog").mkdir()
+    assert "3 in train, 4 in test" in refused(folder)
+
+
+def test_fewer_than_two_classes_are_refused(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        (tmp_path / "one" / part / "ant").mkdir(parents=True)
+    assert refused(tmp_path / "one").startswith("--dataset: ")
+
+
+def test_a_part_without_files_is_refused(folder: Path) -> None:
+    for file in (folder / "test").glob("*/*"):
+        file.unlink()
+    message = refused(folder)
+    assert message.startswith("--dataset: ") and "animals/test holds no files" in message
+
+
+def bomb() -> bytes:
+    """A header of 90,000 x 90,000 pixels, which Pillow refuses to open."""
+    return (
+        b"BM"
+        + (54).to_bytes(4, "little")
+        + bytes(4)
+        + (54).to_bytes(4, "little")
+        + b"".join(
+            part.to_bytes(size, "little")
+            for part, size in ((40, 4), (90_000, 4), (90_000, 4), (1, 2), (24, 2), (0, 24))
+        )
+    )
+
+
+BROKEN = {"empty": b"", "text": b"no image", "bomb": bomb(), "cut": None}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_corrupt_image_is_named(folder: Path, kind: str) -> None:
+    path = folder / "train" / "cow" / "007.png"
+    content = BROKEN[kind]
+    path.write_bytes(path.read_bytes()[:-30] if content is None else content)
+    message = refused(folder)
+    assert message.startswith("--dataset: ") and "cow/007.png" in message
+
+
+@pytest.mark.parametrize("where", ["train", "test"])
+def test_unequal_image_sizes_ask_for_one(folder: Path, where: str) -> None:
+    Image.fromarray(picture(1, 1, 6, 9)).save(folder / where / "bee" / "000.png")
+    message = refused(folder)
+    assert message.startswith("--image-size: ") and f"{where}/bee/000.png is 9x6" in message
+    assert "5x6" in message
+    assert load(folder, image_size=6).shape == (3, 6, 6)
+
+
+def test_more_training_images_than_there_are_is_refused(folder: Path) -> None:
+    assert refused(folder, train_size=31).startswith("--train-size: 31 ")
+    assert len(load(folder, train_size=30).train) == 30
+
+
+def test_a_set_too_small_to_validate_on_is_refused(tmp_path: Path) -> None:
+    # Five training images leave none for validation, and a score of nothing is none.
+    root = write(tmp_path / "few", {"train": 1, "test": 1})
+    message = refused(root)
+    assert message.startswith("--dataset: ") and "few" in message
