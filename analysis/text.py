@@ -180,5 +180,5 @@ def _rule(row: dict[Any, Any], rule: str) -> str:
 
 def _judged(each: Exponent) -> str:
     """The law in words: an interval can leave one law standing, it cannot prove it."""
-    others = " and ".join(name for name in LAWS if name != each.law)
+    others = " or ".join(name for name in LAWS if name != each.law)
     return f"consistent with {each.law}, not with {others}" if each.law in LAWS else each.law

@@ -100,6 +100,25 @@ def test_a_diverged_trial_is_done_after_a_resume_too(tmp_path: Path) -> None:
     assert second.done
 
 
+def test_a_save_that_fails_leaves_the_earlier_checkpoint_and_no_litter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = start(config("nesterov"), DATA)
+    training.save(tmp_path / "trial.pt")
+    before = (tmp_path / "trial.pt").read_bytes()
+
+    def full_disk(state: object, file: Any) -> None:
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full_disk)
+    training.run()
+    with pytest.raises(OSError):
+        training.save(tmp_path / "trial.pt")
+    assert (tmp_path / "trial.pt").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["trial.pt"]
+
+
 class Flag:
     """A stop flag that rises when it is asked for the n-th time."""
 
