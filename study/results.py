@@ -12,8 +12,6 @@ Needs neither Ray nor torch, so that tables are read where neither is installed.
 """
 
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +19,7 @@ from study import log
 from study.log import Event
 from study.record import SEARCH_PHASES, Record, fold
 from trainables.errors import UsageError
+from trainables.files import atomic
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -136,18 +135,14 @@ def _frame(rows: list[dict[str, Any]], columns: dict[str, str]) -> "pd.DataFrame
 def write_tables(results: Path, records: list[Record]) -> None:
     """trials.parquet and reports.parquet, each whole or not at all."""
     for name, frame in (("trials", trials(records)), ("reports", reports(records))):
-        with tempfile.NamedTemporaryFile(dir=results, delete=False) as file:
+        with atomic(results / f"{name}.parquet") as file:
             frame.to_parquet(file, index=False)
-        os.replace(file.name, results / f"{name}.parquet")
 
 
 def write_manifest(results: Path, manifest: dict[str, Any]) -> None:
     """manifest.json, whole or not at all."""
-    with tempfile.NamedTemporaryFile("w", dir=results, delete=False) as file:
-        json.dump(log.finite(manifest), file, indent=2)
-        file.write("\n")
-    os.chmod(file.name, 0o644)
-    os.replace(file.name, results / "manifest.json")
+    with atomic(results / "manifest.json") as file:
+        file.write(json.dumps(log.finite(manifest), indent=2).encode() + b"\n")
 
 
 class OptunaJournal:

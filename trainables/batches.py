@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from trainables.data import ImageData, Split
+from trainables.errors import UsageError
 
 
 class Images:
@@ -31,9 +32,17 @@ class Images:
 
 
 class DeviceData:
-    """An `ImageData` on a device; kept by an actor over all its trials."""
+    """An `ImageData` on a device; kept by an actor over all its trials.
+
+    Raises
+    ------
+    UsageError
+        If there is no such device.
+    """
 
     def __init__(self, data: ImageData, device: str) -> None:
+        if device.startswith("cuda") and not torch.cuda.is_available():
+            raise UsageError(f"--device: {device} is not available here; accepted: cpu")
         mean, std = torch.tensor(data.mean), torch.tensor(data.std)
         where = torch.device(device)
         self.train, self.val, self.test = (

@@ -56,7 +56,7 @@ class Budget:
     @classmethod
     def parse(cls, text: str) -> "Budget":
         match = re.fullmatch(r"(\d+(?:\.\d+)?)(epochs|steps|samples|grads)", text.strip())
-        if not match or float(match[1]) <= 0:
+        if not match or not 0 < float(match[1]) < 1e15:
             raise UsageError(
                 f"--budget: {text!r} is no budget; accepted: a positive number with one of "
                 f"{', '.join(UNITS)}, as in 10epochs or 2000steps"
@@ -128,8 +128,14 @@ class TrialConfig:
         Budget.parse(self.budget)
         for name in ("batch_size", "reports", "micro_batch", "threads"):
             self._require(name, getattr(self, name) >= 1, "a whole number of at least 1")
-        for name in ("train_size", "image_size"):
-            self._require(name, getattr(self, name) >= 0, "a whole number of at least 0 (0: as is)")
+        for name in ("train_size", "image_size", "data_seed"):
+            self._require(name, getattr(self, name) >= 0, "a whole number of at least 0")
+        for name in ("momentum", "beta1", "beta2"):
+            self._require(name, 0 <= getattr(self, name) < 1, "a number in [0, 1)")
+        looks_ahead = self.optimizer != "nesterov" or self.momentum > 0
+        self._require("momentum", looks_ahead, "with nesterov, a number in (0, 1)")
+        device = re.fullmatch(r"cpu|cuda(:\d+)?", self.device)
+        self._require("device", device is not None, "cpu, cuda or cuda:N")
         self._require("lr", 0 < self.lr < math.inf, "a positive number")
         for name in ("rho", "eta", "weight_decay"):
             self._require(name, 0 <= getattr(self, name) < math.inf, "a number of at least 0")

@@ -3,8 +3,6 @@
 import hashlib
 import os
 import sys
-import tempfile
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,7 @@ import numpy as np
 
 from trainables import sources
 from trainables.errors import Parser, UsageError, exit_code
+from trainables.files import atomic
 
 MAX_VAL = 4096
 FORMAT = 1  # of the cached file; a new number makes old caches unread
@@ -81,6 +80,11 @@ def load(
     order = stratified_order(raw.train_labels, seed)
     val_size = min(MAX_VAL, len(order) // 6)
     available = len(order) - val_size
+    if not val_size:
+        raise UsageError(
+            f"--dataset: {name} has {len(order)} training images, too few to validate on a sixth "
+            "of them; accepted: 6 or more"
+        )
     if train_size > available and not strict:
         train_size = 0
     if train_size > available:
@@ -186,7 +190,7 @@ def _cached(key: tuple[object, ...], make: Callable[[], sources.Raw]) -> sources
             return sources.Raw(**arrays, classes=tuple(map(str, file["classes"])))
     except FileNotFoundError:
         pass
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # whatever a damaged file makes zipfile and numpy raise
         print(f"decoding again: cached {path} is unreadable ({error})", file=sys.stderr)
     raw = make()
     _write(path, raw)
@@ -196,17 +200,11 @@ def _cached(key: tuple[object, ...], make: Callable[[], sources.Raw]) -> sources
 def _write(path: Path, raw: sources.Raw) -> None:
     """Whole or not at all, also when two processes write at once; a full disk only costs time."""
     arrays = {name: getattr(raw, name) for name in sources.ARRAYS}
-    temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            temporary = Path(file.name)
+        with atomic(path) as file:
             np.savez(file, classes=np.array(raw.classes), **arrays)
-        temporary.replace(path)
     except OSError as error:
         print(f"not cached: {path} ({error})", file=sys.stderr)
-        if temporary:
-            temporary.unlink(missing_ok=True)
 
 
 def contact_sheet(data: ImageData, path: Path, columns: int = 20) -> None:

@@ -16,7 +16,8 @@ def build(config: TrialConfig, params: Iterable[nn.Parameter]) -> torch.optim.Op
     `sgd`, `momentum` and `nesterov` couple it to the gradient (L2), as does `adam`;
     `adamw` decouples it (Loshchilov & Hutter 2019).
     """
-    common: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay, "fused": True}
+    # Not fused: torch's fused SGD fails where a parameter first gets a gradient in a later step.
+    common: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay, "foreach": True}
     if config.optimizer in ("adam", "adamw"):
         kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
         return kind(params, betas=(config.beta1, config.beta2), **common)

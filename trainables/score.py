@@ -9,6 +9,8 @@ def score(name: str, val_loss: float, val_accuracy: float, images: int, classes:
     `log_error` is minus the log of the validation error (with half a wrong image added, so that
     no error is finite), `accuracy` the validation accuracy, `loss` minus the validation loss.
     """
+    if not math.isfinite(val_loss):
+        return worst_score(name, classes)
     if name == "log_error":
         wrong = round((1 - val_accuracy) * images)
         value = -math.log((wrong + 0.5) / (images + 0.5))

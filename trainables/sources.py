@@ -110,6 +110,10 @@ def _arrays(dataset) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[no-untype
     return np.ascontiguousarray(images), np.asarray(labels, dtype=np.int64)
 
 
+def _is_class(path: Path) -> bool:
+    return path.is_dir() and not path.name.startswith(".")
+
+
 @dataclass(frozen=True)
 class Listing:
     """The files of a folder data set as (path, label), and what tells that they changed."""
@@ -127,7 +131,7 @@ def list_folder(root: Path) -> Listing:
     for part in ("train", "test"):
         if not (root / part).is_dir():
             raise UsageError(f"--dataset: folder {root / part} does not exist; {accepted}")
-        parts[part] = sorted(path for path in (root / part).iterdir() if path.is_dir())
+        parts[part] = sorted(path for path in (root / part).iterdir() if _is_class(path))
     classes = tuple(path.name for path in parts["train"])
     if len(classes) < 2 or classes != tuple(path.name for path in parts["test"]):
         raise UsageError(
@@ -166,17 +170,20 @@ def _decode(
     advance: Callable[[int], None],
     like: tuple[int, ...] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     images: np.ndarray | None = None
     for position, (path, _) in enumerate(files):
         try:
-            with Image.open(path) as image:
+            with Image.open(path) as file:
+                image: Image.Image = file
                 if like is None:
                     like = (1 if image.mode in ("1", "L", "I;16") else 3,)
+                if image.mode == "I;16":  # which Pillow would clip to 255
+                    image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
                 pixels = image.convert("L" if like[0] == 1 else "RGB")
-        except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
-            reason = str(error).splitlines()[0]
+        except Exception as error:  # every format's plug-in raises its own
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise UsageError(
                 f"--dataset: {path} is no readable image ({reason}); accepted: what Pillow opens"
             ) from None

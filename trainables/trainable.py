@@ -9,7 +9,6 @@ from ray import tune
 from trainables.batches import DeviceData
 from trainables.config import TrialConfig
 from trainables.data import ImageData
-from trainables.errors import UsageError
 from trainables.training import Training
 
 CHECKPOINT_SECONDS = 30.0  # a trial that dies loses at most about this much of its training
@@ -35,7 +34,7 @@ class TrialTrainable(tune.Trainable):
         if self.path.exists():
             try:
                 self.training.load(self.path)
-            except (UsageError, RuntimeError, OSError, EOFError):
+            except Exception:  # whatever a damaged file makes torch raise
                 self.training = Training(config, self.tensors[config.device])
         return True
 

@@ -1,10 +1,9 @@
 """The loop of one trial: Ray-free, reporting evenly over its own schedule, resumable to the bit."""
 
 import math
-import os
-import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from trainables import formulation, memory, optimizers
 from trainables.batches import DeviceData, Images
 from trainables.config import TrialConfig, choice, stable_hash
 from trainables.errors import UsageError
+from trainables.files import atomic
 from trainables.gradient import Gradient, NoiseScale
 from trainables.losses import LOSSES, correct
 from trainables.models import MODELS
@@ -23,7 +23,7 @@ from trainables.score import score, worst_score
 TRAIN_SUBSET = 2048  # training images on which every report's train loss and accuracy are taken
 EVALUATION_BATCH = 512
 NOISE_EVERY = 8  # steps between two samples of the noise scale
-STATE = ("step", "report", "first_loss", "seconds", "eval_seconds")
+STATE = ("step", "report", "diverged", "first_loss", "seconds", "eval_seconds")
 
 
 class Training:
@@ -49,12 +49,11 @@ class Training:
         torch.manual_seed(stable_hash(config.seed, "weights"))
         model = MODELS[config.model](data.shape, data.classes)
         self.model = model.to(data.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.loss = LOSSES[config.loss]
+        self.loss = LOSSES[choice("--loss", config.loss, tuple(LOSSES))]
         self.gradient = Gradient(self.model, self.loss, data.train, config.micro_batch, stop)
         self.formulation = formulation.build(config)
         self.optimizer = optimizers.build(config, self.gradient.params)
         self.noise = NoiseScale()
-        self.generator = default_generator(data.device)
         self.order: dict[int, Tensor] = {}
         self.step = self.report = 0
         self.diverged = False
@@ -87,18 +86,19 @@ class Training:
 
     def _step(self) -> Tensor:
         indices = self.indices(self.step)
-        # The same random draws (dropout masks, say) in every pass, and again after a resume.
-        self.generator.manual_seed(stable_hash(self.config.seed, "step", self.step))
+        self.gradient.seed = stable_hash(self.config.seed, "step", self.step)
         lr = optimizers.learning_rate(self.config, self.step, self.steps)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         since_warmup = self.step - int(self.config.warmup * self.steps)
         sampled = since_warmup >= 0 and since_warmup % NOISE_EVERY == 0
-        gradient = self.gradient.sampled(self.noise) if sampled else self.gradient
+        noise = replace(self.noise)
+        gradient = self.gradient.sampled(noise) if sampled else self.gradient
         loss, grads = self.formulation(gradient, indices, self.gradient.params)
         for param, grad in zip(self.gradient.params, grads, strict=True):
             param.grad = grad
         self.optimizer.step()
+        self.noise = noise  # only now, since a step that was stopped leaves no trace
         self.step += 1
         return loss
 
@@ -201,17 +201,9 @@ class Training:
     def save(self, path: Path) -> None:
         """Write the state whole or not at all."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+        with atomic(path) as file:
             torch.save(self.state_dict(), file)
-        os.replace(file.name, path)
 
     def load(self, path: Path) -> None:
         """Continue from the file that `save` wrote."""
         self.load_state_dict(torch.load(path, weights_only=True, map_location=self.data.device))
-
-
-def default_generator(device: torch.device) -> torch.Generator:
-    """The generator that layers draw from; seeding it alone is 100 times cheaper than all."""
-    if device.type == "cuda":
-        return torch.cuda.default_generators[device.index or 0]
-    return torch.default_generator
