@@ -1,6 +1,5 @@
 """Asynchronous successive halving (Li et al. 2020) over the trials of one cell."""
 
-import math
 from dataclasses import dataclass, field
 
 REDUCTION = 2
@@ -21,8 +20,9 @@ class Ladder:
         return cls(tuple(sorted(r for r in rungs if r >= 1 and r / reports >= 2 * warmup)))
 
     def keep(self, rung: int, score: float) -> bool:
-        """Record a score; True if it is among the best 1/REDUCTION of its rung so far."""
+        """Record a score; True if it is among the best floor(n / REDUCTION) of its rung's n so far,
+        as is the first of all."""
         seen = self.scores.setdefault(rung, [])
         seen.append(score)
         better = sum(other > score for other in seen)
-        return better < math.ceil(len(seen) / REDUCTION)
+        return better < max(1, len(seen) // REDUCTION)

@@ -21,7 +21,7 @@ from trainables.models import MODELS
 from trainables.score import score, worst_score
 
 TRAIN_SUBSET = 2048  # training images on which every report's train loss and accuracy are taken
-EVALUATION_BATCH = 512
+EVALUATION_BATCH = 256
 NOISE_EVERY = 8  # steps between two samples of the noise scale
 STATE = ("step", "report", "diverged", "first_loss", "seconds", "eval_seconds")
 
