@@ -21,6 +21,7 @@ CURVES = (
     "train_loss train_accuracy val_loss val_accuracy test_accuracy generalization_gap lr "
     "noise_scale score steps grads images_per_second"
 ).split()
+CLOSED = ".closed"  # marks a run that is whole
 HPARAMS = "method optimizer formulation batch_size m lr rho phase role seed".split()
 
 
@@ -32,11 +33,11 @@ class Board:
         self._writers: dict[str, EventFileWriter] = {}
         for record in records:
             run = self.root / record.config.trial_id
-            if not record.ended:  # a crash may have left a part of it
-                shutil.rmtree(run, ignore_errors=True)
-            if not run.exists():
-                for index in range(len(record.reports)):
-                    self.report(record, index)
+            if (run / CLOSED).exists():
+                continue
+            shutil.rmtree(run, ignore_errors=True)  # a crash may have left a part of it
+            for index in range(len(record.reports)):
+                self.report(record, index)
             if record.ended:
                 self.end(record)
 
@@ -67,6 +68,7 @@ class Board:
         )
         writer.add_event(_plugin_event(metadata.SESSION_END_INFO_TAG, end))
         writer.close()
+        (self.root / record.config.trial_id / CLOSED).touch()
 
     def _open(self, record: Record) -> EventFileWriter:
         writer = EventFileWriter(str(self.root / record.config.trial_id))

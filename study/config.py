@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from study.asha import Ladder
 from study.cells import Cell, grid
 from study.space import Range, Space, space_of
 from trainables.config import TrialConfig, choice, stable_hash
@@ -69,6 +70,11 @@ class StudyConfig:
             )
         for cell in self.cells:
             self.trial(cell, "check", "search", "search", 0, {"lr": 1.0})
+        if self.scheduler == "asha" and not Ladder.build(self.reports, self.warmup).rungs:
+            raise UsageError(
+                f"--scheduler: asha has no rung with {self.reports} reports and a warmup of "
+                f"{self.warmup:g}; accepted: more --reports, a shorter --warmup, or none"
+            )
 
     @property
     def cells(self) -> list[Cell]:
@@ -124,12 +130,14 @@ class StudyConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "StudyConfig":
-        return cls(
-            **values
-            | {
+        """The inverse of `to_dict`; raises UsageError for a study of another version."""
+        try:
+            typed = {
                 "methods": tuple(values["methods"]),
                 "batch_sizes": tuple(values["batch_sizes"]),
                 "lr_ranges": {k: (v[0], v[1]) for k, v in values["lr_ranges"].items()},
                 "rho_ranges": {k: (v[0], v[1]) for k, v in values["rho_ranges"].items()},
             }
-        )
+            return cls(**values | typed)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise UsageError(f"the study is of another version ({error})") from None

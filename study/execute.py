@@ -41,9 +41,15 @@ class Resources:
 
     def slots(self) -> int:
         """Trials that the connected cluster trains at once."""
-        have = ray.cluster_resources()
-        slots = int(have.get("CPU", 0) / self.cpus) if self.cpus else 10**6
-        return min(slots, int(have.get("GPU", 0) / self.gpus)) if self.gpus else slots
+        return sum(self._fit(node["Resources"]) for node in ray.nodes() if node["Alive"])
+
+    def _fit(self, node: dict[str, float]) -> int:
+        by_cpus = int(node.get("CPU", 0) / self.cpus)
+        if not self.gpus:
+            return by_cpus
+        have = node.get("GPU", 0)  # a share of a GPU must lie on one
+        by_gpus = int(have) * int(1 / self.gpus) if self.gpus < 1 else int(have / self.gpus)
+        return min(by_cpus, by_gpus)
 
 
 class _PlannerSearcher(Searcher):
@@ -83,9 +89,9 @@ class _PlannerSearcher(Searcher):
 class _PlannerScheduler(FIFOScheduler):
     """Passes every report to the planner, which also says when a trial is complete."""
 
-    def __init__(self, planner: Planner) -> None:
+    def __init__(self, planner: Planner, tick: Callable[[], None]) -> None:
         super().__init__()
-        self.planner = planner
+        self.planner, self.tick = planner, tick
 
     def on_trial_result(self, controller: Any, trial: Any, result: dict[str, Any]) -> str:
         prefix = "figures/"  # Tune has flattened the trainable's result
@@ -94,7 +100,9 @@ class _PlannerScheduler(FIFOScheduler):
         return self.CONTINUE if going_on else self.STOP
 
     def on_trial_error(self, controller: Any, trial: Any) -> None:
-        self.planner.ended(trial.config["trial_id"], error=str(trial.get_error()))
+        self.tick()  # a signal that also reached the workers is an end, not an error of theirs
+        if not trial.should_recover():  # else Tune trains it once more
+            self.planner.ended(trial.config["trial_id"], error=str(trial.get_error()))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (FIFOScheduler, ())
@@ -115,13 +123,19 @@ class _Watch(tune.Callback):
 
 def start(resources: Resources, dashboard: bool) -> str | None:
     """Connect to or start Ray; the dashboard's URL where there is one."""
-    context = ray.init(
-        address=resources.address,
-        include_dashboard=dashboard if resources.address is None else None,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        configure_logging=True,
-    )
+    try:
+        context = ray.init(
+            address=resources.address or "local",  # None would join any cluster that is about
+            include_dashboard=dashboard if resources.address is None else None,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UsageError(
+            f"--address: Ray does not start or answer ({reason}); accepted: none to start one "
+            "here, auto or HOST:PORT of a running cluster of the same version"
+        ) from None
     return context.dashboard_url
 
 
@@ -160,7 +174,7 @@ def execute(
         tune_config=tune.TuneConfig(
             num_samples=10**9,
             search_alg=_PlannerSearcher(planner, issued),
-            scheduler=_PlannerScheduler(planner),
+            scheduler=_PlannerScheduler(planner, tick),
             reuse_actors=True,
             trial_name_creator=lambda trial: trial.config["trial_id"],
             trial_dirname_creator=lambda trial: trial.config["trial_id"],
@@ -171,7 +185,7 @@ def execute(
             verbose=0,
             callbacks=[_Watch(tick)],
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-            failure_config=tune.FailureConfig(max_failures=0),
+            failure_config=tune.FailureConfig(max_failures=1),
         ),
     )
     tuner.fit()

@@ -18,6 +18,7 @@ from study.planner import Planner
 from study.progress import duration
 from study.record import Record
 from trainables.batches import DeviceData
+from trainables.config import Budget
 from trainables.data import ImageData
 from trainables.errors import UsageError
 from trainables.training import NOISE_EVERY, Training
@@ -34,20 +35,27 @@ def calibrate(config: StudyConfig, data: ImageData) -> Rates:
 
 
 def _measure(config: StudyConfig, cell: Cell, tensors: DeviceData) -> tuple[float, float]:
-    """Steps that sample the noise scale are kept out: one in eight would count as one in two."""
+    """One step in NOISE_EVERY also samples the noise scale; the two kinds are timed apart."""
     point = {"lr": 1e-4} if cell.plain else {"lr": 1e-4, "rho": 0.01}
     training = Training(config.trial(cell, "calibration", "search", "search", 0, point), tensors)
-    training.step = 1 + int(config.warmup * training.steps)
-    start, steps = time.perf_counter(), 0
-    while steps == 0 or time.perf_counter() - start < SAMPLE_SECONDS:
-        training._step()
-        steps += 1
-        if training.step % NOISE_EVERY == 0:
-            training.step += 1
-    seconds = (time.perf_counter() - start) / steps
+    first = int(config.warmup * training.steps)  # the first step that samples
+    _timed(training, first, 0.0)  # builds the kernels, once in a process
+    sampled = _timed(training, first, 0.0)
+    ordinary = _timed(training, first + 1, SAMPLE_SECONDS)
+    seconds = (sampled + (NOISE_EVERY - 1) * ordinary) / NOISE_EVERY
     training.report, training.seconds, training.eval_seconds = 1, seconds, 0.0
     training._report()
     return seconds, training.eval_seconds
+
+
+def _timed(training: Training, step: int, at_least: float) -> float:
+    """Mean seconds of this step, done once or until `at_least` seconds have gone."""
+    start, done = time.perf_counter(), 0
+    while done == 0 or time.perf_counter() - start < at_least:
+        training.step = step
+        training._step()
+        done += 1
+    return (time.perf_counter() - start) / done
 
 
 def merge(measured: list[Rates]) -> Rates:
@@ -74,8 +82,8 @@ class Forecast:
         return steps * per_step + (self.config.reports if reports is None else reports) * per_report
 
     def steps(self, cell: Cell) -> int:
-        trial = self.config.trial(cell, "forecast", "search", "search", 0, {"lr": 1.0})
-        return trial.steps(self.train_size)
+        passes = 1 if cell.plain else 2
+        return Budget.parse(self.config.budget).steps(cell.batch_size, self.train_size, passes)
 
     def share(self, phase: str) -> float:
         """The share of its schedule that a trial trains in expectation."""
@@ -103,21 +111,19 @@ class Forecast:
     def record(self, record: Record) -> float:
         if not record.reports:
             return 0.0
-        config = record.config
         last = record.reports[-1]
-        cell = Cell(config.method, config.batch_size, config.m)
-        return self.trial(cell, last["steps"], last["report"])
+        return self.trial(record.cell, last["steps"], last["report"])
 
     def left(self, planner: Planner) -> float:
         """Seconds of work that is still to come; a stopped trial has none left."""
         begun = {name: [0, 0] for name in planner.cells}
         rest = 0.0
         for record in planner.records.values():
-            config = record.config
-            cell = Cell(config.method, config.batch_size, config.m)
-            begun[cell.name][config.phase == "confirm"] += 1
+            phase = record.config.phase
+            begun[record.cell.name][phase == "confirm"] += 1
             if not record.ended:
-                rest += max(0.0, self.share(config.phase) * self.trial(cell) - self.record(record))
+                whole = self.share(phase) * self.trial(record.cell)
+                rest += max(0.0, whole - self.record(record))
         for cell, phase in planner.expected():
             begun[cell.name][phase == "confirm"] -= 1
             if begun[cell.name][phase == "confirm"] < 0:
@@ -177,13 +183,17 @@ def sized(forecast: Forecast, limit: float) -> Forecast:
         expected = Planner(config, MemoryLog([])).expected()
         return replace(forecast, config=config).work(expected)
 
-    trials = 0
-    while trials < MOST_TRIALS and work(trials + 1) / forecast.slots <= limit:
-        trials += 1
+    trials, beyond = 0, MOST_TRIALS + 1
+    while beyond - trials > 1:  # the work grows with the trials, so halve what is between
+        middle = (trials + beyond) // 2
+        if work(middle) / forecast.slots <= limit:
+            trials = middle
+        else:
+            beyond = middle
     if trials < 1:
         least = duration(work(1) / forecast.slots)
         raise UsageError(
-            f"--within: one trial a cell takes about {least} after calibration; accepted: more "
-            "time, fewer cells or a shorter --budget"
+            f"--within: one trial a cell and the confirmation take about {least} after "
+            "calibration; accepted: more time, fewer cells or seeds, or a shorter --budget"
         )
     return replace(forecast, config=forecast.config.with_trials(trials))

@@ -57,11 +57,16 @@ class Log:
 
     def __init__(self, results: Path) -> None:
         self.results = results
-        results.mkdir(parents=True, exist_ok=True)
-        self._file = open(results / FILE, "a+b")  # noqa: SIM115
+        try:
+            results.mkdir(parents=True, exist_ok=True)
+            self._file = open(results / FILE, "a+b")  # noqa: SIM115
+        except OSError as error:
+            raise UsageError(
+                f"--results: cannot write {results} ({error.strerror}); accepted: a directory"
+            ) from None
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             self._file.close()
             raise UsageError(
                 f"--name: another process is running the study in {results}; accepted: "

@@ -3,7 +3,7 @@
 import argparse
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from study.cells import parse_batch_sizes, parse_methods
@@ -27,7 +27,6 @@ PRESETS: dict[str, dict] = {
         "budget": "30epochs",
         "trials": 24,
         "seeds": 5,
-        "reference_seeds": 5,
         "neighbours": True,
     },
 }
@@ -38,7 +37,6 @@ LAPTOP = {
     "budget": "10epochs",
     "trials": 8,
     "seeds": 3,
-    "reference_seeds": 1,
     "neighbours": False,
 }
 
@@ -120,8 +118,13 @@ def resolve(options: argparse.Namespace) -> tuple[StudyConfig, ImageData, Where]
     for name, value in (LAPTOP | PRESETS[options.preset]).items():
         if getattr(options, name, None) is None:
             setattr(options, name, value)
+    # The rules are confirmed on every seed in the full study, and else on one.
+    options.reference_seeds = options.seeds if options.preset == "full" else min(1, options.seeds)
     config = _config(options)
     where = _where(options)
+    from trainables.models import MODELS  # with torch, which would slow down --help
+
+    choice("--model", config.model, tuple(MODELS))
     data = load(
         config.dataset,
         data_dir=options.data_dir,
@@ -130,10 +133,8 @@ def resolve(options: argparse.Namespace) -> tuple[StudyConfig, ImageData, Where]
         seed=config.seed,
         strict=explicit,
     )
+    config = replace(config, train_size=len(data.train))
     config.check_data(len(data.train))
-    from trainables.models import MODELS  # with torch, which would slow down --help
-
-    choice("--model", config.model, tuple(MODELS))
     return config, data, where
 
 
@@ -173,7 +174,7 @@ def _where(options: argparse.Namespace) -> Where:
     cpus, gpus = options.cpus_per_trial, options.gpus_per_trial
     if cpus < 1:
         raise UsageError(f"--cpus-per-trial: {cpus} is out of range; accepted: 1 or more")
-    if gpus < 0 or (gpus > 1 and gpus != int(gpus)):
+    if not 0 <= gpus < 1e6 or (gpus > 1 and gpus != int(gpus)):
         raise UsageError(f"--gpus-per-trial: {gpus:g} cannot be given; accepted: 0 to 1, or whole")
     if options.address is None:
         _fits_here(cpus, gpus)

@@ -12,7 +12,7 @@ from study.config import RULES, StudyConfig
 from study.log import Event, Log, MemoryLog
 from study.record import SEARCH_PHASES, Record
 from study.search import is_control, suggest
-from trainables.config import TrialConfig, stable_hash
+from trainables.config import Budget, TrialConfig, stable_hash
 
 SMALL_BATCH = 512  # the reference learning rate is looked for at or below it
 NEIGHBOURS = {"half": 0.5, "double": 2.0}
@@ -92,13 +92,13 @@ class Planner:
         """(cell, phase) of every trial the study comes to, as far as can be told now."""
         for cell in self.cells.values():
             yield from ((cell, "search") for _ in range(self.config.trials))
-            if self.winner(cell) is None and cell.name in self._winners:
-                continue
-            per_seed = 1 + (len(NEIGHBOURS) if self.config.neighbours else 0)
-            yield from ((cell, "confirm") for _ in range(per_seed * self.config.seeds))
+            confirmations = 0
+            if self.winner(cell) or cell.name not in self._winners:
+                per_seed = 1 + (len(NEIGHBOURS) if self.config.neighbours else 0)
+                confirmations += per_seed * self.config.seeds
             if self._follows_rules(cell):
-                count = len(RULES) * self.config.reference_seeds
-                yield from ((cell, "confirm") for _ in range(count))
+                confirmations += len(RULES) * self.config.reference_seeds
+            yield from ((cell, "confirm") for _ in range(confirmations))
 
     # ---- the fold
 
@@ -114,7 +114,7 @@ class Planner:
         records.apply(self.records, event)
         if new and event["trial"]["phase"] in SEARCH_PHASES:
             record = self.records[event["trial"]["trial_id"]]
-            self.searched[_cell_name(record.config)].append(record)
+            self.searched[record.cell.name].append(record)
 
     def _judge(self, trial_id: str, figures: dict[str, Any]) -> bool:
         """Whether ASHA would stop the trial at this report; its score is put on the ladder.
@@ -126,7 +126,7 @@ class Planner:
         searching = self.config.scheduler == "asha" and record.config.phase in SEARCH_PHASES
         if not searching or record.asha_would_stop_at is not None:
             return False
-        ladder = self._ladders[_cell_name(record.config)]
+        ladder = self._ladders[record.cell.name]
         if figures["diverged"]:
             for rung in [rung for rung in ladder.rungs if rung >= figures["report"]][:1]:
                 ladder.keep(rung, figures["score"])
@@ -148,7 +148,7 @@ class Planner:
         ]
         if not open_cells:
             return None
-        cell = min(open_cells, key=lambda c: (len(self.searched[c.name]), c.plain, c.batch_size))
+        cell = min(open_cells, key=lambda c: (len(self.searched[c.name]), *self._shortness(c)))
         number = len(self.searched[cell.name])
         phase = "control" if is_control(self.config, cell, number) else "search"
         config = self.config.trial(
@@ -160,6 +160,13 @@ class Planner:
             point=suggest(self.config, cell, self.searched[cell.name], number),
         )
         return Job(config, number)
+
+    def _shortness(self, cell: Cell) -> tuple[int, int]:
+        """Sorts the longest job first: most gradients of images, then most steps."""
+        passes = 1 if cell.plain else 2
+        budget, size = Budget.parse(self.config.budget), cell.batch_size
+        steps = budget.steps(size, self.config.train_size or size, passes)
+        return -steps * size * passes, -steps
 
     def winner(self, cell: Cell) -> Record | None:
         """The best complete search trial once the cell's search is over; None if there is none."""
@@ -179,7 +186,7 @@ class Planner:
         config = self.config
         cells = sorted(
             self.cells.values(),
-            key=lambda c: (not (c.plain and c.batch_size <= SMALL_BATCH), c.plain, c.batch_size),
+            key=lambda c: (not (c.plain and c.batch_size <= SMALL_BATCH), *self._shortness(c)),
         )
         for cell in cells:
             winner = self.winner(cell)
@@ -206,17 +213,15 @@ class Planner:
 
     def reference(self, optimizer: str) -> TrialConfig | None:
         """The plain small-batch winner that scores best on the fresh seeds, once all have run."""
+        cells = self._reference_cells(optimizer)
+        if not all(self._settled(cell) for cell in cells):
+            return None
         candidates = []
-        for cell in self._reference_cells(optimizer):
-            ids = [f"{cell.name}-winner-s{index}" for index in range(self.config.seeds)]
-            trials = [self.records.get(trial_id) for trial_id in ids]
-            if cell.name in self._winners and self._winners[cell.name] is None:
-                continue
-            if not all(trial and trial.ended for trial in trials):
-                return None
-            scores = [t.score or 0.0 for t in trials if t and t.status == "complete"]
-            if len(scores) == len(trials) and trials[0]:
-                candidates.append((statistics.mean(scores), trials[0].config))
+        for cell in cells:
+            runs = [run for run in self._winner_runs(cell) if run and run.status == "complete"]
+            if len(runs) == self.config.seeds:
+                scores = [run.score or 0.0 for run in runs]
+                candidates.append((statistics.mean(scores), runs[0].config))
         return max(candidates, key=lambda pair: pair[0])[1] if candidates else None
 
     def _reference_cells(self, optimizer: str) -> list[Cell]:
@@ -225,12 +230,24 @@ class Planner:
         return small or sorted(plain, key=lambda c: c.batch_size)[:1]
 
     def _follows_rules(self, cell: Cell) -> bool:
+        """Whether the rule-scaled learning rates are run in this cell, as far as can be told."""
         if not cell.plain:
             return False
         reference = self.reference(cell.optimizer)
-        least = min(c.batch_size for c in self._reference_cells(cell.optimizer))
+        candidates = self._reference_cells(cell.optimizer)
+        if reference is None and all(self._settled(each) for each in candidates):
+            return False  # none of them could be one
+        least = min(each.batch_size for each in candidates)
         return cell.batch_size > (reference.batch_size if reference else least)
 
+    def _settled(self, cell: Cell) -> bool:
+        """Whether all that the reference is chosen by has ended in this cell."""
+        if cell.name not in self._winners:
+            return False
+        return self._winners[cell.name] is None or all(
+            trial is not None and trial.ended for trial in self._winner_runs(cell)
+        )
 
-def _cell_name(config: TrialConfig) -> str:
-    return Cell(config.method, config.batch_size, config.m).name
+    def _winner_runs(self, cell: Cell) -> list[Record | None]:
+        ids = (f"{cell.name}-winner-s{index}" for index in range(self.config.seeds))
+        return [self.records.get(trial_id) for trial_id in ids]

@@ -9,7 +9,6 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from study.cells import Cell
 from study.planner import Planner
 from study.record import Record
 
@@ -36,8 +35,7 @@ def table(planner: Planner, slots: int) -> Table:
         made.add_column(name, justify="right")
     by_cell: dict[str, list[Record]] = {name: [] for name in planner.cells}
     for record in planner.records.values():
-        config = record.config
-        by_cell[Cell(config.method, config.batch_size, config.m).name].append(record)
+        by_cell[record.cell.name].append(record)
     for name, records in by_cell.items():
         made.add_row(name, *_row(records, running))
     return made
@@ -99,7 +97,8 @@ class Progress:
             self.console.print(self.summary(), highlight=False, soft_wrap=True)
 
     def render(self) -> RenderableType:
-        return Group(table(self.planner, self.slots), Text(self.summary(), style="bold"))
+        # The summary first: on a small terminal the end is cut off.
+        return Group(Text(self.summary(), style="bold"), table(self.planner, self.slots))
 
     def summary(self) -> str:
         planner = self.planner

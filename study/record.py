@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from study.cells import Cell
 from study.log import Event
 from trainables.config import TrialConfig
 
@@ -14,12 +15,17 @@ class Record:
     """A trial so far; `status` is running until it ended complete, stopped, diverged or error."""
 
     config: TrialConfig
-    number: int  # among the search trials of its cell
+    number: int  # among the search trials of its cell, or over the fresh seeds
     started: float  # Unix time
     reports: list[dict[str, Any]] = field(default_factory=list)
     status: str = "running"
     error: str | None = None
     asha_would_stop_at: int | None = None
+    finished: float | None = None  # Unix time
+
+    @property
+    def cell(self) -> Cell:
+        return Cell(self.config.method, self.config.batch_size, self.config.m)
 
     @property
     def ended(self) -> bool:
@@ -65,3 +71,4 @@ def apply(records: dict[str, Record], event: Event) -> None:
     elif event["event"] == "ended":
         record = records[event["trial_id"]]
         record.status, record.error = event["status"], event.get("error")
+        record.finished = event["time"]

@@ -174,5 +174,5 @@ class OptunaJournal:
     def add(self, record: Record) -> None:
         """An ended search trial; confirmations are no part of the search."""
         if record.config.phase in SEARCH_PHASES:
-            space, study = self._cells[record.config.trial_id.rsplit("-", 1)[0]]
+            space, study = self._cells[record.cell.name]
             study.add_trial(self._frozen(space, record))

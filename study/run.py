@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from study import machine, results
 from study.config import StudyConfig
-from study.log import Log, MemoryLog, read
+from study.log import Log, read
 from study.options import Where, parser, resolve, seconds
 from study.planner import Planner
+from study.views import Views
 from trainables.data import ImageData
 from trainables.errors import UsageError, exit_code
 
@@ -36,7 +37,9 @@ class Interruption:
     number: int = 0
 
     def __call__(self, number: int, _: Any) -> None:
-        self.number = self.number or number
+        if self.number:
+            raise Interrupted  # asked for twice: Ray may hang
+        self.number = number
 
     def check(self) -> None:
         if self.number:
@@ -71,10 +74,13 @@ def main() -> int:
         if options.dry_run:
             return dry_run(asked)
         with Log(where.results) as log:
-            if log.events and Planner(config, MemoryLog(log.events)).done:
+            planner = Planner(config, log) if log.events else None
+            if planner and planner.done:
+                Views(where.results, planner).close()  # a crash may have left them behind
+                clean(where.results)
                 say(f"{where.results} is finished; this is its report\n")
             else:
-                train(asked, log)
+                train(asked, log, planner)
     except Interrupted:
         say(f"stopped; everything is kept. To go on: {machine.command_line()}")
         return 128 + asked.interruption.number
@@ -114,27 +120,28 @@ def dry_run(asked: Asked) -> int:
     from study.forecast import overview
 
     with connected(asked, dashboard=False) as resources:
-        print(overview(calibrated(asked, resources)[0]))
+        begun = (asked.where.results / "log.jsonl").exists()
+        print(overview(calibrated(asked, resources, sizing=not begun)[0]))
     return 0
 
 
-def train(asked: Asked, log: Log) -> None:
-    """All that the study still lacks, in one Tune run."""
+def train(asked: Asked, log: Log, planner: Planner | None) -> None:
+    """All that the study still lacks, in one Tune run; `planner` is that of a study begun."""
     path = asked.where.results
     with connected(asked, asked.dashboard) as resources:
-        forecast, shared = calibrated(asked, resources, sizing=not log.events)
-        if not log.events:
+        forecast, shared = calibrated(asked, resources, sizing=planner is None)
+        if planner is None:
             first = {
                 "event": "study",
                 "time": time.time(),
                 "config": forecast.config.to_dict(),
                 "data": asked.data.fingerprint,
-                "data_dir": asked.where.data_dir,
+                "data_dir": str(Path(asked.where.data_dir).resolve()),
             }
             results.write_manifest(path, machine.manifest(path.name, forecast.config, asked.data))
             log.append(first)
+            planner = Planner(forecast.config, log)
         log.append({"event": "session", "time": time.time(), "slots": forecast.slots})
-        planner = Planner(forecast.config, log)
         watched(planner, forecast, resources, shared, path, asked.interruption)
 
 
@@ -149,13 +156,14 @@ def watched(
     """Run the planner under Ray, with progress on the screen and the views of the log kept up."""
     from study.execute import execute
     from study.forecast import against_actual, overview
-    from study.progress import Progress
-    from study.views import Views
+    from study.progress import Progress, duration
 
+    before, ahead, start = forecast.done(planner), forecast.left(planner), time.monotonic()
     say(overview(forecast))
+    if before:
+        say(f"going on where it was: about {duration(ahead / forecast.slots)} are left")
     say(f"results: {path} (tensorboard --logdir {path}/tensorboard)")
     views = Views(path, planner)
-    before, ahead, start = forecast.done(planner), forecast.left(planner), time.monotonic()
 
     def remaining() -> float:
         """By the calibrated rates, corrected by how they have held so far."""
@@ -178,9 +186,21 @@ def watched(
     finally:
         views.close()
         shutil.rmtree(path / ".ray", ignore_errors=True)
+    if not planner.done:  # Tune also returns on SIGUSR1, which a cluster may send before its end
+        interruption.number = interruption.number or signal.SIGUSR1
+        raise Interrupted
     wall = time.monotonic() - start
-    shutil.rmtree(path / "checkpoints", ignore_errors=True)
+    clean(path)
+    failed = [record.error or "" for record in planner.records.values() if record.status == "error"]
+    if failed:
+        say(f"{len(failed)} trials failed, the first with: {failed[0].strip().splitlines()[-1]}")
     say(against_actual(forecast, planner, before, ahead, wall, views.busy))
+
+
+def clean(path: Path) -> None:
+    """Remove what only an unfinished study needs."""
+    for name in (".ray", "checkpoints"):
+        shutil.rmtree(path / name, ignore_errors=True)
 
 
 @contextlib.contextmanager

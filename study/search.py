@@ -85,6 +85,8 @@ def frozen(space: Space, record: Record) -> "optuna.trial.FrozenTrial":
         user_attrs={"trial_id": record.config.trial_id, "phase": record.config.phase},
     )
     trial.datetime_start = datetime.fromtimestamp(record.started)
+    if record.finished:
+        trial.datetime_complete = datetime.fromtimestamp(record.finished)
     return trial
 
 

@@ -41,6 +41,7 @@ class Views:
                 del self.open[trial_id]
 
     def close(self) -> None:
+        self.update()
         self.busy += self._trained()
         self.board.close()
         results.write_tables(self.path, list(self.planner.records.values()))

@@ -76,7 +76,8 @@ def train(config: TrialConfig, data_dir: str) -> int:
         *Progress.get_default_columns()[:-1],
         TimeRemainingColumn(elapsed_when_finished=True),
     )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    shown = Progress(*columns, console=Console(stderr=True), redirect_stdout=sys.stdout.isatty())
+    with shown as progress:
         task = progress.add_task(f"{config.method} B={config.batch_size}", total=training.steps)
         while not training.done:
             try:

@@ -68,5 +68,5 @@ def test_within_takes_as_many_trials_as_fit() -> None:
             return forecast.work(planner.expected()) / 2
 
         assert seconds(trials) <= limit < seconds(trials + 1)
-    with pytest.raises(UsageError, match="--within: one trial a cell takes about"):
+    with pytest.raises(UsageError, match="--within: one trial a cell and"):
         sized(forecast, 10.0)

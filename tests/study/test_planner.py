@@ -243,9 +243,8 @@ def test_ladder_keeps_the_better_half_of_each_rung() -> None:
     assert ladder.rungs == (2, 4)
     kept = [ladder.keep(2, score) for score in (1.0, 2.0, 0.5, 1.5, 1.7, 3.0)]
     assert kept == [True, True, False, True, True, True]
-    # of six the best three are 3.0, 2.0 and 1.7
-    assert ladder.keep(2, 1.6) is True
-    assert ladder.keep(2, 1.65) is True and ladder.keep(2, 1.4) is False
+    # of seven the best three are 3.0, 2.0 and 1.7; of eight the best four take 1.65 in
+    assert [ladder.keep(2, score) for score in (1.6, 1.65, 1.4)] == [False, True, False]
 
 
 def test_rungs_lie_after_the_warmup_at_least_as_long_as_it_lasted() -> None:
