@@ -27,7 +27,11 @@ class Images:
 
     def batch(self, indices: Tensor | slice) -> tuple[Tensor, Tensor]:
         """Normalised float32 images, channels last in memory, and their labels."""
-        images = self.images[indices].to(torch.float32, memory_format=torch.channels_last)
+        if isinstance(indices, slice):
+            chosen = self.images[indices]
+        else:  # five times as fast as indexing
+            chosen = self.images.index_select(0, indices)
+        images = chosen.to(torch.float32, memory_format=torch.channels_last)
         return images.sub_(self.mean).mul_(self.scale), self.labels[indices]
 
 
