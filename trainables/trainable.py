@@ -1,5 +1,6 @@
 """The ray.tune.Trainable around a Training; one actor trains many trials after another."""
 
+import contextlib
 import time
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ class TrialTrainable(tune.Trainable):
         if self.training.done:
             self.path.unlink(missing_ok=True)
         elif time.monotonic() - self.saved > CHECKPOINT_SECONDS:
-            self.training.save(self.path)
+            with contextlib.suppress(OSError):  # a full disk costs the checkpoint, not the trial
+                self.training.save(self.path)
             self.saved = time.monotonic()
         return {"figures": figures}

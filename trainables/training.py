@@ -200,7 +200,6 @@ class Training:
 
     def save(self, path: Path) -> None:
         """Write the state whole or not at all."""
-        path.parent.mkdir(parents=True, exist_ok=True)
         with atomic(path) as file:
             torch.save(self.state_dict(), file)
 

@@ -175,10 +175,14 @@ def test_a_signal_stops_within_ten_seconds_and_keeps_everything(
     refused = run(place, name, "--budget", "400epochs")
     assert refused.returncode == 2 and "another process" in refused.stderr
     begun = time.monotonic()
-    os.killpg(process.pid, number)  # as a terminal does, to the workers too
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)  # as a terminal does, to the workers too
+    else:
+        os.kill(process.pid, number)
     _, told = process.communicate(timeout=60)
     assert process.returncode == code, told
     assert time.monotonic() - begun < 10
     assert "To go on: python -m study.run" in told and "Traceback" not in told
     reports = results.load(place / name)[2]
     assert len(pd.read_parquet(place / name / "reports.parquet")) == len(reports) > 0
+    assert "error" not in set(results.load(place / name)[1].status)
