@@ -34,6 +34,11 @@ class Cell:
     def plain(self) -> bool:
         return self.formulation == "none"
 
+    @property
+    def passes(self) -> int:
+        """Sequential gradients of one step."""
+        return 1 if self.plain else 2
+
 
 def parse_batch_sizes(text: str) -> tuple[int, ...]:
     """`64..8192`, `64..8192:x4`, `64,200,1000` or a mixture -> increasing batch sizes."""

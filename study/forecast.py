@@ -82,8 +82,8 @@ class Forecast:
         return steps * per_step + (self.config.reports if reports is None else reports) * per_report
 
     def steps(self, cell: Cell) -> int:
-        passes = 1 if cell.plain else 2
-        return Budget.parse(self.config.budget).steps(cell.batch_size, self.train_size, passes)
+        budget = Budget.parse(self.config.budget)
+        return budget.steps(cell.batch_size, self.train_size, cell.passes)
 
     def share(self, phase: str) -> float:
         """The share of its schedule that a trial trains in expectation."""
@@ -100,7 +100,7 @@ class Forecast:
     def gradients(self, expected: Iterable[tuple[Cell, str]]) -> float:
         """Gradients of single images for these (cell, phase)."""
         return sum(
-            self.share(phase) * self.steps(cell) * cell.batch_size * (1 if cell.plain else 2)
+            self.share(phase) * self.steps(cell) * cell.batch_size * cell.passes
             for cell, phase in expected
         )
 

@@ -163,10 +163,9 @@ class Planner:
 
     def _shortness(self, cell: Cell) -> tuple[int, int]:
         """Sorts the longest job first: most gradients of images, then most steps."""
-        passes = 1 if cell.plain else 2
         budget, size = Budget.parse(self.config.budget), cell.batch_size
-        steps = budget.steps(size, self.config.train_size or size, passes)
-        return -steps * size * passes, -steps
+        steps = budget.steps(size, self.config.train_size or size, cell.passes)
+        return -steps * size * cell.passes, -steps
 
     def winner(self, cell: Cell) -> Record | None:
         """The best complete search trial once the cell's search is over; None if there is none."""
