@@ -14,7 +14,7 @@ Gradients = list[Tensor | None]
 GradientOf = Callable[[Tensor], tuple[Tensor, Gradients]]
 
 NOISE_SHARD = 32  # images in the small batch of the noise-scale estimator
-NOISE_SHARDS = 16  # of them in one sampled step, which bounds what sampling costs
+NOISE_SHARDS = 8  # of them in one sampled step, which bounds what sampling costs
 
 
 class Stopped(Exception):

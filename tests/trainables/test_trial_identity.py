@@ -31,7 +31,7 @@ def test_radius_zero_is_the_base_optimizer_to_the_bit(
     reports, final = outcome(base)
     zero, final_zero = outcome(dataclasses.replace(base, formulation=form, rho=0.0))
     assert same_bits(final, final_zero)
-    assert reports[-1]["noise_scale"] is not None  # the sampled steps were among them
+    assert any(r["noise_scale"] for r in reports)  # the sampled steps were among them
     for one, other in zip(reports, zero, strict=True):
         assert other.pop("grads") == 2 * one.pop("grads")
         assert one == other
