@@ -14,7 +14,7 @@ Gradients = list[Tensor | None]
 GradientOf = Callable[[Tensor], tuple[Tensor, Gradients]]
 
 NOISE_SHARD = 32  # images in the small batch of the noise-scale estimator
-NOISE_SHARDS = 8  # of them in one sampled step, which bounds what sampling costs
+NOISE_SHARDS = 2, 16  # of them in a sampled step: one for 256 images, within these bounds
 
 
 class Stopped(Exception):
@@ -89,7 +89,8 @@ class Gradient:
 
         def gradient(indices: Tensor) -> tuple[Tensor, Gradients]:
             nonlocal first
-            shards = min(NOISE_SHARDS, len(indices) // NOISE_SHARD)
+            least, most = NOISE_SHARDS
+            shards = min(max(least, len(indices) // 256), most, len(indices) // NOISE_SHARD)
             head, tail = indices[: shards * NOISE_SHARD], indices[shards * NOISE_SHARD :]
             parts = [*head.split(NOISE_SHARD), *tail.split(self.micro_batch)]
             parts = [part for part in parts if len(part)]

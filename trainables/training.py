@@ -22,7 +22,7 @@ from trainables.score import score, worst_score
 
 TRAIN_SUBSET = 2048  # training images on which every report's train loss and accuracy are taken
 EVALUATION_BATCH = 256
-NOISE_EVERY = 8  # steps between two samples of the noise scale
+NOISE_EVERY = 16  # steps between two samples of the noise scale
 STATE = ("step", "report", "diverged", "first_loss", "seconds", "eval_seconds")
 
 
@@ -44,6 +44,7 @@ class Training:
         self.config, self.data = config, data
         self.steps = config.steps(len(data.train))
         torch.set_num_threads(config.threads)
+        memory.keep_freed()
         memory.reset_peak(data.device)
         choice("--model", config.model, tuple(MODELS))
         torch.manual_seed(stable_hash(config.seed, "weights"))
