@@ -14,7 +14,9 @@ import pandas as pd
 
 from analysis.cells import Cell, complete
 
-Verdict = Literal["interior", "at_lower", "at_upper", "stability_edge", "insufficient"]
+Verdict = Literal[
+    "interior", "at_lower", "at_upper", "stability_edge", "insufficient", "warm_started"
+]
 
 MIN_SEARCH_TRIALS = 4
 # A trial nearer than half an octave is a neighbour of LR*, not a witness that it was passed.
@@ -94,6 +96,8 @@ def optimum(cell: Cell, spread: SeedSpread) -> Optimum:
     low, high = _near_optimal(cell, lr_star, spread)
     enough = len(cell.search) >= MIN_SEARCH_TRIALS and len(searched) > 0
     verdict = _verdict(cell, lr_star) if enough else "insufficient"
+    if cell.trials["role"].eq("warm").any():  # another study has told where to look
+        verdict = "warm_started"
     return Optimum(cell.method, cell.batch_size, cell.m, lr_star, low, high, rho_star,
                    verdict, len(confirmed) > 0)  # fmt: skip
 

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from trainables.config import parse_method
+from trainables.config import FORMULATIONS, OPTIMIZERS, parse_method, passes
 from trainables.errors import UsageError
 
 BATCH_SIZES = "accepted: 64..8192 (doubling), 64..8192:x4 or a list as 64,200,1000"
@@ -35,9 +35,9 @@ class Cell:
         return self.formulation == "none"
 
     @property
-    def passes(self) -> int:
+    def passes(self) -> float:
         """Sequential gradients of one step."""
-        return 1 if self.plain else 2
+        return passes(self.formulation)
 
 
 def parse_batch_sizes(text: str) -> tuple[int, ...]:
@@ -59,19 +59,41 @@ def parse_batch_sizes(text: str) -> tuple[int, ...]:
 
 
 def parse_methods(text: str) -> tuple[str, ...]:
-    """`momentum,momentum+sam` -> distinct known methods in the order given."""
+    """`momentum,momentum+sam` -> distinct known methods in the order given; `all` -> every one."""
+    if text.strip() == "all":
+        return tuple(
+            optimizer if formulation == "none" else f"{optimizer}+{formulation}"
+            for optimizer in OPTIMIZERS
+            for formulation in FORMULATIONS
+        )
     methods = [part.strip() for part in text.split(",") if part.strip()]
     if not methods:
-        raise UsageError("--methods: none given; accepted: OPTIMIZER[+sam|+asam], comma-separated")
+        raise UsageError(
+            "--methods: none given; accepted: all, or OPTIMIZER[+sam|+asam], comma-separated"
+        )
     for method in methods:
         parse_method(method)
     return tuple(dict.fromkeys(methods))
 
 
-def grid(methods: tuple[str, ...], batch_sizes: tuple[int, ...], m: int) -> list[Cell]:
+def parse_m(text: str) -> tuple[int, ...]:
+    """`64,256,B` -> (64, 256, 0), where 0 is the whole batch."""
+    sizes = []
+    for part in text.split(","):
+        if not re.fullmatch(r"\s*(B|\d+)\s*", part):
+            raise UsageError(
+                f"--m: {part!r} is no number of images; accepted: numbers or B, as in 64,256,B"
+            )
+        sizes.append(0 if part.strip() == "B" else int(part))
+    return tuple(dict.fromkeys(sizes))
+
+
+def grid(methods: tuple[str, ...], batch_sizes: tuple[int, ...], ms: tuple[int, ...]) -> list[Cell]:
     """All cells; m = 0 is the whole batch, and a batch below m perturbs as a whole."""
-    return [
-        Cell(method, size, size if parse_method(method)[1] == "none" else min(m or size, size))
-        for method in methods
-        for size in batch_sizes
-    ]
+    cells: dict[Cell, None] = {}  # in order, each once
+    for method in methods:
+        plain = parse_method(method)[1] == "none"
+        for size in batch_sizes:
+            for m in ms:
+                cells[Cell(method, size, size if plain else min(m or size, size))] = None
+    return list(cells)

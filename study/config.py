@@ -1,40 +1,63 @@
 """What is asked of a study: frozen, validated, and compared as a whole when a study is resumed."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from study.asha import Ladder
 from study.cells import Cell, grid
 from study.space import Range, Space, space_of
-from trainables.config import TrialConfig, choice, stable_hash
+from trainables.config import TrialConfig, choice, parse_method, stable_hash
 from trainables.errors import UsageError
+from trainables.options import NAMES
 
 SAMPLERS = ("tpe", "qmc", "random")
 SCHEDULERS = ("asha", "none")
 RULES = ("lr_copied", "lr_sqrt", "lr_linear")
+AVERAGES = ("momentum", "beta1", "beta2", "alpha")
+AVERAGES_OF = {
+    **dict.fromkeys(("momentum", "nesterov", "lars"), ("momentum",)),
+    **dict.fromkeys(("adam", "adamw", "lamb"), ("beta1", "beta2")),
+    "rmsprop": ("alpha",),
+}
+# Fields that a study and all its trials have in common.
+SHARED = (*NAMES, *"dataset train_size image_size budget micro_batch device threads".split())
 
 
 @dataclass(frozen=True)
 class StudyConfig:
     """Everything that determines a study's trials but for the timing of their reports.
 
-    trials : search trials of a cell; seeds : fresh seeds of its winner; reference_seeds : seeds of
-    the rule-scaled reference learning rates; neighbours : whether the winner's LR is also confirmed
-    at half and at double; control_share : share of the search trials that ASHA never stops.
+    m : for each how many images share a perturbation, 0 being the batch; trials : search trials of
+    a cell; seeds : fresh seeds of its winner; reference_seeds : seeds of the rule-scaled reference
+    learning rates; neighbours : whether the winner's LR is also confirmed at half and at double;
+    control_share : share of the search trials that ASHA never stops; scale_momentum : the batch
+    size at which momentum and betas are as given, 0 being all; warm : a cell's first points
+    (lr, rho), taken from another study.
     """
 
     methods: tuple[str, ...]
     batch_sizes: tuple[int, ...]
     lr_ranges: dict[str, Range]
     rho_ranges: dict[str, Range]
-    m: int = 0
+    m: tuple[int, ...] = (0,)
     dataset: str = "glyphs"
     train_size: int = 16_384
     image_size: int = 0
     model: str = "cnn"
+    loss: str = "cross_entropy"
+    label_smoothing: float = 0.0
+    label_noise: float = 0.0
+    augment: str = "none"
+    bn_batch: int = 64
+    precision: str = "fp32"
     budget: str = "10epochs"
     reports: int = 9
     momentum: float = 0.9
+    beta1: float = 0.9
+    beta2: float = 0.999
+    alpha: float = 0.99
+    eta: float = 0.01
+    scale_momentum: int = 0
     weight_decay: float = 5e-4
     schedule: str = "cosine"
     warmup: float = 0.1
@@ -46,6 +69,7 @@ class StudyConfig:
     reference_seeds: int = 1
     neighbours: bool = False
     score: str = "log_error"
+    warm: dict[str, list[list[float]]] = field(default_factory=dict)
     seed: int = 0
     micro_batch: int = 256
     device: str = "cpu"
@@ -57,7 +81,8 @@ class StudyConfig:
         for option, value, least in (
             ("--trials", self.trials, 1),
             ("--seeds", self.seeds, 1),
-            ("--m", self.m, 0),
+            ("--m", min(self.m), 0),
+            ("--scale-momentum", self.scale_momentum, 0),
             ("--seed", self.seed, 0),
         ):
             if value < least:
@@ -87,13 +112,8 @@ class StudyConfig:
         self, cell: Cell, trial_id: str, phase: str, role: str, seed: int, point: dict[str, float]
     ) -> TrialConfig:
         """The whole configuration of one trial of `cell` at a point (lr, rho)."""
-        shared: dict[str, Any] = {
-            name: getattr(self, name)
-            for name in (
-                "dataset train_size image_size model budget reports momentum weight_decay "
-                "schedule warmup score micro_batch device threads"
-            ).split()
-        }
+        shared: dict[str, Any] = {name: getattr(self, name) for name in SHARED}
+        shared |= {name: self.averaging(name, cell.batch_size) for name in AVERAGES}
         return TrialConfig(
             trial_id=trial_id,
             phase=phase,
@@ -106,6 +126,30 @@ class StudyConfig:
             data_seed=self.seed,
             **shared | point,
         )
+
+    def averaging(self, name: str, batch_size: int) -> float:
+        """momentum, beta1, beta2 or alpha at a batch size.
+
+        1 - x grows with the batch, which keeps the horizon of an average the same in samples, as
+        the scaling rules of Malladi et al. (2022) have it; 0 where that is less than a batch.
+        """
+        value = getattr(self, name)
+        if not self.scale_momentum or not value or batch_size == self.scale_momentum:
+            return value
+        return max(0.0, 1 - batch_size / self.scale_momentum * (1 - value))
+
+    def infeasible(self) -> list[str]:
+        """A line for each average that a method uses and --scale-momentum cannot keep."""
+        lines = []
+        for method in self.methods:
+            for name in AVERAGES_OF.get(parse_method(method)[0], ()):
+                beyond = [size for size in self.batch_sizes if self.averaging(name, size) <= 0]
+                if beyond and getattr(self, name) > 0:
+                    lines.append(
+                        f"--scale-momentum: at B={', '.join(map(str, beyond))} the horizon of "
+                        f"{method}'s {name} is less than a batch, so it does not average there"
+                    )
+        return lines
 
     def confirm_seed(self, index: int) -> int:
         """Shared by all methods and batch sizes, so that comparisons are paired."""
@@ -124,6 +168,7 @@ class StudyConfig:
         return values | {
             "methods": list(self.methods),
             "batch_sizes": list(self.batch_sizes),
+            "m": list(self.m),
             "lr_ranges": {k: list(v) for k, v in self.lr_ranges.items()},
             "rho_ranges": {k: list(v) for k, v in self.rho_ranges.items()},
         }
@@ -135,6 +180,7 @@ class StudyConfig:
             typed = {
                 "methods": tuple(values["methods"]),
                 "batch_sizes": tuple(values["batch_sizes"]),
+                "m": tuple(values["m"]),
                 "lr_ranges": {k: (v[0], v[1]) for k, v in values["lr_ranges"].items()},
                 "rho_ranges": {k: (v[0], v[1]) for k, v in values["rho_ranges"].items()},
             }

@@ -120,6 +120,8 @@ class Forecast:
         rest = 0.0
         for record in planner.records.values():
             phase = record.config.phase
+            if record.ended and planner.superseded(record):
+                continue
             begun[record.cell.name][phase == "confirm"] += 1
             if not record.ended:
                 whole = self.share(phase) * self.trial(record.cell)

@@ -12,7 +12,7 @@ from typing import Any
 from study.config import StudyConfig
 from trainables.data import ImageData
 
-PACKAGES = "ray torch torchvision optuna numpy scipy pandas pyarrow tensorboard matplotlib".split()
+PACKAGES = "ray torch torchvision optuna numpy scipy pandas pyarrow tensorboard matplotlib timm".split()
 
 
 def versions() -> dict[str, str]:
@@ -71,12 +71,15 @@ def command_line() -> str:
     return shlex.join([*program, *sys.argv[1:]])
 
 
-def manifest(name: str, config: StudyConfig, data: ImageData) -> dict[str, Any]:
-    """All that a reader needs to make the study again."""
+def manifest(
+    name: str, config: StudyConfig, data: ImageData, options: dict[str, Any]
+) -> dict[str, Any]:
+    """All that a reader needs to make the study again; `options` can be given to --config."""
     return {
         "name": name,
         "command": command_line(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "options": options,
         "config": config.to_dict(),
         "confirm_seeds": [config.confirm_seed(index) for index in range(config.seeds)],
         "data": {

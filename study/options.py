@@ -5,13 +5,19 @@ import os
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from study.cells import parse_batch_sizes, parse_methods
+from study.cells import parse_batch_sizes, parse_m, parse_methods
 from study.config import SAMPLERS, SCHEDULERS, StudyConfig
-from study.space import LR_RANGES, RHO_RANGES, parse_ranges
-from trainables.config import OPTIMIZERS, SCHEDULES, SCORES, choice, parse_method
+from study.config_file import from_file
+from study.space import lr_defaults, parse_ranges, rho_defaults
+from study.warm import warm_points
+from trainables import options as shared
+from trainables import plugins
+from trainables.config import OPTIMIZERS, choice, parse_augment, parse_method
 from trainables.data import ImageData, load
 from trainables.errors import Parser, UsageError
+from trainables.plugins import ACCEPTED
 
 PRESETS: dict[str, dict] = {
     "smoke": {
@@ -40,6 +46,15 @@ LAPTOP = {
     "neighbours": False,
 }
 
+FROM_PRESET = ("reference_seeds", "neighbours")  # fields that no option of their own sets
+# Options that are fields of StudyConfig as they are.
+SAME = (
+    *shared.NAMES,
+    *FROM_PRESET,
+    *"dataset train_size image_size budget scale_momentum trials sampler scheduler".split(),
+    *"control_share seeds seed micro_batch".split(),
+)
+
 
 @dataclass(frozen=True)
 class Where:
@@ -50,6 +65,7 @@ class Where:
     cpus: float
     gpus: float
     address: str | None
+    warm_start: str | None = None
 
 
 def parser() -> Parser:
@@ -57,7 +73,8 @@ def parser() -> Parser:
         prog="python -m study.run",
         description="Search learning rate (and rho) for every method and batch size in one Ray "
         "Tune run, confirm the winners on fresh seeds, and fit learning rate against batch size.",
-        epilog="The same command again continues a study that was interrupted.",
+        epilog="The same command again continues a study that was interrupted; with more batch "
+        "sizes, methods, m, trials or seeds it trains what is new.",
         formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=32, width=98),
     )
     add = made.add_argument_group("the grid").add_argument
@@ -66,21 +83,30 @@ def parser() -> Parser:
         "--methods",
         metavar="LIST",
         default="momentum,momentum+sam,momentum+asam",
-        help=f"OPTIMIZER[+sam|+asam] of {', '.join(OPTIMIZERS)} (default: %(default)s)",
+        help=f"all, or OPTIMIZER[+sam|+asam] of {', '.join(OPTIMIZERS)} or {ACCEPTED} "
+        "(default: %(default)s)",
     )
-    add("--m", type=int, default=0, help="images that share one perturbation (default: the batch)")
+    add("--m", default="B", metavar="LIST", help="images that share a perturbation: B, or 64,256,B")
     add = made.add_argument_group("the task").add_argument
-    add("--dataset", metavar="NAME", help="glyphs (default), digits, mnist, …, folder:PATH")
+    add(
+        "--dataset",
+        metavar="NAME",
+        help=f"glyphs (default), digits, mnist, …, folder:PATH or {ACCEPTED}",
+    )
     add("--data-dir", default="data", metavar="DIR", help="of downloaded sets (default: data)")
     add("--train-size", type=int, metavar="N", help="stratified subset; 0: all (default: 16384)")
     add("--image-size", type=int, default=0, metavar="PIXELS", help="for folder:PATH")
-    add("--model", default="cnn", help="cnn (default) or mlp")
+    shared.add(shared.TASK, add)
     add("--budget", help="Nepochs, Nsteps, Nsamples or Ngrads (default: 10epochs)")
-    add("--reports", type=int, default=9, metavar="R", help="of each trial (default: 9)")
-    add("--schedule", default="cosine", help=f"{'|'.join(SCHEDULES)} (default: cosine)")
-    add("--warmup", type=float, default=0.1, help="fraction of the schedule (default: 0.1)")
-    add("--momentum", type=float, default=0.9, help="default: 0.9")
-    add("--weight-decay", type=float, default=5e-4, help="default: 5e-4")
+    add = made.add_argument_group("the step").add_argument
+    shared.add(shared.STEP, add)
+    add(
+        "--scale-momentum",
+        type=int,
+        default=0,
+        metavar="B",
+        help="averages keep at every batch size the horizon in samples that they have at B",
+    )
     add = made.add_argument_group("the search").add_argument
     add("--preset", default="laptop", help="smoke|laptop|full (default: laptop)")
     add("--trials", type=int, metavar="N", help="search trials of a cell (default: 8)")
@@ -91,9 +117,10 @@ def parser() -> Parser:
     add("--scheduler", default="asha", help=f"{'|'.join(SCHEDULERS)} (default: asha)")
     add("--control-share", type=float, default=0.15, help="never stopped (default: 0.15)")
     add("--seeds", type=int, metavar="N", help="fresh seeds of each winner (default: 3)")
-    add("--score", default="log_error", help=f"{'|'.join(SCORES)} (default: log_error)")
+    add("--warm-start", metavar="DIR", help="results of a study whose best points are tried first")
     add("--seed", type=int, default=0, help="of the whole study (default: 0)")
     add = made.add_argument_group("where").add_argument
+    add("--config", metavar="FILE", help="options from a .toml, or from a study's manifest.json")
     add("--results", default="results", metavar="DIR", help="default: results")
     add("--name", help="of the study (default: DATASET-PRESET)")
     add("--cpus-per-trial", type=int, default=1, metavar="N", help="threads too (default: 1)")
@@ -103,6 +130,16 @@ def parser() -> Parser:
     add("--no-dashboard", action="store_true", help="do not start Ray's dashboard")
     add("--dry-run", action="store_true", help="say what would run and how long; train nothing")
     return made
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line, and below it the file that --config names."""
+    made, first = parser(), Parser(add_help=False, allow_abbrev=False)
+    first.add_argument("--config")
+    file = first.parse_known_args(arguments)[0].config
+    if file:
+        made.set_defaults(**from_file(Path(file), made))
+    return made.parse_args(arguments)
 
 
 def resolve(options: argparse.Namespace) -> tuple[StudyConfig, ImageData, Where]:
@@ -122,19 +159,23 @@ def resolve(options: argparse.Namespace) -> tuple[StudyConfig, ImageData, Where]
     options.reference_seeds = options.seeds if options.preset == "full" else min(1, options.seeds)
     config = _config(options)
     where = _where(options)
-    from trainables.models import MODELS  # with torch, which would slow down --help
+    from trainables.rehearsal import check  # with torch, which would slow down --help
 
-    choice("--model", config.model, tuple(MODELS))
+    _check_model(config.model)
     data = load(
         config.dataset,
         data_dir=options.data_dir,
         train_size=config.train_size,
         image_size=config.image_size,
         seed=config.seed,
+        label_noise=config.label_noise,
         strict=explicit,
     )
     config = replace(config, train_size=len(data.train))
     config.check_data(len(data.train))
+    for method in config.methods:
+        cell = next(cell for cell in config.cells if cell.method == method)
+        check(config.trial(cell, "check", "search", "search", 0, {"lr": 1e-4}), data)
     return config, data, where
 
 
@@ -147,24 +188,56 @@ def _config(options: argparse.Namespace) -> StudyConfig:
         raise UsageError(
             "--rho-range: no method has a radius; accepted: with +sam or +asam methods"
         )
+    rho_ranges = rho_defaults(formulations)
+    with_radius = [name for name in formulations if rho_ranges[name]]
+    have_radius = {name: bounds for name, bounds in rho_ranges.items() if bounds}
     on_gpu = options.gpus_per_trial > 0
     if options.micro_batch is None:
         options.micro_batch = 4096 if on_gpu else 256
-    same = (
-        "m dataset train_size image_size model budget reports schedule warmup momentum "
-        "weight_decay trials sampler scheduler control_share seeds reference_seeds neighbours "
-        "score seed"
-    ).split()
-    return StudyConfig(
+    lr_ranges = lr_defaults(optimizers)
+    config = StudyConfig(
         methods=methods,
         batch_sizes=parse_batch_sizes(options.batch_sizes),
-        lr_ranges=parse_ranges(options.lr_range, "--lr-range", optimizers, LR_RANGES),
-        rho_ranges=parse_ranges(options.rho_range, "--rho-range", formulations, RHO_RANGES),
-        micro_batch=options.micro_batch,
+        m=parse_m(options.m),
+        lr_ranges=parse_ranges(options.lr_range, "--lr-range", optimizers, lr_ranges),
+        rho_ranges=parse_ranges(options.rho_range, "--rho-range", with_radius, have_radius),
         device="cuda" if on_gpu else "cpu",
         threads=max(1, options.cpus_per_trial),
-        **{name: getattr(options, name) for name in same},
+        **{name: getattr(options, name) for name in SAME}
+        | {"augment": parse_augment(options.augment, options.dataset)},
     )
+    if options.warm_start:
+        config = replace(config, warm=warm_points(Path(options.warm_start), config))
+    return config
+
+
+def _check_model(name: str) -> None:
+    from trainables import models
+
+    if name.startswith("torchvision:"):
+        return  # whether it runs depends on the images
+    if not plugins.is_plugin(name):
+        choice("--model", name, (*models.MODELS, "torchvision:NAME", plugins.ACCEPTED))
+
+
+def resolved(config: StudyConfig, where: Where, preset: str) -> dict[str, Any]:
+    """Every option that determines the study's trials, as `--config` takes them back."""
+    ranges = {
+        option: ",".join(f"{key}={low!r}..{high!r}" for key, (low, high) in values.items())
+        for option, values in (("lr_range", config.lr_ranges), ("rho_range", config.rho_ranges))
+    }
+    return {
+        "preset": preset,
+        "methods": ",".join(config.methods),
+        "batch_sizes": ",".join(map(str, config.batch_sizes)),
+        "m": ",".join(str(m or "B") for m in config.m),
+        "data_dir": str(Path(where.data_dir).resolve()),
+        "cpus_per_trial": config.threads,
+        "gpus_per_trial": where.gpus,
+        **({"warm_start": where.warm_start} if where.warm_start else {}),
+        **ranges,
+        **{name: getattr(config, name) for name in SAME if name not in FROM_PRESET},
+    }
 
 
 def _where(options: argparse.Namespace) -> Where:
@@ -178,7 +251,9 @@ def _where(options: argparse.Namespace) -> Where:
         raise UsageError(f"--gpus-per-trial: {gpus:g} cannot be given; accepted: 0 to 1, or whole")
     if options.address is None:
         _fits_here(cpus, gpus)
-    return Where(Path(options.results) / name, options.data_dir, cpus, gpus, options.address)
+    warm = options.warm_start and str(Path(options.warm_start).resolve())
+    path = Path(options.results) / name
+    return Where(path, options.data_dir, cpus, gpus, options.address, warm)
 
 
 def _fits_here(cpus: int, gpus: float) -> None:

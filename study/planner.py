@@ -18,6 +18,9 @@ SMALL_BATCH = 512  # the reference learning rate is looked for at or below it
 NEIGHBOURS = {"half": 0.5, "double": 2.0}
 
 
+Point = tuple[float, float]  # learning rate, radius
+
+
 class Job(NamedTuple):
     """A trial that could start now; `number` counts within its cell or over the fresh seeds."""
 
@@ -39,6 +42,7 @@ class Planner:
         self.searched: dict[str, list[Record]] = {name: [] for name in self.cells}
         self.running: dict[str, None] = {}  # in the order they were issued
         self._winners: dict[str, Record | None] = {}
+        self._confirmed: dict[tuple[str, str], list[Point]] = {}  # by cell and role, as they came
         self._ladders = {name: Ladder.build(config.reports, config.warmup) for name in self.cells}
         for event in log.events:
             self._take(event)
@@ -99,6 +103,9 @@ class Planner:
             if self._follows_rules(cell):
                 confirmations += len(RULES) * self.config.reference_seeds
             yield from ((cell, "confirm") for _ in range(confirmations))
+        for record in self.records.values():
+            if self.superseded(record):
+                yield record.cell, "confirm"
 
     # ---- the fold
 
@@ -112,9 +119,14 @@ class Planner:
             self.log.append(event)
         new = event["event"] == "started" and event["trial"]["trial_id"] not in self.records
         records.apply(self.records, event)
-        if new and event["trial"]["phase"] in SEARCH_PHASES:
+        if new:
             record = self.records[event["trial"]["trial_id"]]
-            self.searched[record.cell.name].append(record)
+            if record.config.phase in SEARCH_PHASES:
+                self.searched[record.cell.name].append(record)
+            else:
+                known = self._confirmed.setdefault((record.cell.name, record.config.role), [])
+                if point_of(record.config) not in known:
+                    known.append(point_of(record.config))
 
     def _judge(self, trial_id: str, figures: dict[str, Any]) -> bool:
         """Whether ASHA would stop the trial at this report; its score is put on the ladder.
@@ -155,13 +167,13 @@ class Planner:
             cell,
             trial_id=f"{cell.name}-{number:04d}",
             phase=phase,
-            role="search",
+            role="warm" if number < len(self.config.warm.get(cell.name, [])) else "search",
             seed=stable_hash(self.config.seed, cell.name, number),
             point=suggest(self.config, cell, self.searched[cell.name], number),
         )
         return Job(config, number)
 
-    def _shortness(self, cell: Cell) -> tuple[int, int]:
+    def _shortness(self, cell: Cell) -> tuple[float, int]:
         """Sorts the longest job first: most gradients of images, then most steps."""
         budget, size = Budget.parse(self.config.budget), cell.batch_size
         steps = budget.steps(size, self.config.train_size or size, cell.passes)
@@ -182,33 +194,56 @@ class Planner:
     def _plan_confirm(self) -> Iterator[Job]:
         """Winners on fresh seeds (small plain batches first, since others wait for their
         learning rate), their neighbours, and the plain methods at rule-scaled learning rates."""
-        config = self.config
         cells = sorted(
             self.cells.values(),
             key=lambda c: (not (c.plain and c.batch_size <= SMALL_BATCH), *self._shortness(c)),
         )
-        for cell in cells:
-            winner = self.winner(cell)
-            if winner:
-                lr, rho = winner.config.lr, winner.config.rho
-                yield from self._confirm(cell, "winner", lr, rho, config.seeds)
-                for role, factor in NEIGHBOURS.items() if config.neighbours else ():
-                    yield from self._confirm(cell, role, factor * lr, rho, config.seeds)
-        for cell in cells:
-            reference = self.reference(cell.optimizer) if cell.plain else None
-            if reference and cell.batch_size > reference.batch_size:
-                ratio = cell.batch_size / reference.batch_size
-                for role, factor in zip(RULES, (1.0, ratio**0.5, ratio), strict=True):
-                    lr = factor * reference.lr
-                    yield from self._confirm(cell, role, lr, 0.0, config.reference_seeds)
+        for points in (self._winner_points, self._rule_points):
+            for cell in cells:
+                for role, point, seeds in points(cell):
+                    yield from self._confirm(cell, role, point, seeds)
 
-    def _confirm(self, cell: Cell, role: str, lr: float, rho: float, seeds: int) -> Iterator[Job]:
+    def _winner_points(self, cell: Cell) -> Iterator[tuple[str, Point, int]]:
+        """(role, point, seeds) of the winner and its neighbours."""
+        winner = self.winner(cell)
+        if winner:
+            lr, rho = point_of(winner.config)
+            yield "winner", (lr, rho), self.config.seeds
+            for role, factor in NEIGHBOURS.items() if self.config.neighbours else ():
+                yield role, (factor * lr, rho), self.config.seeds
+
+    def _rule_points(self, cell: Cell) -> Iterator[tuple[str, Point, int]]:
+        """(role, point, seeds) of the reference learning rate taken over by each rule."""
+        reference = self.reference(cell.optimizer) if cell.plain else None
+        if reference and cell.batch_size > reference.batch_size:
+            ratio = cell.batch_size / reference.batch_size
+            for role, factor in zip(RULES, (1.0, ratio**0.5, ratio), strict=True):
+                yield role, (factor * reference.lr, 0.0), self.config.reference_seeds
+
+    def _confirm(self, cell: Cell, role: str, point: Point, seeds: int) -> Iterator[Job]:
+        lr, rho = point
         for index in range(seeds):
-            trial_id = f"{cell.name}-{role}-s{index}"
+            trial_id = self._confirm_id(cell, role, point, index)
             if trial_id not in self.records:
-                point = {"lr": lr} if cell.plain else {"lr": lr, "rho": rho}
+                point_by_name = {"lr": lr} if cell.plain else {"lr": lr, "rho": rho}
                 seed = self.config.confirm_seed(index)
-                yield Job(self.config.trial(cell, trial_id, "confirm", role, seed, point), index)
+                config = self.config.trial(cell, trial_id, "confirm", role, seed, point_by_name)
+                yield Job(config, index)
+
+    def _confirm_id(self, cell: Cell, role: str, point: Point, index: int) -> str:
+        """An extended study may find another winner, whose trials are then numbered on."""
+        known = self._confirmed.get((cell.name, role), [])
+        turn = known.index(point) if point in known else len(known)
+        return f"{cell.name}-{role}{f'-{turn + 1}' if turn else ''}-s{index}"
+
+    def superseded(self, record: Record) -> bool:
+        """Whether it confirms what is no longer the winner or the reference."""
+        config = record.config
+        if len(self._confirmed.get((record.cell.name, config.role), ())) < 2:
+            return False
+        rows = [*self._winner_points(record.cell), *self._rule_points(record.cell)]
+        now = [point for role, point, _ in rows if role == config.role]
+        return bool(now) and point_of(config) not in now
 
     def reference(self, optimizer: str) -> TrialConfig | None:
         """The plain small-batch winner that scores best on the fresh seeds, once all have run."""
@@ -248,5 +283,13 @@ class Planner:
         )
 
     def _winner_runs(self, cell: Cell) -> list[Record | None]:
-        ids = (f"{cell.name}-winner-s{index}" for index in range(self.config.seeds))
+        winner = self._winners[cell.name]
+        if winner is None:
+            return []
+        point = point_of(winner.config)
+        ids = (self._confirm_id(cell, "winner", point, i) for i in range(self.config.seeds))
         return [self.records.get(trial_id) for trial_id in ids]
+
+
+def point_of(config: TrialConfig) -> Point:
+    return config.lr, config.rho

@@ -48,6 +48,7 @@ def replay(record: Any, first: dict[str, Any], data_dir: str) -> int:
         train_size=config.train_size,
         image_size=config.image_size,
         seed=config.data_seed,
+        label_noise=config.label_noise,
         strict=False,
     )
     if data.fingerprint != first["data"]:

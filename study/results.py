@@ -16,15 +16,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from study import log
-from study.log import Event
-from study.record import SEARCH_PHASES, Record, fold
+from study.config import StudyConfig
+from study.log import Event, MemoryLog
+from study.planner import Planner
+from study.record import SEARCH_PHASES, Record
 from trainables.errors import UsageError
 from trainables.files import atomic
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from study.config import StudyConfig
 
 # Of a report: fractions for accuracies, nats for losses, bytes, seconds. `lr` is the scheduled
 # learning rate of the last step; `samples` counts images, `grads` sequential batch gradients;
@@ -54,9 +54,11 @@ METRICS = {
 }
 REPORT_COLUMNS = {"trial_id": "str", "lr": "float64"} | METRICS
 # Of a trial: `lr` is the peak of its schedule; `rho` 0 for none; `m` images share a perturbation.
-# phase: search | control | confirm; role: search | winner | half | double | lr_copied | lr_sqrt |
-# lr_linear; status: complete | stopped | diverged | error | running; asha_would_stop_at is a
-# report index, also for controls, which are not stopped. The metrics are the last report's.
+# phase: search | control | confirm; role: search | warm (a first point from another study) |
+# winner | half | double | lr_copied | lr_sqrt | lr_linear | superseded (confirms what an extension
+# of the study replaced by something better); status: complete | stopped | diverged | error |
+# running; asha_would_stop_at is a report index, also for controls, which are not stopped. The
+# metrics are the last report's.
 TRIAL_COLUMNS = {
     "trial_id": "str",
     "method": "str",
@@ -66,6 +68,9 @@ TRIAL_COLUMNS = {
     "m": "Int64",
     "lr": "float64",
     "rho": "float64",
+    "momentum": "float64",
+    "beta1": "float64",
+    "beta2": "float64",
     "phase": "str",
     "role": "str",
     "seed": "Int64",
@@ -87,29 +92,31 @@ def load(results: str | Path) -> "tuple[dict[str, Any], pd.DataFrame, pd.DataFra
         If the directory holds no study or its log is damaged.
     """
     events = log.read(Path(results))
-    records = list(fold(events).values())
     config = study_event(events, Path(results))["config"]
+    planner = Planner(StudyConfig.from_dict(config), MemoryLog(events))
     pairs = {method: method.partition("+") for method in config["methods"]}
     ranges = {
         "name": Path(results).resolve().name,
         "lr_range": {method: config["lr_ranges"][pair[0]] for method, pair in pairs.items()},
         "rho_range": {method: config["rho_ranges"].get(pair[2]) for method, pair in pairs.items()},
     }
-    return config | ranges, trials(records), reports(records)
+    return config | ranges, trials(planner), reports(planner)
 
 
 def study_event(events: list[Event], results: Path) -> Event:
-    """The first line of a log, which holds the study's configuration."""
+    """The line of a log that holds the study's configuration, the last one if it was extended."""
     if not events or events[0]["event"] != "study":
         raise UsageError(f"{results} holds no started study; accepted: a results directory")
-    return events[0]
+    return [event for event in events if event["event"] == "study"][-1]
 
 
-def trials(records: list[Record]) -> "pd.DataFrame":
+def trials(planner: Planner) -> "pd.DataFrame":
     """One row a trial, as TRIAL_COLUMNS says."""
     rows = []
-    for record in records:
+    for record in planner.records.values():
         config = record.config.to_dict()
+        if planner.superseded(record):
+            config["role"] = "superseded"
         rows.append(
             {name: config[name] for name in TRIAL_COLUMNS.keys() - METRICS.keys() if name in config}
             | {"method": record.config.method, "status": record.status, "error": record.error}
@@ -119,9 +126,13 @@ def trials(records: list[Record]) -> "pd.DataFrame":
     return _frame(rows, TRIAL_COLUMNS)
 
 
-def reports(records: list[Record]) -> "pd.DataFrame":
+def reports(planner: Planner) -> "pd.DataFrame":
     """One row a report, as REPORT_COLUMNS says."""
-    rows = [{"trial_id": r.config.trial_id} | figures for r in records for figures in r.reports]
+    rows = [
+        {"trial_id": trial_id} | figures
+        for trial_id, record in planner.records.items()
+        for figures in record.reports
+    ]
     return _frame(rows, REPORT_COLUMNS)
 
 
@@ -132,9 +143,9 @@ def _frame(rows: list[dict[str, Any]], columns: dict[str, str]) -> "pd.DataFrame
     return frame.astype({k: "object" if v == "str" else v for k, v in columns.items()})
 
 
-def write_tables(results: Path, records: list[Record]) -> None:
+def write_tables(results: Path, planner: Planner) -> None:
     """trials.parquet and reports.parquet, each whole or not at all."""
-    for name, frame in (("trials", trials(records)), ("reports", reports(records))):
+    for name, frame in (("trials", trials(planner)), ("reports", reports(planner))):
         with atomic(results / f"{name}.parquet") as file:
             frame.to_parquet(file, index=False)
 
@@ -148,7 +159,7 @@ def write_manifest(results: Path, manifest: dict[str, Any]) -> None:
 class OptunaJournal:
     """optuna.log, an append-only journal with one study a cell, made anew at each start."""
 
-    def __init__(self, results: Path, config: "StudyConfig", records: list[Record]) -> None:
+    def __init__(self, results: Path, config: StudyConfig, records: list[Record]) -> None:
         import optuna
         from optuna.storages import JournalStorage
         from optuna.storages.journal import JournalFileBackend

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from study import machine, results
 from study.config import StudyConfig
-from study.log import Log, read
-from study.options import Where, parser, resolve, seconds
+from study.continuing import continued
+from study.log import Log
+from study.options import Where, parse, resolve, resolved, seconds
 from study.planner import Planner
 from study.views import Views
 from trainables.data import ImageData
@@ -53,13 +54,14 @@ class Asked:
     config: StudyConfig
     data: ImageData
     where: Where
+    preset: str
     limit: float | None
     dashboard: bool
     interruption: Interruption
 
 
 def main() -> int:
-    options = parser().parse_args()
+    options = parse()
     if options.within and options.trials:
         raise UsageError("--within: it chooses --trials; accepted: one of the two")
     limit = seconds(options.within) if options.within else None
@@ -69,7 +71,11 @@ def main() -> int:
         from study.execute import check_address
 
         check_address(where.address)
-    asked = Asked(config, data, where, limit, not options.no_dashboard, Interruption())
+    asked = Asked(
+        config, data, where, options.preset, limit, not options.no_dashboard, Interruption()
+    )
+    for line in config.infeasible():
+        say(line)
     try:
         if options.dry_run:
             return dry_run(asked)
@@ -90,31 +96,6 @@ def main() -> int:
     return 0
 
 
-def continued(config: StudyConfig, path: Path, data: ImageData, sized: bool) -> StudyConfig:
-    """The configuration that a study begun in `path` goes on with; another one is refused."""
-    events = read(path) if (path / "log.jsonl").exists() else []
-    if not events:
-        return config
-    first = results.study_event(events, path)
-    was = StudyConfig.from_dict(first["config"])
-    if sized:  # the number of trials was chosen by a calibration, which would now differ
-        config = config.with_trials(was.trials)
-    ours, theirs = config.to_dict(), was.to_dict()
-    changed = [name for name in ours if ours[name] != theirs[name]]
-    if changed:
-        name = changed[0]
-        raise UsageError(
-            f"--name: {path} holds a study of another configuration ({', '.join(changed)}: "
-            f"{theirs[name]} there, {ours[name]} asked); accepted: the same options or a new --name"
-        )
-    if first["data"] != data.fingerprint:
-        raise UsageError(
-            f"--dataset: {config.dataset} is no longer the data that {path} began with; "
-            "accepted: the same data, or another --name"
-        )
-    return config
-
-
 def dry_run(asked: Asked) -> int:
     """Say what would be trained and how long it would take."""
     from study.forecast import overview
@@ -130,19 +111,28 @@ def train(asked: Asked, log: Log, planner: Planner | None) -> None:
     path = asked.where.results
     with connected(asked, asked.dashboard) as resources:
         forecast, shared = calibrated(asked, resources, sizing=planner is None)
-        if planner is None:
-            first = {
-                "event": "study",
-                "time": time.time(),
-                "config": forecast.config.to_dict(),
-                "data": asked.data.fingerprint,
-                "data_dir": str(Path(asked.where.data_dir).resolve()),
-            }
-            results.write_manifest(path, machine.manifest(path.name, forecast.config, asked.data))
-            log.append(first)
-            planner = Planner(forecast.config, log)
+        if (
+            planner is None
+            or results.study_event(log.events, path)["config"] != asked.config.to_dict()
+        ):
+            note(asked, forecast.config, log)
+        planner = planner or Planner(forecast.config, log)
         log.append({"event": "session", "time": time.time(), "slots": forecast.slots})
         watched(planner, forecast, resources, shared, path, asked.interruption)
+
+
+def note(asked: Asked, config: StudyConfig, log: Log) -> None:
+    """Write down what is to be trained: at the beginning, and when more of it is asked for."""
+    path, options = asked.where.results, resolved(config, asked.where, asked.preset)
+    results.write_manifest(path, machine.manifest(path.name, config, asked.data, options))
+    event = {
+        "event": "study",
+        "time": time.time(),
+        "config": config.to_dict(),
+        "data": asked.data.fingerprint,
+        "data_dir": options["data_dir"],
+    }
+    log.append(event)
 
 
 def watched(

@@ -22,9 +22,12 @@ def suggest(
     """(lr, rho) of the cell's search trial `number`.
 
     `qmc` is a scrambled Halton sequence; `tpe` starts with it, so that the whole range is seen
-    before the estimator narrows it.
+    before the estimator narrows it. Points of another study come before either.
     """
-    space = config.space(cell)
+    space, warm = config.space(cell), config.warm.get(cell.name, [])
+    if number < len(warm):
+        return dict(zip(space.ranges, warm[number], strict=True))
+    number -= len(warm)
     dimensions = len(space.ranges)
     if config.sampler == "random":
         seed = stable_hash(config.seed, cell.name, "point", number)

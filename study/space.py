@@ -4,6 +4,7 @@ import math
 import re
 from dataclasses import dataclass
 
+from trainables import plugins
 from trainables.config import parse_method
 from trainables.errors import UsageError
 
@@ -15,6 +16,10 @@ LR_RANGES = {
     "nesterov": (3e-3, 3.0),
     "adam": (1e-4, 1e-1),
     "adamw": (1e-4, 1e-1),
+    "rmsprop": (1e-4, 1e-1),
+    "adagrad": (1e-3, 1.0),
+    "lars": (0.1, 100.0),
+    "lamb": (1e-3, 1.0),
 }
 RHO_RANGES = {"sam": (0.01, 0.5), "asam": (0.05, 5.0)}
 
@@ -55,17 +60,38 @@ def parse_range(text: str, option: str) -> Range:
     return low, high
 
 
+def lr_defaults(optimizers: list[str]) -> dict[str, Range]:
+    """Where the learning rate of each is searched; a user's own may say so itself."""
+    own = {
+        name: getattr(plugins.find("--methods", name), "lr_range", None)
+        for name in optimizers
+        if name not in LR_RANGES
+    }
+    return LR_RANGES | {name: found for name, found in own.items() if found}
+
+
+def rho_defaults(formulations: list[str]) -> dict[str, Range | None]:
+    """Where the radius of each is searched; None where a user's own formulation has none."""
+    own = {n: plugins.formulation(n).rho_range for n in formulations if n not in RHO_RANGES}
+    return RHO_RANGES | own
+
+
 def parse_ranges(
     text: str, option: str, keys: list[str], defaults: dict[str, Range]
 ) -> dict[str, Range]:
     """`1e-3..3` for all keys, or `momentum=1e-3..3,adam=1e-4..1e-1` for those named."""
-    ranges = {key: defaults[key] for key in keys}
+    ranges = {key: defaults[key] for key in keys if key in defaults}
     for part in filter(None, text.split(",")):
         key, equals, value = part.rpartition("=")
         if equals and key.strip() not in keys:
             raise UsageError(f"{option}: {key!r} is not studied; accepted: {', '.join(keys)}")
         for name in [key.strip()] if equals else keys:
             ranges[name] = parse_range(value, option)
+    for key in keys:
+        if key not in ranges:
+            raise UsageError(
+                f"{option}: {key} has no range of its own; accepted: {option} {key}=LOW..HIGH"
+            )
     return ranges
 
 

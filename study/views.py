@@ -44,4 +44,4 @@ class Views:
         self.update()
         self.busy += self._trained()
         self.board.close()
-        results.write_tables(self.path, list(self.planner.records.values()))
+        results.write_tables(self.path, self.planner)

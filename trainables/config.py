@@ -6,12 +6,25 @@ import re
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from trainables import plugins
 from trainables.errors import UsageError
 
-OPTIMIZERS = ("sgd", "momentum", "nesterov", "adam", "adamw")
+OPTIMIZERS = (
+    "sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "adagrad", "lars", "lamb",
+)  # fmt: skip
 FORMULATIONS = ("none", "sam", "asam")
 SCHEDULES = ("constant", "cosine", "linear")
 SCORES = ("log_error", "accuracy", "loss")
+LOSSES = ("cross_entropy", "mse")
+PRECISIONS = ("fp32", "bf16")
+AUGMENTATIONS = ("shift", "flip", "cutout")
+# What `auto` stands for; a digit or a letter mirrored is another one or none.
+USUAL = {
+    "cifar10": "shift,flip",
+    "cifar100": "shift,flip",
+    "fashion-mnist": "shift,flip",
+    "svhn": "shift",
+}
 UNITS = ("epochs", "steps", "samples", "grads")
 
 
@@ -34,12 +47,36 @@ def choice(option: str, value: str, accepted: tuple[str, ...] | list[str]) -> st
     return value
 
 
+def pluggable(option: str, value: str, accepted: tuple[str, ...]) -> str:
+    """`choice` that also takes a user's own package.module:callable."""
+    return (
+        value if plugins.is_plugin(value) else choice(option, value, (*accepted, plugins.ACCEPTED))
+    )
+
+
+def parse_augment(text: str, dataset: str) -> str:
+    """`auto`, `none` or a list of AUGMENTATIONS -> `none` or the list in their order."""
+    if text == "auto":
+        return USUAL.get(dataset, "none")
+    names = [name.strip() for name in text.split(",")]
+    for name in names if names != ["none"] else []:
+        choice("--augment", name, (*AUGMENTATIONS, "auto", "none"))
+    return ",".join(name for name in AUGMENTATIONS if name in names) or "none"
+
+
+def passes(formulation: str) -> float:
+    """Sequential gradients of one step."""
+    if formulation in FORMULATIONS:
+        return 1 if formulation == "none" else 2
+    return plugins.formulation(formulation).passes
+
+
 def parse_method(method: str, option: str = "--methods") -> tuple[str, str]:
     """`momentum+sam` -> (`momentum`, `sam`); a base optimizer alone has the formulation `none`."""
     optimizer, plus, formulation = method.partition("+")
-    choice(option, optimizer, OPTIMIZERS)
+    pluggable(option, optimizer, OPTIMIZERS)
     if plus:
-        choice(option, formulation, FORMULATIONS[1:])
+        pluggable(option, formulation, FORMULATIONS[1:])
     return optimizer, formulation or "none"
 
 
@@ -63,7 +100,7 @@ class Budget:
             )
         return cls(float(match[1]), match[2])
 
-    def steps(self, batch_size: int, train_size: int, passes: int) -> int:
+    def steps(self, batch_size: int, train_size: int, passes: float) -> int:
         """Optimizer steps of a trial; the data are one endless stream, so no batch is ragged."""
         per_step = {
             "epochs": batch_size / train_size,
@@ -79,8 +116,10 @@ class Budget:
 class TrialConfig:
     """Everything that determines a trial; flat scalars, so that it survives JSON and Ray Tune.
 
-    `m` is the number of images that share one perturbation (0: the whole batch);
-    `train_size` 0 means all; `eta` is ASAM's; `warmup` is a fraction of the schedule.
+    `m` is the number of images that share one perturbation (0: the whole batch), `bn_batch` of
+    those that share batch norm's statistics; `train_size` 0 means all; `eta` is ASAM's; `alpha`
+    averages rmsprop's squares, as `beta2` those of the adams; `warmup` is a fraction of the
+    schedule; `label_noise` is the share of training labels that are wrong.
 
     Raises
     ------
@@ -97,6 +136,11 @@ class TrialConfig:
     data_seed: int = 0
     model: str = "cnn"
     loss: str = "cross_entropy"
+    label_smoothing: float = 0.0
+    label_noise: float = 0.0
+    augment: str = "none"
+    bn_batch: int = 64
+    precision: str = "fp32"
     optimizer: str = "momentum"
     formulation: str = "none"
     batch_size: int = 64
@@ -107,6 +151,7 @@ class TrialConfig:
     momentum: float = 0.9
     beta1: float = 0.9
     beta2: float = 0.999
+    alpha: float = 0.99
     weight_decay: float = 5e-4
     schedule: str = "cosine"
     warmup: float = 0.1
@@ -121,19 +166,22 @@ class TrialConfig:
     def __post_init__(self) -> None:
         if self.m == 0:
             object.__setattr__(self, "m", self.batch_size)
-        choice("--method", self.optimizer, OPTIMIZERS)
-        choice("--method", self.formulation, FORMULATIONS)
+        pluggable("--method", self.optimizer, OPTIMIZERS)
+        pluggable("--method", self.formulation, FORMULATIONS)
+        pluggable("--loss", self.loss, LOSSES)
+        choice("--precision", self.precision, PRECISIONS)
+        object.__setattr__(self, "augment", parse_augment(self.augment, self.dataset))
         choice("--schedule", self.schedule, SCHEDULES)
         choice("--score", self.score, SCORES)
         Budget.parse(self.budget)
-        for name in ("batch_size", "reports", "micro_batch", "threads"):
+        for name in ("batch_size", "reports", "micro_batch", "bn_batch", "threads"):
             self._require(name, getattr(self, name) >= 1, "a whole number of at least 1")
         for name in ("train_size", "image_size", "data_seed"):
             self._require(name, getattr(self, name) >= 0, "a whole number of at least 0")
-        for name in ("momentum", "beta1", "beta2"):
+        for name in ("momentum", "beta1", "beta2", "alpha", "label_smoothing", "label_noise"):
             self._require(name, 0 <= getattr(self, name) < 1, "a number in [0, 1)")
-        looks_ahead = self.optimizer != "nesterov" or self.momentum > 0
-        self._require("momentum", looks_ahead, "with nesterov, a number in (0, 1)")
+        smoothed = self.label_smoothing == 0 or self.loss == "cross_entropy"
+        self._require("label_smoothing", smoothed, f"0 with --loss {self.loss}")
         device = re.fullmatch(r"cpu|cuda(:\d+)?", self.device)
         self._require("device", device is not None, "cpu, cuda or cuda:N")
         self._require("lr", 0 < self.lr < math.inf, "a positive number")
@@ -154,9 +202,9 @@ class TrialConfig:
         return self.optimizer + ("" if self.formulation == "none" else f"+{self.formulation}")
 
     @property
-    def passes(self) -> int:
+    def passes(self) -> float:
         """Sequential gradients of one step."""
-        return 1 if self.formulation == "none" else 2
+        return passes(self.formulation)
 
     def steps(self, train_size: int) -> int:
         """Optimizer steps on `train_size` images.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trainables import sources
+from trainables import plugins, sources
 from trainables.errors import Parser, UsageError, exit_code
 from trainables.files import atomic
 
@@ -59,17 +59,19 @@ def load(
     train_size: int = 0,
     image_size: int = 0,
     seed: int = 0,
+    label_noise: float = 0.0,
     strict: bool = True,
 ) -> ImageData:
     """The data set `name`, its validation images cut from the training images by `seed`.
 
     Parameters
     ----------
-    name : `glyphs`, `digits`, a torchvision name or `folder:PATH`
+    name : `glyphs`, `digits`, a torchvision name, `folder:PATH` or `package.module:callable`
     data_dir : where torchvision's files lie or are downloaded to
     train_size : a stratified subset of the training images; 0 means all
     strict : whether a `train_size` above what there is is refused, or else cut to it
     image_size : side in pixels that `folder:` images are resized to; 0 means as they are
+    label_noise : the share of training labels replaced by another class; val and test stay clean
 
     Raises
     ------
@@ -93,7 +95,8 @@ def load(
             f"(after {val_size:,} for validation)"
         )
     cut = order[val_size : val_size + (train_size or available)]
-    train = Split(raw.train_images[cut], raw.train_labels[cut])
+    labels = noisy(raw.train_labels[cut], label_noise, len(raw.classes), seed)
+    train = Split(raw.train_images[cut], labels)
     val = Split(raw.train_images[order[:val_size]], raw.train_labels[order[:val_size]])
     test = Split(raw.test_images, raw.test_labels)
     mean, std = _moments(train.images)
@@ -113,6 +116,17 @@ def stratified_order(labels: np.ndarray, seed: int) -> np.ndarray:
         ranks = generator.permutation(len(members)) + generator.random(len(members))
         key[members] = ranks / len(members)
     return np.argsort(key, kind="stable")
+
+
+def noisy(labels: np.ndarray, share: float, classes: int, seed: int) -> np.ndarray:
+    """The labels with `share` of them changed to one of the other classes, each as likely."""
+    if not share:
+        return labels
+    generator = np.random.default_rng([seed, 0xF11B])
+    wrong = generator.permutation(len(labels))[: round(share * len(labels))]
+    labels = labels.copy()
+    labels[wrong] = (labels[wrong] + generator.integers(1, classes, len(wrong))) % classes
+    return labels
 
 
 def _moments(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -153,7 +167,9 @@ def _raw(name: str, data_dir: Path, image_size: int) -> sources.Raw:
         listing = sources.list_folder(Path(path))
         key = (name, Path(path).resolve(), image_size, listing.signature)
         return _cached(key, lambda: sources.from_folder(listing, image_size))
-    names = ("glyphs", "digits", *sources.TORCHVISION, "folder:PATH")
+    if plugins.is_plugin(name):
+        return sources.from_plugin(name, data_dir)  # not cached, since its code may change
+    names = ("glyphs", "digits", *sources.TORCHVISION, "folder:PATH", plugins.ACCEPTED)
     raise UsageError(f"--dataset: unknown {name!r}; accepted: {', '.join(names)}")
 
 

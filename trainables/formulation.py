@@ -1,93 +1,80 @@
 """How a step turns gradients into the one that its base optimizer takes: none, SAM, ASAM."""
 
-from dataclasses import dataclass
-from typing import Protocol
+import contextlib
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from trainables import plugins
 from trainables.config import TrialConfig
 from trainables.gradient import GradientOf, Gradients, add, norm
+from trainables.plugins import Formulation
+
+Params = list[nn.Parameter]
 
 
-class Formulation(Protocol):
-    """What a step does with a batch.
-
-    `gradient` gives (mean loss, gradients) of any indices at the present weights. The result is
-    the loss at the weights w and the gradients for the base step; the weights are as before.
-    """
-
-    passes: int  # sequential gradients of a step
-
-    def __call__(
-        self, gradient: GradientOf, indices: Tensor, params: list[nn.Parameter]
-    ) -> tuple[Tensor, Gradients]: ...
-
-
-class Plain:
+class Plain(Formulation):
     """g(w)"""
 
     passes = 1
 
     def __call__(
-        self, gradient: GradientOf, indices: Tensor, params: list[nn.Parameter]
+        self, gradient: GradientOf, indices: Tensor, params: Params
     ) -> tuple[Tensor, Gradients]:
         return gradient(indices)
 
 
-@dataclass(frozen=True)
-class SAM:
+class SAM(Formulation):
     """g(w + e_w), e_w = rho g / |g| (Foret et al. 2021, eq. 2), for each shard of m images.
 
     With m below the batch size each shard climbs by its own gradient and the shards' gradients
     are averaged by their sizes (m-SAM, Foret et al. section 4.1; Andriushchenko & Flammarion 2022).
     """
 
-    rho: float
-    m: int
-    passes = 2
-
     def __call__(
-        self, gradient: GradientOf, indices: Tensor, params: list[nn.Parameter]
+        self, gradient: GradientOf, indices: Tensor, params: Params
     ) -> tuple[Tensor, Gradients]:
         shards = indices.split(self.m)
         if len(shards) == 1:
-            return self._ascended(gradient, indices, params)
+            return self.shard(gradient, indices, params)
         mean_loss = torch.zeros((), device=indices.device)
         mean: Gradients = []
         for shard in shards:
-            loss, grads = self._ascended(gradient, shard, params)
+            loss, grads = self.shard(gradient, shard, params)
             share = len(shard) / len(indices)
             mean_loss += share * loss
             grads = [None if g is None else g.mul_(share) for g in grads]
             mean = add(mean, grads) if mean else grads
         return mean_loss, mean
 
-    @torch.no_grad()
-    def _ascended(
-        self, gradient: GradientOf, indices: Tensor, params: list[nn.Parameter]
+    def shard(
+        self, gradient: GradientOf, indices: Tensor, params: Params
     ) -> tuple[Tensor, Gradients]:
-        with torch.enable_grad():
-            loss, grads = gradient(indices)
-        climbing = [(w, g) for w, g in zip(params, grads, strict=True) if g is not None]
-        if not climbing:
-            return loss, grads
-        w, g = ([pair[i] for pair in climbing] for i in (0, 1))
-        old_w = [p.clone() for p in w]
-        torch._foreach_add_(w, self.perturbation(w, g))
-        try:
-            with torch.enable_grad():
-                _, grads = gradient(indices)
-        finally:
-            # A copy, since subtracting e_w again would drift by rounding.
-            torch._foreach_copy_(w, old_w)
-        return loss, grads
+        """Loss at w and gradient at w + e_w of the images that share a perturbation."""
+        loss, g = gradient(indices)
+        with shifted(params, self.ascent(params, g)):
+            _, g = gradient(indices)
+        return loss, g
 
-    def perturbation(self, w: list[Tensor], g: list[Tensor]) -> list[Tensor]:
-        return list(torch._foreach_mul(g, self.rho / (norm([*g]) + 1e-12)))
+    @torch.no_grad()
+    def ascent(self, params: Params, grads: Gradients) -> Gradients:
+        """e_w for every parameter; None for one without a gradient, which stays where it is."""
+        used = [i for i, g in enumerate(grads) if g is not None]
+        e_w: Gradients = [None] * len(params)
+        if used:
+            moves = self.perturbation(
+                [params[i] for i in used], [g for g in grads if g is not None]
+            )
+            for i, move in zip(used, moves, strict=True):
+                e_w[i] = move
+        return e_w
+
+    def perturbation(self, w: list[Tensor], g: list[Tensor]) -> Sequence[Tensor]:
+        """e_w of parameters that all have a gradient."""
+        return torch._foreach_mul(g, self.rho / (norm(g) + 1e-12))
 
 
-@dataclass(frozen=True)
 class ASAM(SAM):
     """SAM over the |w|-scaled ball: e_w = rho T^2 g / |T g| (Kwon et al. 2021, eq. 7).
 
@@ -95,20 +82,38 @@ class ASAM(SAM):
     parameters of one dimension, as in the authors' code.
     """
 
-    eta: float = 0.01
+    def __init__(self, config: TrialConfig) -> None:
+        super().__init__(config)
+        self.eta = config.eta
 
-    def perturbation(self, w: list[Tensor], g: list[Tensor]) -> list[Tensor]:
+    def perturbation(self, w: list[Tensor], g: list[Tensor]) -> Sequence[Tensor]:
         t = [p.abs().add_(self.eta) if p.ndim > 1 else torch.ones_like(p) for p in w]
         tg = torch._foreach_mul(t, g)
         e_w = torch._foreach_mul(t, tg)
-        torch._foreach_mul_(e_w, self.rho / (norm([*tg]) + 1e-16))
-        return list(e_w)
+        torch._foreach_mul_(e_w, self.rho / (norm(tg) + 1e-16))
+        return e_w
+
+
+FORMULATIONS: dict[str, type[Formulation]] = {"none": Plain, "sam": SAM, "asam": ASAM}
+
+
+@contextlib.contextmanager
+def shifted(params: Params, by: Gradients) -> Iterator[None]:
+    """The parameters at w + by inside the block, and again at w to the bit after it."""
+    moved = [(w.detach(), move) for w, move in zip(params, by, strict=True) if move is not None]
+    w, moves = [pair[0] for pair in moved], [pair[1] for pair in moved]
+    old_w = [p.clone() for p in w]
+    if w:
+        torch._foreach_add_(w, moves)
+    try:
+        yield
+    finally:
+        # A copy, since subtracting the move again would drift by rounding.
+        if w:
+            torch._foreach_copy_(w, old_w)
 
 
 def build(config: TrialConfig) -> Formulation:
     """The formulation that the configuration names."""
-    if config.formulation == "none":
-        return Plain()
-    if config.formulation == "sam":
-        return SAM(config.rho, config.m)
-    return ASAM(config.rho, config.m, config.eta)
+    name = config.formulation
+    return (FORMULATIONS.get(name) or plugins.formulation(name))(config)

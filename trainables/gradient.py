@@ -1,12 +1,14 @@
 """The exact gradient of any batch, taken micro-batch by micro-batch, and the noise it carries."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
+from trainables.augment import Augment
+from trainables.batch_norm import has_batch_norm
 from trainables.batches import Images
 from trainables.losses import Loss
 
@@ -14,7 +16,7 @@ Gradients = list[Tensor | None]
 GradientOf = Callable[[Tensor], tuple[Tensor, Gradients]]
 
 NOISE_SHARD = 32  # images in the small batch of the noise-scale estimator
-NOISE_SHARDS = 2, 16  # of them in a sampled step: one for 256 images, within these bounds
+NOISE_SHARDS = 2, 16  # at least and at most so many of them in a sampled step
 
 
 class Stopped(Exception):
@@ -24,9 +26,14 @@ class Stopped(Exception):
 class Gradient:
     """Callable: indices (B,) -> (mean loss, gradient of the mean loss for every parameter).
 
-    Micro-batches keep the work in the cache and the memory flat in B; they change the gradient
-    by rounding only. A parameter that the loss does not use has gradient None. What layers draw at
-    random is a function of `seed`, which training sets for each step.
+    Micro-batches of equal size, or one less, keep the work in the cache and the memory flat in B;
+    they change the gradient by rounding only, unless the network has batch norm, whose statistics
+    are theirs (ghost batches, Hoffer et al. 2017). A parameter that the loss does not use has
+    gradient None.
+
+    A step begins with `begin`. What layers and augmentation draw at random is a function of its
+    seed, and buffers, such as running statistics, move only the first time it sees an image, so
+    that all passes of a step are of the same function.
 
     Raises
     ------
@@ -41,32 +48,48 @@ class Gradient:
         images: Images,
         micro_batch: int,
         stop: Callable[[], bool] = lambda: False,
+        augment: Augment | None = None,
+        precision: str = "fp32",
     ) -> None:
-        self.model, self.loss, self.images = model, loss, images
+        self.model, self.loss, self.images, self.augment = model, loss, images, augment
         self.micro_batch, self.stop = micro_batch, stop
         self.params = [p for p in model.parameters() if p.requires_grad]
-        self.generator = default_generator(images.labels.device)
-        self.seed = 0
+        self.buffers = list(model.buffers())
+        self.ghosts = has_batch_norm(model)
+        self.device = images.labels.device
+        self.low_precision = precision == "bf16"
+        self.generator = default_generator(self.device)
+        self.seed = self.seen = 0
+
+    def begin(self, indices: Tensor, seed: int) -> None:
+        """Start a step on `indices`; what is asked for next are these or parts of them."""
+        self.seed, self.seen = seed, int(indices.storage_offset())
 
     def __call__(self, indices: Tensor) -> tuple[Tensor, Gradients]:
-        return self._mean(indices, list(indices.split(self.micro_batch)))
+        return self._mean(indices, self._parts(indices))
 
+    def _parts(self, indices: Tensor) -> list[Tensor]:
+        return list(indices.tensor_split(-(-len(indices) // self.micro_batch)))
+
+    @torch.enable_grad()
     def _mean(
         self,
         indices: Tensor,
         parts: list[Tensor],
-        see: Callable[[Gradients], None] | None = None,
+        see: Callable[[Tensor, Gradients], None] | None = None,
     ) -> tuple[Tensor, Gradients]:
-        # The same random draws (dropout masks, say) in every pass of a step, others in each of its
-        # shards, which differ in where they begin in the batch.
-        self.generator.manual_seed(self.seed + int(indices.storage_offset()))
+        # Parts of one batch differ in where they begin in it, so each shard has its own draws, the
+        # same in every pass, and a pass is a repeated one if it begins before what has been seen.
+        start = int(indices.storage_offset())
+        self.generator.manual_seed(self.seed + start)
+        kept = [buffer.clone() for buffer in self.buffers] if start < self.seen else None
+        self.seen = max(self.seen, start + len(indices))
         total: Gradients = []
         value = torch.zeros((), device=indices.device)
         for part in parts:
             if self.stop():
                 raise Stopped
-            images, labels = self.images.batch(part)
-            loss = self.loss(self.model(images), labels) / len(indices)
+            loss = self._loss(part) / len(indices)
             # backward() gives every parameter a gradient of its own in its own layout, where
             # autograd.grad may hand out one tensor twice or an expanded one, not to be added to.
             for param in self.params:
@@ -75,39 +98,64 @@ class Gradient:
             grads: Gradients = [param.grad for param in self.params]
             value += loss.detach()
             if see:
-                see(grads)
+                see(part, grads)
             total = add(total, grads) if total else grads
+        if kept:
+            for buffer, old in zip(self.buffers, kept, strict=True):
+                buffer.copy_(old)
         return value, total
+
+    def _loss(self, part: Tensor) -> Tensor:
+        """Summed over the images; in bfloat16 the layers' products alone, and never the weights."""
+        images, labels = self.images.batch(part)
+        if self.augment:
+            images = self.augment(images, part, self.seed)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.low_precision):
+            logits = self.model(images)
+        return self.loss(logits.float() if self.low_precision else logits, labels)
 
     def sampled(self, noise: "NoiseScale") -> GradientOf:
         """The same gradient for one step in which `noise` sees the first pass.
 
         Every pass of the step is cut alike, or the passes would differ by rounding and rho = 0
-        would no longer equal the base optimizer bit for bit.
+        would no longer equal the base optimizer bit for bit. With batch norm the shards are the
+        ghost batches, since smaller ones would be another network.
         """
         first = True
 
         def gradient(indices: Tensor) -> tuple[Tensor, Gradients]:
             nonlocal first
-            least, most = NOISE_SHARDS
-            shards = min(max(least, len(indices) // 256), most, len(indices) // NOISE_SHARD)
-            head, tail = indices[: shards * NOISE_SHARD], indices[shards * NOISE_SHARD :]
-            parts = [*head.split(NOISE_SHARD), *tail.split(self.micro_batch)]
-            parts = [part for part in parts if len(part)]
-            if not first or len(indices) <= NOISE_SHARD:
+            parts = self._parts(indices) if self.ghosts else self._shards(indices)
+            small = len(parts[0]) if self.ghosts else NOISE_SHARD
+            if not first or len(indices) <= small:
                 return self._mean(indices, parts)
             first = False
             squares: list[Tensor] = []
 
-            def see(grads: Gradients) -> None:
-                if len(squares) < shards:  # the loss of a part is divided by B, not by its size
-                    squares.append((norm(grads) * (len(indices) / NOISE_SHARD)) ** 2)
+            def see(part: Tensor, grads: Gradients) -> None:
+                if len(part) == small and len(squares) < shards_of(len(indices)):
+                    # the loss of a part is divided by B, not by its size
+                    squares.append((norm(grads) * (len(indices) / small)) ** 2)
 
             value, total = self._mean(indices, parts, see)
-            noise.add(torch.stack(squares).mean(), norm(total) ** 2, len(indices))
+            noise.add(torch.stack(squares).mean(), norm(total) ** 2, small, len(indices))
             return value, total
 
         return gradient
+
+    def _shards(self, indices: Tensor) -> list[Tensor]:
+        """Some shards of NOISE_SHARD images, then what is left in micro-batches."""
+        count = min(shards_of(len(indices)), len(indices) // NOISE_SHARD)
+        head, tail = indices[: count * NOISE_SHARD], indices[count * NOISE_SHARD :]
+        if not count:
+            return self._parts(indices)
+        return [*head.tensor_split(count), *(self._parts(tail) if len(tail) else [])]
+
+
+def shards_of(batch: int) -> int:
+    """How many shards a sampled step looks at: one for 256 images, within the bounds."""
+    least, most = NOISE_SHARDS
+    return min(max(least, batch // 256), most)
 
 
 def add(total: Gradients, grads: Gradients) -> Gradients:
@@ -118,7 +166,7 @@ def add(total: Gradients, grads: Gradients) -> Gradients:
     return [g if t is None else t for t, g in zip(total, grads, strict=True)]
 
 
-def norm(grads: Gradients) -> Tensor:
+def norm(grads: Sequence[Tensor | None]) -> Tensor:
     """Global Euclidean norm over all parameters, on the device."""
     return get_total_norm([g for g in grads if g is not None], foreach=True)
 
@@ -135,9 +183,8 @@ class NoiseScale:
     signal: Tensor | float = 0.0
     noise: Tensor | float = 0.0
 
-    def add(self, small_square: Tensor, big_square: Tensor, big: int) -> None:
-        """Squared gradient norms at batch sizes NOISE_SHARD and `big`, on the device."""
-        small = NOISE_SHARD
+    def add(self, small_square: Tensor, big_square: Tensor, small: int, big: int) -> None:
+        """Squared gradient norms at batch sizes `small` and `big`, on the device."""
         self.signal = self.signal + (big * big_square - small * small_square) / (big - small)
         self.noise = self.noise + (small_square - big_square) / (1 / small - 1 / big)
 

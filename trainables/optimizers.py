@@ -1,30 +1,65 @@
 """The base optimizers by name, and the learning rate over a trial's schedule."""
 
 import math
-from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import nn
 
+from trainables import plugins
 from trainables.config import TrialConfig
 
 
-def build(config: TrialConfig, params: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+def build(config: TrialConfig, params: list[nn.Parameter]) -> torch.optim.Optimizer:
     """The base optimizer; weight decay lives here, so the perturbation does not see it.
 
-    `sgd`, `momentum` and `nesterov` couple it to the gradient (L2), as does `adam`;
-    `adamw` decouples it (Loshchilov & Hutter 2019).
+    `adamw` decouples it (Loshchilov & Hutter 2019), `lars` and `lamb` put it into the ratio by
+    which they scale a layer, the others couple it to the gradient (L2).
     """
+    name = config.optimizer
+    betas = (config.beta1, config.beta2)
     # Not fused: torch's fused SGD fails where a parameter first gets a gradient in a later step.
     common: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay, "foreach": True}
-    if config.optimizer in ("adam", "adamw"):
-        kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
-        return kind(params, betas=(config.beta1, config.beta2), **common)
-    momentum = 0.0 if config.optimizer == "sgd" else config.momentum
-    return torch.optim.SGD(
-        params, momentum=momentum, nesterov=config.optimizer == "nesterov", **common
-    )
+    if name in ("sgd", "momentum", "nesterov"):
+        momentum = 0.0 if name == "sgd" else config.momentum
+        nesterov = name == "nesterov" and momentum > 0  # without momentum the two are one
+        return torch.optim.SGD(params, momentum=momentum, nesterov=nesterov, **common)
+    if name == "adam":
+        return torch.optim.Adam(params, betas=betas, **common)
+    if name == "adamw":
+        return torch.optim.AdamW(params, betas=betas, **common)
+    if name == "rmsprop":
+        return torch.optim.RMSprop(params, alpha=config.alpha, **common)
+    if name == "adagrad":
+        return torch.optim.Adagrad(params, **common)
+    if name in ("lars", "lamb"):
+        return _layerwise(config, params)
+    made = plugins.find("--methods", name)(params, config)
+    if not isinstance(made, torch.optim.Optimizer):
+        raise plugins.wrong(
+            "--methods", name, f"gives a {type(made).__name__}", "a torch.optim.Optimizer"
+        )
+    return made
+
+
+def _layerwise(config: TrialConfig, params: list[nn.Parameter]) -> torch.optim.Optimizer:
+    """LARS (You et al. 2017) and LAMB (You et al. 2020), from timm.
+
+    A layer's weights are scaled; biases and normalisation parameters, which have one dimension,
+    are neither scaled nor decayed, as in the published large-batch runs.
+    """
+    from timm.optim.lamb import Lamb  # here, since timm takes seconds to import
+    from timm.optim.lars import Lars
+
+    weights = [p for p in params if p.ndim > 1]
+    others = [p for p in params if p.ndim <= 1]
+    groups = [
+        {"params": weights, "weight_decay": config.weight_decay, "always_adapt": True},
+        {"params": others, "weight_decay": 0.0, "always_adapt": False},
+    ]
+    if config.optimizer == "lars":
+        return Lars(groups, lr=config.lr, momentum=config.momentum)
+    return Lamb(groups, lr=config.lr, betas=(config.beta1, config.beta2), max_grad_norm=None)
 
 
 def learning_rate(config: TrialConfig, step: int, steps: int) -> float:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from trainables import plugins
 from trainables.errors import UsageError
 
 TORCHVISION = {
@@ -108,6 +109,40 @@ def _arrays(dataset) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[no-untype
     labels = getattr(dataset, "targets", None)
     labels = dataset.labels if labels is None else labels
     return np.ascontiguousarray(images), np.asarray(labels, dtype=np.int64)
+
+
+def from_plugin(name: str, data_dir: Path) -> Raw:
+    """What a user's own callable loads, checked."""
+    make = plugins.find("--dataset", name)
+    try:
+        raw = make(data_dir)
+    except Exception as error:
+        raise plugins.wrong(
+            "--dataset", name, f"raised {plugins.reason(error)}", "a callable that loads the data"
+        ) from error
+    if not isinstance(raw, Raw):
+        kind = type(raw).__name__
+        raise plugins.wrong("--dataset", name, f"gives a {kind}", "a trainables.sources.Raw")
+    for part in ("train", "test"):
+        images, labels = getattr(raw, f"{part}_images"), getattr(raw, f"{part}_labels")
+        good = (
+            isinstance(images, np.ndarray)
+            and isinstance(labels, np.ndarray)
+            and images.ndim == 4
+            and images.dtype == np.uint8
+            and labels.dtype == np.int64
+            and labels.shape == images.shape[:1]
+            and images.shape[1:] == raw.train_images.shape[1:]
+            and set(np.unique(labels)) <= set(range(len(raw.classes)))
+        )
+        if not good:
+            raise plugins.wrong(
+                "--dataset",
+                name,
+                f"gives {part} images or labels of another kind",
+                "uint8 (N, C, H, W) and int64 (N,) below the number of classes, as numpy arrays",
+            )
+    return raw
 
 
 def _is_class(path: Path) -> bool:

@@ -4,51 +4,48 @@ import argparse
 import signal
 import sys
 
-from trainables.config import OPTIMIZERS, SCHEDULES, SCORES, TrialConfig, parse_method
+from trainables import options
+from trainables.config import TrialConfig, parse_method
 from trainables.errors import Parser, exit_code
+from trainables.plugins import ACCEPTED
 
 
 def parser() -> Parser:
     made = Parser(
         prog="python -m trainables.train",
         description="Train one network once and print what each report holds.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=32, width=98),
     )
-    data = made.add_argument_group("data and network")
-    data.add_argument("--dataset", default="glyphs", help="name or folder:PATH")
-    data.add_argument("--data-dir", default="data", metavar="DIR")
-    data.add_argument("--train-size", type=int, default=0, metavar="N", help="0: all")
-    data.add_argument("--image-size", type=int, default=0, metavar="PIXELS")
-    data.add_argument("--data-seed", type=int, default=0, help="of the validation split")
-    data.add_argument("--model", default="cnn")
-    step = made.add_argument_group("the step")
-    step.add_argument("--method", default="momentum", help=f"{'|'.join(OPTIMIZERS)}[+sam|+asam]")
-    step.add_argument("--batch-size", type=int, default=64, metavar="B")
-    step.add_argument("--lr", type=float, default=0.05)
-    step.add_argument("--rho", type=float, default=0.05, help="radius of SAM or ASAM")
-    step.add_argument("--m", type=int, default=0, help="images that share a perturbation; 0: B")
-    step.add_argument("--momentum", type=float, default=0.9)
-    step.add_argument("--weight-decay", type=float, default=5e-4)
-    step.add_argument("--schedule", default="cosine", help="|".join(SCHEDULES))
-    step.add_argument("--warmup", type=float, default=0.1, help="fraction of the schedule")
-    run = made.add_argument_group("the run")
-    run.add_argument("--budget", default="10epochs", help="Nepochs|Nsteps|Nsamples|Ngrads")
-    run.add_argument("--reports", type=int, default=9)
-    run.add_argument("--score", default="log_error", help="|".join(SCORES))
-    run.add_argument("--seed", type=int, default=0)
-    run.add_argument("--micro-batch", type=int, default=256)
-    run.add_argument("--device", default="cpu")
-    run.add_argument("--threads", type=int, default=1)
+    add = made.add_argument_group("the task").add_argument
+    add("--dataset", default="glyphs", help=f"name, folder:PATH or {ACCEPTED} (default: glyphs)")
+    add("--data-dir", default="data", metavar="DIR", help="of downloaded sets (default: data)")
+    add("--train-size", type=int, default=0, metavar="N", help="stratified subset; 0: all")
+    add("--image-size", type=int, default=0, metavar="PIXELS", help="for folder:PATH")
+    add("--data-seed", type=int, default=0, help="of the validation split and the label noise")
+    options.add(options.TASK, add)
+    add("--budget", default="10epochs", help="Nepochs|Nsteps|Nsamples|Ngrads (default: 10epochs)")
+    add = made.add_argument_group("the step").add_argument
+    add("--method", default="momentum", help="OPTIMIZER[+sam|+asam] (default: momentum)")
+    add("--batch-size", type=int, default=64, metavar="B", help="default: 64")
+    add("--lr", type=float, default=0.05, help="default: 0.05")
+    add("--rho", type=float, default=0.05, help="radius of SAM or ASAM (default: 0.05)")
+    add("--m", type=int, default=0, help="images that share a perturbation; 0: B")
+    options.add(options.STEP, add)
+    add = made.add_argument_group("the run").add_argument
+    add("--seed", type=int, default=0)
+    add("--micro-batch", type=int, default=256, metavar="N", help="default: 256")
+    add("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
+    add("--threads", type=int, default=1, metavar="N", help="default: 1")
     return made
 
 
 def main() -> int:
-    options = vars(parser().parse_args())
-    data_dir = options.pop("data_dir")
-    optimizer, formulation = parse_method(options.pop("method"), "--method")
+    given = vars(parser().parse_args())
+    data_dir = given.pop("data_dir")
+    optimizer, formulation = parse_method(given.pop("method"), "--method")
     if formulation == "none":
-        options["rho"] = 0.0
-    config = TrialConfig(optimizer=optimizer, formulation=formulation, **options)
+        given["rho"] = 0.0
+    config = TrialConfig(optimizer=optimizer, formulation=formulation, **given)
     return train(config, data_dir)
 
 
@@ -59,6 +56,7 @@ def train(config: TrialConfig, data_dir: str) -> int:
     from trainables.batches import DeviceData
     from trainables.data import load
     from trainables.gradient import Stopped
+    from trainables.rehearsal import check
     from trainables.training import Training
 
     data = load(
@@ -67,7 +65,9 @@ def train(config: TrialConfig, data_dir: str) -> int:
         train_size=config.train_size,
         image_size=config.image_size,
         seed=config.data_seed,
+        label_noise=config.label_noise,
     )
+    check(config, data)
     stopped: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda got, _: stopped.append(got))

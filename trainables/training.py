@@ -10,14 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainables import formulation, memory, optimizers
+from trainables import formulation, losses, memory, models, optimizers
+from trainables.augment import Augment
+from trainables.batch_norm import has_batch_norm, recalibrate
 from trainables.batches import DeviceData, Images
-from trainables.config import TrialConfig, choice, stable_hash
+from trainables.config import TrialConfig, stable_hash
 from trainables.errors import UsageError
 from trainables.files import atomic
 from trainables.gradient import Gradient, NoiseScale
-from trainables.losses import LOSSES, correct
-from trainables.models import MODELS
+from trainables.losses import correct
 from trainables.score import score, worst_score
 
 TRAIN_SUBSET = 2048  # training images on which every report's train loss and accuracy are taken
@@ -46,12 +47,20 @@ class Training:
         torch.set_num_threads(config.threads)
         memory.keep_freed()
         memory.reset_peak(data.device)
-        choice("--model", config.model, tuple(MODELS))
         torch.manual_seed(stable_hash(config.seed, "weights"))
-        model = MODELS[config.model](data.shape, data.classes)
+        model = models.build(config.model, data.shape, data.classes)
         self.model = model.to(data.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.loss = LOSSES[choice("--loss", config.loss, tuple(LOSSES))]
-        self.gradient = Gradient(self.model, self.loss, data.train, config.micro_batch, stop)
+        self.loss = losses.build(config)
+        self.batch_norm = has_batch_norm(self.model)
+        self.gradient = Gradient(
+            self.model,
+            self.loss,
+            data.train,
+            config.bn_batch if self.batch_norm else config.micro_batch,
+            stop,
+            None if config.augment == "none" else Augment(config.augment),
+            config.precision,
+        )
         self.formulation = formulation.build(config)
         self.optimizer = optimizers.build(config, self.gradient.params)
         self.noise = NoiseScale()
@@ -59,6 +68,7 @@ class Training:
         self.step = self.report = 0
         self.diverged = False
         self.seconds = self.eval_seconds = 0.0
+        self._recalibrate()
         self.first_loss, _ = self.evaluate(data.train, TRAIN_SUBSET)
 
     @property
@@ -75,7 +85,6 @@ class Training:
         """
         target = math.ceil((self.report + 1) * self.steps / self.config.reports)
         start = time.perf_counter()
-        self.model.train()
         while self.step < target and not self.diverged:
             loss = self._step()
             # On a GPU the loss is read seldom, since reading it waits for the device.
@@ -85,9 +94,10 @@ class Training:
         self.report += 1
         return self._report()
 
+    @torch.no_grad()  # the gradient alone records what it differentiates
     def _step(self) -> Tensor:
         indices = self.indices(self.step)
-        self.gradient.seed = stable_hash(self.config.seed, "step", self.step)
+        self.gradient.begin(indices, stable_hash(self.config.seed, "step", self.step))
         lr = optimizers.learning_rate(self.config, self.step, self.steps)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
@@ -136,11 +146,25 @@ class Training:
             logits = self.model(inputs)
             loss += self.loss(logits, labels)
             hits += correct(logits, labels)
+        self.model.train()
         result = float(loss) / count, int(hits) / count
         self.eval_seconds += time.perf_counter() - start
         return result
 
+    def _recalibrate(self) -> None:
+        """Batch norm's statistics at the present weights, at every batch size: moving averages are
+        stale where steps are few, and the protocol must not change along the axis studied."""
+        if self.batch_norm:
+            start = time.perf_counter()
+            count = min(len(self.data.train), TRAIN_SUBSET)
+            chunks = torch.arange(count, device=self.data.device).tensor_split(
+                -(-count // EVALUATION_BATCH)
+            )
+            recalibrate(self.model, (self.data.train.batch(chunk)[0] for chunk in chunks))
+            self.eval_seconds += time.perf_counter() - start
+
     def _report(self) -> dict[str, Any]:
+        self._recalibrate()
         config, samples = self.config, self.step * self.config.batch_size
         train_loss, train_accuracy = self.evaluate(self.data.train, TRAIN_SUBSET)
         val_loss, val_accuracy = self.evaluate(self.data.val)
@@ -153,7 +177,7 @@ class Training:
             "epochs": samples / len(self.data.train),
             "steps": self.step,
             "samples": samples,
-            "grads": self.step * config.passes,
+            "grads": round(self.step * config.passes),
             "lr": optimizers.learning_rate(config, max(self.step - 1, 0), self.steps),
             "train_loss": train_loss,
             "train_accuracy": train_accuracy,
@@ -185,6 +209,7 @@ class Training:
             "config": self.config.to_dict(),
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "formulation": self.formulation.state_dict(),
             "noise": [float(self.noise.signal), float(self.noise.noise)],
             **{name: getattr(self, name) for name in STATE},
         }
@@ -195,6 +220,7 @@ class Training:
             raise UsageError(f"checkpoint: not one of trial {self.config.trial_id}")
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.formulation.load_state_dict(state["formulation"])
         self.noise = NoiseScale(*state["noise"])
         for name in STATE:
             setattr(self, name, state[name])

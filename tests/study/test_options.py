@@ -1,5 +1,6 @@
 """Bad options are named in one line, with what is accepted, before anything heavy starts."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from simulated import make_config, study_event
 
 from study import run
 from study.log import Log
-from study.options import PRESETS, parser, resolve
+from study.options import PRESETS, parse, parser, resolve, resolved
 from trainables.errors import exit_code
 
 BAD = {
@@ -54,6 +55,26 @@ BAD = {
     "--train-size 99999": "--train-size",
     "--image-size 8": "--image-size",
     "--weight-decay -1": "--weight-decay",
+    "--m 64,some": "--m",
+    "--scale-momentum -1": "--scale-momentum",
+    "--label-noise 1.5": "--label-noise",
+    "--label-smoothing 0.1 --loss mse": "--label-smoothing",
+    "--loss hinge": "--loss",
+    "--augment spin": "--augment",
+    "--bn-batch 0": "--bn-batch",
+    "--precision fp8": "--precision",
+    "--model torchvision:resnet17": "--model",
+    "--model no.such:net": "--model",
+    "--methods no.such:Optimizer": "--methods",
+    "--methods momentum+os:getcwd": "--methods",
+    "--config {tmp}/nowhere.toml": "--config",
+    "--config {tmp}/torn.toml": "--config",
+    "--config {tmp}/unknown.toml": "'colour'",
+    "--config {tmp}/kind.toml": "trials",
+    "--config {tmp}/flag.toml": "dry-run",
+    "--config {tmp}/study.json": "--config",
+    "--warm-start {tmp}/nowhere": "--warm-start",
+    "--warm-start {tmp}/results/other": "--warm-start",
     "--address nowhere": "--address",
     "--address 127.0.0.1:1": "--address",
     "--colour blue": "--colour",
@@ -72,6 +93,14 @@ def place(tmp_path: Path) -> Path:
                 (tmp_path / name / part / label).mkdir(parents=True)
                 picture = tmp_path / name / part / label / "1.png"
                 Image.new("L", (8, 8 if label == "a" else 9), 7).save(picture)
+    for name, text in {
+        "torn.toml": "trials = ",
+        "unknown.toml": "colour = 'blue'",
+        "kind.toml": "trials = 'three'",
+        "flag.toml": "dry-run = 'yes'",
+        "study.json": "[1, 2]",
+    }.items():
+        (tmp_path / name).write_text(text)
     (tmp_path / "corrupt" / "test" / "b" / "1.png").write_bytes(b"\x89PNG\r\n\x1a\n no more")
     (tmp_path / "corrupt" / "train" / "b" / "1.png").write_bytes(b"not an image")
     return tmp_path
@@ -125,7 +154,7 @@ def test_the_same_options_go_on_and_other_data_are_refused(tmp_path: Path) -> No
     import dataclasses
 
     other = dataclasses.replace(data, fingerprint="1" * 64)
-    with pytest.raises(ValueError, match="no longer the data"):
+    with pytest.raises(ValueError, match="is no longer the data"):
         run.continued(config, where.results, other, sized=False)
 
 
@@ -136,3 +165,39 @@ def test_help_is_grouped(capsys: pytest.CaptureFixture[str]) -> None:
     for group in ("the grid:", "the task:", "the search:", "where:"):
         assert group in out
     assert max(map(len, out.splitlines())) <= 98
+
+
+CONFIG = """
+preset = "smoke"
+methods = ["adam", "momentum+sam"]
+batch-sizes = [32, 128]
+m = "32,B"
+trials = 5
+weight_decay = 1e-3
+lr-range = "adam=1e-3..1e-2"
+no-dashboard = true
+"""
+
+
+def test_a_file_holds_any_option_and_the_command_line_comes_before_it(tmp_path: Path) -> None:
+    file = tmp_path / "study.toml"
+    file.write_text(CONFIG)
+    words = "--methods adam,momentum+sam --batch-sizes 32,128 --m 32,B --lr-range adam=1e-3..1e-2"
+    typed = parse(f"--preset smoke {words} --trials 6 --weight-decay 1e-3 --no-dashboard".split())
+    from_file = parse(["--config", str(file), "--trials", "6"])
+    assert vars(from_file) == vars(typed) | {"config": str(file)}
+
+
+def test_a_manifest_gives_back_the_study_it_is_of(tmp_path: Path) -> None:
+    words = (
+        "--preset smoke --methods adam+asam,nesterov --m 16,B --lr-range adam=1.1e-4..0.3 --seed 3 "
+        "--augment shift --label-noise 0.2 --scale-momentum 64 --seeds 3"
+    ).split()
+    asked = parse(words)
+    config, _, where = resolve(asked)
+    file = tmp_path / "manifest.json"
+    file.write_text(json.dumps({"options": resolved(config, where, asked.preset)}))
+    again, _, _ = resolve(parse(["--config", str(file)]))
+    assert again == config
+    other, _, _ = resolve(parse(["--config", str(file), "--seed", "4"]))
+    assert other.seed == 4 and other != config

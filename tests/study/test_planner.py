@@ -255,7 +255,7 @@ def test_rungs_lie_after_the_warmup_at_least_as_long_as_it_lasted() -> None:
 
 
 def test_trial_configurations_hold_the_cell_and_its_whole_study() -> None:
-    planner = planner_of(m=32, weight_decay=0.01, budget="500steps")
+    planner = planner_of(m=(32,), weight_decay=0.01, budget="500steps")
     simulate(planner)
     for record in planner.records.values():
         config = record.config

@@ -128,7 +128,9 @@ def test_an_unfinished_run_is_drawn_from_its_start_after_a_resume(tmp_path: Path
 
 def test_the_manifest_holds_what_is_needed_to_make_the_study_again(tmp_path: Path) -> None:
     config = make_config(dataset="digits", train_size=1024)
-    results.write_manifest(tmp_path, machine.manifest("n", config, load("digits", train_size=1024)))
+    results.write_manifest(
+        tmp_path, machine.manifest("n", config, load("digits", train_size=1024), {})
+    )
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     assert manifest["config"] == json.loads(json.dumps(config.to_dict()))
     assert manifest["data"]["train"] == 1024 and len(manifest["data"]["sha256"]) == 64

@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 from simulated import make_config, simulate
 from test_planner import planner_of
 
-from study.cells import Cell, grid, parse_batch_sizes, parse_methods
+from study.cells import Cell, grid, parse_batch_sizes, parse_m, parse_methods
 from study.config import StudyConfig
 from study.record import Record
 from study.search import frozen, is_control, suggest
-from study.space import Space, parse_range, parse_ranges
+from study.space import LR_RANGES, Space, parse_range, parse_ranges
+from trainables.config import OPTIMIZERS
 from trainables.errors import UsageError
 
 
@@ -52,7 +53,7 @@ def test_bad_methods_are_named(text: str) -> None:
 
 
 def test_m_divides_only_what_perturbs_and_never_exceeds_the_batch() -> None:
-    cells = grid(("momentum", "momentum+sam"), (64, 1024), 256)
+    cells = grid(("momentum", "momentum+sam"), (64, 1024), (256,))
     assert [(c.name, c.m) for c in cells] == [
         ("momentum-b64", 64),
         ("momentum-b1024", 1024),
@@ -162,5 +163,54 @@ def test_without_asha_there_are_no_controls() -> None:
 def test_configuration_survives_json() -> None:
     import json
 
-    config = make_config(m=32, seeds=5)
+    config = make_config(m=(32, 0), seeds=5)
     assert StudyConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_several_m_are_cells_of_their_own_and_each_only_once() -> None:
+    cells = grid(("momentum", "momentum+sam"), (64, 256), (64, 256, 0))
+    assert [cell.name for cell in cells] == [
+        "momentum-b64",
+        "momentum-b256",
+        "momentum+sam-b64",
+        "momentum+sam-b256-m64",
+        "momentum+sam-b256",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "sizes"), [("B", (0,)), ("64, 256,B", (64, 256, 0)), ("8,8", (8,)), ("0", (0,))]
+)
+def test_m_is_a_list_of_numbers_or_the_batch(text: str, sizes: tuple[int, ...]) -> None:
+    assert parse_m(text) == sizes
+
+
+def test_all_methods_are_every_optimizer_with_every_formulation() -> None:
+    methods = parse_methods("all")
+    assert len(methods) == len(OPTIMIZERS) * 3 == len(set(methods))
+    assert {"sgd", "lamb+asam", "adagrad+sam"} <= set(methods)
+    assert parse_methods(",".join(methods)) == methods
+    assert set(LR_RANGES) == set(OPTIMIZERS)
+
+
+def test_averages_keep_their_horizon_in_samples() -> None:
+    config = make_config(
+        methods=("adam", "momentum", "sgd"),
+        lr_ranges={"adam": (1e-3, 1.0), "momentum": (1e-3, 1.0), "sgd": (1e-3, 1.0)},
+        batch_sizes=(32, 64, 512, 1024),
+        scale_momentum=64,
+        beta2=0.99,
+    )
+    for cell in config.cells:
+        trial = config.trial(cell, "t", "search", "search", 0, {"lr": 0.1})
+        ratio = cell.batch_size / 64
+        for name, value in (("momentum", 0.9), ("beta1", 0.9), ("beta2", 0.99)):
+            at = getattr(trial, name)
+            assert at == pytest.approx(max(0.0, 1 - ratio * (1 - value)))
+            if at > 0:  # samples that the average looks back
+                horizon = cell.batch_size / (1 - at)
+                assert horizon == pytest.approx(64 / (1 - value))
+    lines = config.infeasible()
+    assert len(lines) == 2 and "adam's beta1" in lines[0] and "momentum's momentum" in lines[1]
+    assert all("B=1024 " in line for line in lines)
+    assert make_config(scale_momentum=0).infeasible() == []

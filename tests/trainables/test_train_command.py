@@ -83,7 +83,14 @@ BAD = {
     "threads": ["--threads", "0"],
     "momentum": ["--momentum", "-1"],
     "momentum ": ["--momentum", "nan"],
-    "momentum  ": ["--momentum", "0", "--method", "nesterov"],
+    "bn-batch": ["--bn-batch", "0"],
+    "label-noise": ["--label-noise", "1"],
+    "label-smoothing": ["--label-smoothing", "0.1", "--loss", "mse"],
+    "loss": ["--loss", "hinge"],
+    "augment": ["--augment", "shift,spin"],
+    "precision": ["--precision", "fp8"],
+    "model ": ["--model", "torchvision:resnet17"],
+    "model  ": ["--model", "no.such.module:net"],
     "data-seed": ["--data-seed", "-1"],
     "device": ["--device", "nosuch"],
 }
@@ -123,7 +130,7 @@ def test_a_bad_option_exits_with_code_two() -> None:
     assert (process.returncode, out) == (2, "")
     assert err.splitlines() == [
         "python -m trainables.train: --method: unknown 'mometum'; accepted: sgd, momentum, "
-        "nesterov, adam, adamw"
+        "nesterov, adam, adamw, rmsprop, adagrad, lars, lamb, package.module:callable"
     ]
 
 

@@ -87,7 +87,7 @@ def test_what_is_no_method_is_refused(method: str) -> None:
 
 
 BAD: list[dict[str, Any]] = [
-    {"optimizer": "rmsprop"},
+    {"optimizer": "nosuch"},
     {"formulation": "gsam"},
     {"schedule": "step"},
     {"score": "f1"},
@@ -114,7 +114,14 @@ BAD: list[dict[str, Any]] = [
     {"m": -1},
     {"momentum": -0.1},
     {"momentum": math.nan},
-    {"momentum": 0.0, "optimizer": "nesterov"},
+    {"alpha": 1.0},
+    {"label_smoothing": -0.1},
+    {"label_smoothing": 0.1, "loss": "mse"},
+    {"label_noise": 1.0},
+    {"bn_batch": 0},
+    {"augment": "spin"},
+    {"precision": "fp16"},
+    {"loss": "hinge"},
     {"beta1": 1.0},
     {"beta2": -0.1},
 ]

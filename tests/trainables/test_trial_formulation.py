@@ -40,7 +40,7 @@ def test_sam_climbs_rho_along_the_unit_gradient() -> None:
     first = [torch.tensor([[3.0, 0.0]]), torch.tensor([4.0])]
     second = [torch.tensor([[7.0, 8.0]]), torch.tensor([9.0])]
     gradient = Scripted(params, [first, second])
-    loss, grads = SAM(rho=0.5, m=6)(gradient, INDICES, params)
+    loss, grads = SAM(trial(rho=0.5, m=6))(gradient, INDICES, params)
     torch.testing.assert_close(gradient.seen[1], [torch.tensor([[1.3, 2.0]]), torch.tensor([3.4])])
     assert same_bits([g for g in grads if g is not None], second)
     assert float(loss) == 1.0  # at w, not where it climbed to
@@ -49,7 +49,7 @@ def test_sam_climbs_rho_along_the_unit_gradient() -> None:
 def test_asam_scales_weights_by_their_size_and_biases_by_one() -> None:
     params = parameters([[1.0, -2.0]], [3.0])
     gradient = Scripted(params, [[torch.tensor([[1.0, 1.0]]), torch.tensor([2.0])]] * 2)
-    ASAM(rho=0.5, m=6, eta=0.25)(gradient, INDICES, params)
+    ASAM(trial(rho=0.5, m=6, eta=0.25))(gradient, INDICES, params)
     length = math.sqrt(1.25**2 + 2.25**2 + 2.0**2)
     expected = [
         torch.tensor([[1.0 + 0.5 * 1.25**2 / length, -2.0 + 0.5 * 2.25**2 / length]]),
@@ -58,7 +58,10 @@ def test_asam_scales_weights_by_their_size_and_biases_by_one() -> None:
     torch.testing.assert_close(gradient.seen[1], expected)
 
 
-@pytest.mark.parametrize(("step", "tiny"), [(SAM(8.0, 6), 1e-12), (ASAM(8.0, 6, 0.0), 1e-16)])
+@pytest.mark.parametrize(
+    ("step", "tiny"),
+    [(SAM(trial(rho=8.0, m=6)), 1e-12), (ASAM(trial(rho=8.0, m=6, eta=0.0)), 1e-16)],
+)
 def test_denominators_are_those_of_the_papers(step: SAM, tiny: float) -> None:
     # Where the norm equals the constant, the step is half of rho; weights of 1 make T the identity.
     params = [nn.Parameter(torch.ones(1, 1, dtype=torch.float64))]
@@ -73,7 +76,7 @@ def test_shards_climb_alone_and_are_averaged_by_their_sizes() -> None:
     steps = [torch.tensor([10.0]), torch.tensor([40.0])]
     answers: list[Gradients] = [[climbs[0]], [steps[0]], [climbs[1]], [steps[1]]]
     gradient = Scripted(params, answers)
-    loss, grads = SAM(rho=0.5, m=4)(gradient, INDICES, params)
+    loss, grads = SAM(trial(rho=0.5, m=4))(gradient, INDICES, params)
     assert gradient.sizes == [4, 4, 2, 2]
     torch.testing.assert_close(
         torch.cat([w[0] for w in gradient.seen]), torch.tensor([0, 0.5, 0, -0.5])
@@ -82,7 +85,7 @@ def test_shards_climb_alone_and_are_averaged_by_their_sizes() -> None:
     assert float(loss) == pytest.approx((4 * 1 + 2 * 3) / 6)
 
 
-@pytest.mark.parametrize("step", [SAM(0.3, 6), ASAM(0.3, 6)])
+@pytest.mark.parametrize("step", [SAM(trial(rho=0.3, m=6)), ASAM(trial(rho=0.3, m=6))])
 def test_gradient_missing_in_the_second_pass_only(step: SAM) -> None:
     params = parameters([0.1, 0.7], [[1.3]])
     before = [param.detach().clone() for param in params]
@@ -99,14 +102,14 @@ def test_gradient_missing_in_one_shard_counts_as_zero_there() -> None:
     params = parameters([1.0], [1.0])
     one, none = torch.tensor([6.0]), None
     gradient = Scripted(params, [[one, one], [one, none], [one, one], [one, one]])
-    _, grads = SAM(0.1, 3)(gradient, INDICES, params)
+    _, grads = SAM(trial(rho=0.1, m=3))(gradient, INDICES, params)
     assert [float(grad) for grad in grads if grad is not None] == [6.0, 3.0]
 
 
 def test_gradient_missing_everywhere_is_passed_on() -> None:
     params = parameters([1.0], [1.0])
     gradient = Scripted(params, [[None, None]] * 2)
-    _, grads = SAM(0.1, 6)(gradient, INDICES, params)
+    _, grads = SAM(trial(rho=0.1, m=6))(gradient, INDICES, params)
     assert grads == [None, None]
 
 
@@ -131,7 +134,7 @@ def test_weights_are_restored_when_a_pass_raises(calls: int) -> None:
     before = [params[0].detach().clone()]
     gradient = Scripted(params, [[torch.ones(3)]] * (calls - 1))
     with pytest.raises(StopIteration):
-        SAM(0.3, 3)(gradient, INDICES, params)
+        SAM(trial(rho=0.3, m=3))(gradient, INDICES, params)
     assert len(gradient.seen) == calls
     assert same_bits([params[0].detach()], before)
 

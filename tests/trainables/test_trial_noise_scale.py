@@ -135,7 +135,7 @@ def test_sums_are_divided_last() -> None:
     noise = NoiseScale()
     for signal, trace in ((1.0, 100.0), (3.0, 20.0)):
         small, big = signal + trace / 32, signal + trace / 128
-        noise.add(torch.tensor(small), torch.tensor(big), 128)
+        noise.add(torch.tensor(small), torch.tensor(big), 32, 128)
     assert noise.value() == pytest.approx(30.0)
 
 

@@ -109,7 +109,7 @@ class Reference:
         self.labels = torch.from_numpy(data.train.labels)
         self.time = 0
         self.one = [torch.zeros_like(w) for w in self.w]  # velocity, or Adam's first moment
-        self.two = [torch.zeros_like(w) for w in self.w]  # Adam's second moment
+        self.two = [torch.zeros_like(w) for w in self.w]  # squares
 
     def gradient(self, w: list[Tensor], indices: Tensor) -> list[Tensor]:
         w = [tensor.clone().requires_grad_() for tensor in w]
@@ -156,17 +156,33 @@ class Reference:
         c, lr = self.config, self.rate()
         self.time += 1
         for k, g in enumerate(gradient):
+            w, decay = self.w[k], c.weight_decay
+            by_layer = c.optimizer in ("lars", "lamb")
+            if by_layer and w.dim() == 1:
+                decay = 0.0
             if c.optimizer == "adamw":
-                self.w[k] = self.w[k] * (1 - lr * c.weight_decay)
-            else:
-                g = g + c.weight_decay * self.w[k]
-            if c.optimizer in ("adam", "adamw"):
+                w = w * (1 - lr * decay)
+            elif not by_layer:
+                g = g + decay * w
+            if c.optimizer in ("adam", "adamw", "lamb"):
                 self.one[k] = c.beta1 * self.one[k] + (1 - c.beta1) * g
                 self.two[k] = c.beta2 * self.two[k] + (1 - c.beta2) * g * g
                 first = self.one[k] / (1 - c.beta1**self.time)
                 second = self.two[k] / (1 - c.beta2**self.time)
-                g = first / (second.sqrt() + 1e-8)
-            elif c.optimizer in ("momentum", "nesterov"):
+                g = first / (second.sqrt() + (1e-6 if by_layer else 1e-8))
+            if c.optimizer == "lamb" and w.dim() > 1:
+                g = g + decay * w
+                g = g * w.norm() / g.norm()
+            if c.optimizer == "lars" and w.dim() > 1:
+                ratio = 0.001 * w.norm() / (g.norm() + decay * w.norm() + 1e-8)
+                g = ratio * (g + decay * w)
+            if c.optimizer in ("momentum", "nesterov", "lars"):
                 self.one[k] = c.momentum * self.one[k] + g
                 g = g + c.momentum * self.one[k] if c.optimizer == "nesterov" else self.one[k]
-            self.w[k] = self.w[k] - lr * g
+            if c.optimizer == "rmsprop":
+                self.two[k] = c.alpha * self.two[k] + (1 - c.alpha) * g * g
+                g = g / (self.two[k].sqrt() + 1e-8)
+            if c.optimizer == "adagrad":
+                self.two[k] = self.two[k] + g * g
+                g = g / (self.two[k].sqrt() + 1e-10)
+            self.w[k] = w - lr * g

@@ -1,0 +1,100 @@
+"""What a study begun earlier may go on as: the same, or more of it; never something else."""
+
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from study import results
+from study.config import StudyConfig
+from study.log import read
+from trainables.data import ImageData
+from trainables.errors import UsageError
+
+# The rest of the configuration determines each trial, so that another value would put rows side by
+# side that cannot be compared.
+GROWING = ("methods", "batch_sizes", "m", "trials", "seeds", "reference_seeds", "neighbours")
+BY_METHOD = ("lr_ranges", "rho_ranges")
+OPTIONS = {
+    "lr_ranges": "--lr-range",
+    "rho_ranges": "--rho-range",
+    "device": "--gpus-per-trial",
+    "threads": "--cpus-per-trial",
+    "warm": "--warm-start",
+    "neighbours": "--preset",
+    "reference_seeds": "--seeds",
+}
+
+
+def continued(config: StudyConfig, path: Path, data: ImageData, sized: bool) -> StudyConfig:
+    """The configuration with which the study in `path`, if there is one, goes on.
+
+    Parameters
+    ----------
+    sized : whether the number of trials was left to a calibration, which the study's has settled
+
+    Raises
+    ------
+    UsageError
+        If what is asked leaves a part of the study out, or makes its trials incomparable.
+    """
+    events = read(path) if (path / "log.jsonl").exists() else []
+    if not events:
+        return config
+    begun = results.study_event(events, path)
+    was = StudyConfig.from_dict(begun["config"])
+    if begun["data"] != data.fingerprint:
+        same = "is no longer" if was.dataset == config.dataset else "is not"
+        raise UsageError(
+            f"--dataset: {config.dataset} as asked for {same} the data that {path} began with; "
+            "accepted: the same data, or another --name"
+        )
+    if sized:
+        config = config.with_trials(was.trials)
+    for field in fields(StudyConfig):
+        theirs, ours = getattr(was, field.name), getattr(config, field.name)
+        if field.name in GROWING:
+            _require_more(field.name, ours, theirs, path)
+        elif field.name == "warm":
+            _require_same("warm", bool(ours), bool(theirs), path)
+        elif field.name in BY_METHOD:
+            for key in theirs:
+                _require_same(field.name, {key: ours.get(key)}, {key: theirs[key]}, path)
+        else:
+            _require_same(field.name, ours, theirs, path)
+    first = dict.fromkeys  # what was there keeps its order, which new trials follow
+    return replace(
+        config,
+        methods=tuple(first(was.methods + config.methods)),
+        m=tuple(first(was.m + config.m)),
+        warm=config.warm | was.warm,  # the other study may have found more since
+    )
+
+
+def _require_same(name: str, ours: Any, theirs: Any, path: Path) -> None:
+    if ours != theirs:
+        raise UsageError(
+            f"{_option(name)}: {path} was trained with {_text(theirs)}, and trials with "
+            f"{_text(ours)} could not be compared with its own; accepted: the same, or a new --name"
+        )
+
+
+def _require_more(name: str, ours: Any, theirs: Any, path: Path) -> None:
+    missing = [each for each in theirs if each not in ours] if isinstance(theirs, tuple) else []
+    if missing or (not isinstance(theirs, tuple) and ours < theirs):
+        lacks = f"without {_text(missing)}" if missing else f"{_text(ours)} asked"
+        raise UsageError(
+            f"{_option(name)}: {path} has {_text(theirs)}, {lacks}; accepted: "
+            "all that it has, and more, or a new --name"
+        )
+
+
+def _option(name: str) -> str:
+    return OPTIONS.get(name, "--" + name.replace("_", "-"))
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{k}={_text(v)}" for k, v in value.items()) or "none"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(_text, value)) or "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)

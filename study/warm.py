@@ -1,0 +1,69 @@
+"""Where a search begins if another study has already looked at the same methods."""
+
+import math
+from pathlib import Path
+
+from study import results
+from study.cells import Cell
+from study.config import StudyConfig
+from study.log import MemoryLog, read
+from study.planner import Planner
+from study.record import Record
+from trainables.errors import UsageError
+
+POINTS = 2  # of the other study, in each cell
+
+
+def warm_points(path: Path, config: StudyConfig) -> dict[str, list[list[float]]]:
+    """Cell name -> the best points (lr, rho) of the other study's nearest cell of the method.
+
+    The points are tried first and scored here, since scores on other data say nothing. They anchor
+    where Optuna looks, so the exponents of a study that was started so are not fitted.
+
+    Raises
+    ------
+    UsageError
+        If `path` holds no study, or nothing that serves.
+    """
+    try:
+        events = read(path)
+        theirs = StudyConfig.from_dict(results.study_event(events, path)["config"])
+    except UsageError as error:
+        raise UsageError(f"--warm-start: {error}") from None
+    searched = Planner(theirs, MemoryLog(events)).searched
+    found = {}
+    for cell in config.cells:
+        near = [c for c in theirs.cells if c.method == cell.method and _complete(searched[c.name])]
+        if near:
+            nearest = min(near, key=lambda other: _distance(cell, other))
+            points = [_inside(record, config, cell) for record in _complete(searched[nearest.name])]
+            found[cell.name] = [point for point in points if point][:POINTS]
+    found = {name: points for name, points in found.items() if points}
+    if not found:
+        raise UsageError(
+            f"--warm-start: {path} has no complete trial of these methods within their ranges; "
+            "accepted: results that have"
+        )
+    return found
+
+
+def _complete(records: list[Record]) -> list[Record]:
+    """Best first."""
+    complete = [record for record in records if record.status == "complete"]
+    return sorted(complete, key=lambda record: record.score or 0.0, reverse=True)
+
+
+def _distance(one: Cell, other: Cell) -> tuple[float, float]:
+    """In octaves of the batch size, then of m."""
+    return (
+        abs(math.log2(one.batch_size / other.batch_size)),
+        abs(math.log2(one.m / other.m)),
+    )
+
+
+def _inside(record: Record, config: StudyConfig, cell: Cell) -> list[float] | None:
+    """The point in the order of the cell's space, if it lies within it."""
+    ranges = config.space(cell).ranges
+    point = [getattr(record.config, name) for name in ranges]
+    inside = (low <= x <= high for x, (low, high) in zip(point, ranges.values(), strict=True))
+    return point if all(inside) else None

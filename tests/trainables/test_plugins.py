@@ -1,0 +1,247 @@
+"""A user's own parts, from a package outside of the repository, and what is said when they fail."""
+
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from trial_reference import finish, image_data, same_bits, start, trial, weights
+
+from trainables import data
+from trainables.config import TrialConfig, parse_method
+from trainables.errors import UsageError
+from trainables.rehearsal import check
+
+DATA = image_data(60, 12, 12, side=8)
+
+OWN = """
+import numpy as np
+import torch
+from trainables.plugins import Formulation
+from trainables.formulation import SAM, norm, shifted
+from trainables.sources import Raw
+
+
+class GSAM(SAM):
+    '''Zhuang et al. 2022: SAM's gradient less the part of g that is orthogonal to it.'''
+
+    rho_range = (0.01, 0.5)
+    alpha = 0.5
+
+    def shard(self, gradient, indices, params):
+        loss, g = gradient(indices)
+        with shifted(params, self.ascent(params, g)):
+            _, g_sam = gradient(indices)
+        along = sum((a * b).sum() for a, b in zip(g, g_sam)) / norm(g_sam) ** 2
+        return loss, [b - self.alpha * (a - along * b) for a, b in zip(g, g_sam)]
+
+
+class LookSAM(SAM):
+    '''Liu et al. 2022: every k-th step is SAM's, the others reuse its direction.'''
+
+    rho_range = (0.01, 0.5)
+    k, passes, alpha = 5, 1.2, 0.7
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.step, self.g_v = 0, []
+
+    def __call__(self, gradient, indices, params):
+        loss, g = gradient(indices)
+        if self.step % self.k == 0:
+            with shifted(params, self.ascent(params, g)):
+                _, g_sam = gradient(indices)
+            along = sum((a * b).sum() for a, b in zip(g, g_sam)) / norm(g) ** 2
+            self.g_v = [b - along * a for a, b in zip(g, g_sam)]
+            g = g_sam
+        else:
+            scale = self.alpha * norm(g) / (norm(self.g_v) + 1e-12)
+            g = [a + scale * v for a, v in zip(g, self.g_v)]
+        self.step += 1
+        return loss, g
+
+    def state_dict(self):
+        return {"step": self.step, "g_v": self.g_v}
+
+    def load_state_dict(self, state):
+        self.step, self.g_v = state["step"], state["g_v"]
+
+
+def net(shape, classes):
+    size = shape[0] * shape[1] * shape[2]
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(size, classes))
+
+
+def sign(params, config):
+    return torch.optim.Rprop(params, lr=config.lr)
+
+sign.lr_range = (1e-4, 1e-1)
+
+
+def margin(logits, labels):
+    return torch.nn.functional.multi_margin_loss(logits, labels, reduction="sum")
+
+
+def blobs(data_dir):
+    rng = np.random.default_rng(0)
+    labels = np.arange(120) % 3
+    images = rng.integers(0, 60, (120, 1, 6, 6)) + 60 * labels[:, None, None, None]
+    images = images.astype(np.uint8)
+    return Raw(images[:90], labels[:90], images[90:], labels[90:], ("a", "b", "c"))
+
+
+three = 3
+broken_net = lambda shape, classes: torch.nn.Flatten()
+not_a_net = lambda shape, classes: 5
+not_an_optimizer = lambda params, config: "sgd"
+vector = lambda logits, labels: logits.sum(1)
+no_data = lambda data_dir: [1, 2]
+
+
+def lazy(logits, labels):
+    raise KeyError("no such margin")
+
+
+def floats(data_dir):
+    raw = blobs(data_dir)
+    return Raw(raw.train_images / 255, *[getattr(raw, n) for n in
+               ("train_labels", "test_images", "test_labels", "classes")])
+
+
+class Failing(Formulation):
+    def __call__(self, gradient, indices, params):
+        raise ValueError("no step today")
+
+
+class Bare:
+    passes = 2
+"""
+
+
+@pytest.fixture(autouse=True)
+def _package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    (tmp_path / "own_parts").mkdir()
+    (tmp_path / "own_parts" / "__init__.py").touch()
+    (tmp_path / "own_parts" / "parts.py").write_text(textwrap.dedent(OWN))
+    (tmp_path / "own_parts" / "torn.py").write_text("1 / 0\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield
+    for name in [name for name in sys.modules if name.startswith("own_parts")]:
+        del sys.modules[name]
+
+
+KINDS = ("model", "optimizer", "loss", "formulation")
+
+
+def own(**values: object) -> TrialConfig:
+    """A trial in which the parts named are the user's."""
+    named = {kind: f"own_parts.parts:{values[kind]}" for kind in KINDS if kind in values}
+    return trial(**{"model": "cnn", "batch_size": 20, "rho": 0.1} | values | named)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"formulation": "GSAM"},
+        {"formulation": "LookSAM"},
+        {"model": "net"},
+        {"optimizer": "sign"},
+        {"loss": "margin"},
+        {"formulation": "GSAM", "model": "net", "loss": "margin", "optimizer": "sign"},
+    ],
+    ids=str,
+)
+def test_a_users_own_parts_train_and_resume_to_the_bit(values: dict) -> None:
+    config = own(budget="12steps", reports=4, **values)
+    check(config, DATA)
+    whole = start(config, DATA)
+    reports = finish(whole)
+    assert reports[-1]["train_loss"] < whole.first_loss
+    first, second = start(config, DATA), start(config, DATA)
+    first.run()
+    second.load_state_dict(first.state_dict())
+    assert finish(second) == reports[1:]
+    assert same_bits(weights(whole), weights(second))
+
+
+def test_the_step_of_gsam_is_its_formula() -> None:
+    from own_parts.parts import GSAM  # type: ignore[import-not-found]
+
+    config = own(rho=0.3)
+    training = start(config, DATA)
+    indices, params = training.indices(0), training.gradient.params
+    training.gradient.begin(indices, 0)
+    with torch.no_grad():
+        _, g = training.gradient(indices)
+        length = torch.sqrt(sum((x * x).sum() for x in g))  # type: ignore[arg-type, union-attr]
+        saved = [p.clone() for p in params]
+        for p, x in zip(params, g, strict=True):
+            p.add_(0.3 * x / length)
+        _, g_sam = training.gradient(indices)
+        for p, old in zip(params, saved, strict=True):
+            p.copy_(old)
+        _, found = GSAM(config)(training.gradient, indices, params)
+    flat, flat_sam, flat_found = (torch.cat([x.flatten() for x in y]) for y in (g, g_sam, found))  # type: ignore[union-attr]
+    orthogonal = flat - flat_sam * (flat @ flat_sam) / (flat_sam @ flat_sam)
+    assert float(orthogonal @ flat_sam) == pytest.approx(0, abs=1e-5)
+    torch.testing.assert_close(flat_found, flat_sam - 0.5 * orthogonal, rtol=1e-4, atol=1e-6)
+
+
+def test_a_formulation_says_how_many_gradients_a_step_takes() -> None:
+    config = own(formulation="LookSAM", budget="12grads")
+    assert config.passes == 1.2 and config.steps(60) == 10
+    assert finish(start(config, DATA))[-1]["grads"] == 12
+    assert config.method == "momentum+own_parts.parts:LookSAM"
+    assert parse_method(config.method) == ("momentum", "own_parts.parts:LookSAM")
+
+
+def test_own_data_is_split_like_any_other() -> None:
+    loaded = data.load("own_parts.parts:blobs", train_size=60)
+    assert (len(loaded.train), len(loaded.val), len(loaded.test)) == (60, 15, 30)
+    assert loaded.classes == ("a", "b", "c")
+    assert np.bincount(loaded.train.labels).tolist() == [20, 20, 20]
+
+
+BAD = {
+    "--model: own_parts.parts:nothing cannot be imported": {"model": "nothing"},
+    "--model: own_parts.parts:three is a int": {"model": "three"},
+    "--model: own_parts.parts:not_a_net gives a int": {"model": "not_a_net"},
+    "--model: own_parts.parts:broken_net gives shape (8, 64) for 8": {"model": "broken_net"},
+    "--methods: own_parts.parts:not_an_optimizer gives a str": {"optimizer": "not_an_optimizer"},
+    "--methods: own_parts.parts:Bare is no formulation": {"formulation": "Bare"},
+    "--methods: own_parts.parts:Failing raised ValueError: no step today": {
+        "formulation": "Failing",
+        "loss": "margin",
+        "model": "net",
+    },
+    "--loss: own_parts.parts:vector gives shape (8,)": {"loss": "vector"},
+    "--loss: own_parts.parts:lazy raised KeyError": {"loss": "lazy", "formulation": "GSAM"},
+}
+
+
+@pytest.mark.parametrize("message", BAD)
+def test_a_part_that_fails_is_named_in_one_line(message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        check(own(**BAD[message]), DATA)
+    assert str(caught.value).startswith(message)
+    assert "accepted: " in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("own_parts.parts:no_data", "gives a list"),
+        ("own_parts.parts:floats", "gives train images or labels of another kind"),
+        ("own_parts.parts:lazy", "raised TypeError"),
+        ("own_parts.torn:data", "cannot be imported (ZeroDivisionError: division by zero, torn"),
+        ("no_such_package:data", "cannot be imported (ModuleNotFoundError"),
+    ],
+)
+def test_data_that_fail_are_named_in_one_line(name: str, said: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        data.load(name)
+    assert str(caught.value).startswith(f"--dataset: {name} {said}")
+    assert "accepted: " in str(caught.value) and "\n" not in str(caught.value)

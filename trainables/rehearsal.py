@@ -1,0 +1,106 @@
+"""A step or two of a trial before it counts, so that what cannot train is said in one line."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from trainables import losses, models, plugins
+from trainables.batches import DeviceData
+from trainables.config import TrialConfig
+from trainables.data import ImageData, Split
+from trainables.errors import UsageError
+from trainables.training import Training
+
+IMAGES = 8
+OPTIONS = {
+    "optimizer": "--methods",
+    "formulation": "--methods",
+    "model": "--model",
+    "loss": "--loss",
+}
+
+
+def check(config: TrialConfig, data: ImageData) -> None:
+    """Train two steps on a few images where anything but the built-in parts is asked for.
+
+    Raises
+    ------
+    UsageError
+        Naming the user's own part that raised or is of the wrong kind, or a --precision that this
+        machine does not have.
+    """
+    if config.precision == "bf16":
+        _has_bfloat16(config.device)
+    own = {
+        name: option for name, option in OPTIONS.items() if plugins.is_plugin(getattr(config, name))
+    }
+    if not own:
+        return
+    few = replace(data, train=_first(data.train), val=_first(data.val), test=_first(data.test))
+    small = replace(
+        config, batch_size=IMAGES, m=min(config.m, IMAGES // 2), budget="2steps", reports=1
+    )
+    try:
+        tensors = DeviceData(few, "cpu")
+        _check_output(small, tensors)
+        training = Training(small, tensors)
+        training.run()
+        training.load_state_dict(training.state_dict())
+    except UsageError:
+        raise
+    except Exception as error:  # a user's code may raise whatever it likes
+        kind = _culprit(error, {kind: getattr(config, kind) for kind in own})
+        raise UsageError(
+            f"{own[kind]}: {getattr(config, kind)} raised {plugins.reason(error)}; "
+            f"accepted: a {kind} that trains (see trainables/plugins.py)"
+        ) from error
+
+
+def _first(split: Split) -> Split:
+    return Split(np.ascontiguousarray(split.images[:IMAGES]), split.labels[:IMAGES])
+
+
+@torch.no_grad()
+def _check_output(config: TrialConfig, data: DeviceData) -> None:
+    """The logits and the loss, which later only fail in ways that name neither."""
+    images, labels = data.train.batch(slice(0, IMAGES))
+    logits = models.build(config.model, data.shape, data.classes)(images)
+    good = (len(labels), data.classes)
+    if not isinstance(logits, torch.Tensor) or logits.shape != good:
+        what = f"gives {_kind(logits)} for {len(labels)} images"
+        raise plugins.wrong("--model", config.model, what, f"logits of shape {good}")
+    loss = losses.build(config)(logits, labels)
+    if not isinstance(loss, torch.Tensor) or loss.ndim:
+        raise plugins.wrong(
+            "--loss", config.loss, f"gives {_kind(loss)}", "a scalar tensor, summed over images"
+        )
+
+
+def _kind(value: object) -> str:
+    if isinstance(value, torch.Tensor):
+        return f"shape {tuple(value.shape)}"
+    return f"a {type(value).__name__}"
+
+
+def _culprit(error: BaseException, own: dict[str, str]) -> str:
+    """Which part the innermost frame is of: of its module, and better of its own name."""
+    found, trace = list(own)[-1], error.__traceback__
+    while trace:
+        frame = trace.tb_frame
+        names = {frame.f_code.co_name, type(frame.f_locals.get("self")).__name__}
+        module = frame.f_globals.get("__name__")
+        inside = [kind for kind, name in own.items() if name.partition(":")[0] == module]
+        exact = [kind for kind in inside if own[kind].partition(":")[2] in names]
+        found = next(iter(exact or inside), found)
+        trace = trace.tb_next
+    return found
+
+
+def _has_bfloat16(device: str) -> None:
+    if device.startswith("cuda"):
+        capable = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    else:
+        capable = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    if not capable:
+        raise UsageError(f"--precision: this {device} has no bfloat16; accepted: fp32")
