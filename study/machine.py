@@ -12,7 +12,9 @@ from typing import Any
 from study.config import StudyConfig
 from trainables.data import ImageData
 
-PACKAGES = "ray torch torchvision optuna numpy scipy pandas pyarrow tensorboard matplotlib timm".split()
+PACKAGES = (
+    "ray torch torchvision optuna numpy scipy pandas pyarrow tensorboard matplotlib timm".split()
+)
 
 
 def versions() -> dict[str, str]:

@@ -186,3 +186,41 @@ def test_a_signal_stops_within_ten_seconds_and_keeps_everything(
     reports = results.load(place / name)[2]
     assert len(pd.read_parquet(place / name / "reports.parquet")) == len(reports) > 0
     assert "error" not in set(results.load(place / name)[1].status)
+
+
+def test_a_formulation_from_outside_is_searched_by_the_same_command(place: Path) -> None:
+    # The README's example, in a directory of its own.
+    text = (Path(__file__).parents[2] / "README.md").read_text()
+    code = text.split("```python\nfrom trainables.formulation", 1)[1].split("```", 1)[0]
+    (place / "my_parts.py").write_text("from trainables.formulation" + code)
+    assert len(code.splitlines()) <= 40
+    more = "--trials 1 --model cnn-bn --augment shift --label-noise 0.1".split()
+    line = command(place, "own", "--methods", "momentum+my_parts:GSAM", *more)
+    ran = subprocess.run(line, capture_output=True, text=True, timeout=300, cwd=place)
+    assert ran.returncode == 0, ran.stderr
+    _, trials, _ = results.load(place / "own")
+    assert set(trials.status) == {"complete"} and set(trials.method) == {"momentum+my_parts:GSAM"}
+    trial_id = "momentum+my_parts:GSAM-b64-winner-s0"
+    replay = [sys.executable, "-m", "study.replay", "own", trial_id, "--results", str(place)]
+    ran = subprocess.run(replay, capture_output=True, text=True, cwd=place)
+    assert ran.returncode == 0 and "reproduced to the bit" in ran.stdout, ran.stdout + ran.stderr
+    table = pd.read_csv(place / "own" / "report" / "scaling.csv")
+    assert table.test_accuracy_mean.gt(0.3).all()
+
+
+def test_a_finished_study_that_is_asked_for_more_trains_only_that(place: Path) -> None:
+    some = ("--methods", "momentum", "--trials", "2")
+    assert run(place, "growing", *some).returncode == 0
+    before = ended(place, "growing")
+    file = place / "growing" / "manifest.json"
+    more = [sys.executable, "-m", "study.run", "--config", str(file), "--results", str(place)]
+    more += "--name growing --trials 3 --batch-sizes 64,128,256 --no-dashboard".split()
+    ran = subprocess.run(more, capture_output=True, text=True, timeout=300)
+    assert ran.returncode == 0, ran.stderr
+    after = ended(place, "growing")
+    assert set(after.values()) == {1} and before < after
+    searched = results.load(place / "growing")[1].query("phase != 'confirm'")
+    assert searched.groupby("batch_size").size().to_dict() == {64: 3, 128: 3, 256: 3}
+    assert json.loads(file.read_text())["options"]["trials"] == 3
+    refused = run(place, "growing", *some, "--budget", "9epochs")
+    assert refused.returncode == 2 and "--budget" in refused.stderr

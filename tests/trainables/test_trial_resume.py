@@ -9,16 +9,21 @@ import torch
 from torch import Tensor
 from trial_reference import finish, image_data, same_bits, start, trial, untimed, weights
 
-from trainables.config import TrialConfig
+from trainables.config import FORMULATIONS, OPTIMIZERS, TrialConfig
 from trainables.errors import UsageError
 from trainables.gradient import Stopped
 from trainables.training import Training
 
 DATA = image_data(240, 30, 30, side=6)
+RHO = {"none": 0.0, "sam": 0.1, "asam": 0.5}
 METHODS: dict[str, dict[str, Any]] = {
-    "momentum+sam": {"optimizer": "momentum", "formulation": "sam", "rho": 0.1},
-    "adam+asam": {"optimizer": "adam", "formulation": "asam", "rho": 0.5},
-    "nesterov": {"optimizer": "nesterov"},
+    optimizer + ("" if form == "none" else f"+{form}"): {
+        "optimizer": optimizer,
+        "formulation": form,
+        "rho": RHO[form],
+    }
+    for optimizer in OPTIMIZERS
+    for form in FORMULATIONS
 }
 
 
