@@ -120,7 +120,7 @@ class Forecast:
         rest = 0.0
         for record in planner.records.values():
             phase = record.config.phase
-            if record.ended and planner.superseded(record):
+            if record.ended and planner.confirmation.superseded(record):
                 continue
             begun[record.cell.name][phase == "confirm"] += 1
             if not record.ended:

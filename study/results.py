@@ -115,7 +115,7 @@ def trials(planner: Planner) -> "pd.DataFrame":
     rows = []
     for record in planner.records.values():
         config = record.config.to_dict()
-        if planner.superseded(record):
+        if planner.confirmation.superseded(record):
             config["role"] = "superseded"
         rows.append(
             {name: config[name] for name in TRIAL_COLUMNS.keys() - METRICS.keys() if name in config}

@@ -1,4 +1,4 @@
-"""The peak memory of one trial, although one process trains many; and freed memory kept at hand."""
+"""The peak memory of one trial, although one process trains many; freed memory is kept at hand."""
 
 import ctypes
 import functools
@@ -8,16 +8,18 @@ import torch
 
 
 @functools.cache
-def keep_freed() -> None:
-    """Keep what a step frees for the next one.
+def _libc() -> ctypes.CDLL | None:
+    """glibc, told to keep what a step frees for the next one; None for another C library.
 
-    glibc gives large blocks back to the system at once, and on two busy cores fresh pages for every
-    activation cost a fifth of the step. Other C libraries are left as they are.
+    By itself it gives large blocks back to the system at once, and on two busy cores fresh pages
+    for every activation cost a fifth of the step.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt:
-        mallopt(-3, 32 << 20)  # M_MMAP_THRESHOLD, at the most that glibc takes
-        mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
+    libc = ctypes.CDLL(None)
+    if not hasattr(libc, "mallopt"):
+        return None
+    libc.mallopt(-3, 32 << 20)  # M_MMAP_THRESHOLD, at the most that glibc takes
+    libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
+    return libc
 
 
 def reset_peak(device: torch.device) -> None:
@@ -25,6 +27,9 @@ def reset_peak(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return
+    libc = _libc()
+    if libc:
+        libc.malloc_trim(0)  # what the last trial left is not this one's
     try:
         with open("/proc/self/clear_refs", "w") as file:
             file.write("5")

@@ -45,7 +45,6 @@ class Training:
         self.config, self.data = config, data
         self.steps = config.steps(len(data.train))
         torch.set_num_threads(config.threads)
-        memory.keep_freed()
         memory.reset_peak(data.device)
         torch.manual_seed(stable_hash(config.seed, "weights"))
         model = models.build(config.model, data.shape, data.classes)

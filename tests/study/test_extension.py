@@ -68,7 +68,7 @@ def test_only_what_is_new_is_trained(tmp_path: Path, more: dict[str, Any]) -> No
     for cell in config.cells:
         assert len(planner.searched[cell.name]) == config.trials
         winner = planner.winner(cell)
-        runs = [r for r in planner._winner_runs(cell) if r]
+        runs = [r for r in planner.confirmation.winner_runs(cell) if r]
         assert winner and len(runs) == config.seeds
         assert {(r.config.lr, r.config.rho) for r in runs} == {
             (winner.config.lr, winner.config.rho)
@@ -92,7 +92,7 @@ def test_another_winner_supersedes_the_old_one(tmp_path: Path) -> None:
     # Few trials first, so that more of them find a better winner and another reference.
     trained(tmp_path, make_config(trials=2, seeds=2))
     planner = trained(tmp_path, make_config(trials=12, seeds=2))
-    old = [i for i, record in planner.records.items() if planner.superseded(record)]
+    old = [i for i, record in planner.records.items() if planner.confirmation.superseded(record)]
     assert old and any("-winner-2-s0" in i for i in planner.records)
     _, trials, _ = results.load(tmp_path)
     table = trials.set_index("trial_id")

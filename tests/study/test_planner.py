@@ -86,7 +86,7 @@ def test_confirm_seeds_are_shared_by_all_cells_and_differ_from_all_search_seeds(
 def test_rules_scale_the_reference_which_is_the_best_small_plain_cell_on_fresh_seeds() -> None:
     planner = planner_of(batch_sizes=(64, 256, 1024, 4096))
     simulate(planner)
-    reference = planner.reference("momentum")
+    reference = planner.confirmation.reference("momentum")
     assert reference is not None
     means = {
         size: sum(planner.records[f"momentum-b{size}-winner-s{i}"].score or 0 for i in (0, 1))

@@ -1,0 +1,161 @@
+"""What is confirmed on fresh seeds: each cell's winner, its neighbours, rule-scaled references."""
+
+import statistics
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from study.cells import Cell
+from study.config import RULES, StudyConfig
+from study.record import Record
+from trainables.config import TrialConfig
+
+SMALL_BATCH = 512  # the reference learning rate is looked for at or below it
+NEIGHBOURS = {"half": 0.5, "double": 2.0}
+Point = tuple[float, float]  # learning rate, radius
+
+
+class Job(NamedTuple):
+    """A trial that could start now; `number` counts within its cell or over the fresh seeds."""
+
+    config: TrialConfig
+    number: int
+
+
+class Confirmation:
+    """The part of the planner that begins where a cell's search is over.
+
+    records : the planner's, by trial id; winner : the best complete search trial of a cell, None
+    while or where there is none; searched : whether a cell's search is over; shortness : sorts
+    cells, the longest job first
+    """
+
+    def __init__(
+        self,
+        config: StudyConfig,
+        records: dict[str, Record],
+        winner: Callable[[Cell], Record | None],
+        searched: Callable[[Cell], bool],
+        shortness: Callable[[Cell], tuple[float, int]],
+    ) -> None:
+        self.config, self.records, self.cells = config, records, config.cells
+        self.winner, self.searched, self.shortness = winner, searched, shortness
+        self._points: dict[tuple[str, str], list[Point]] = {}  # by cell and role, as they came
+
+    def begun(self, record: Record) -> None:
+        """Take note of a confirming trial."""
+        known = self._points.setdefault((record.cell.name, record.config.role), [])
+        if point_of(record.config) not in known:
+            known.append(point_of(record.config))
+
+    def plan(self) -> Iterator[Job]:
+        """All that can be confirmed now and has not begun: winners first, then the rules.
+
+        Small plain batches come before the others, which wait for their learning rate.
+        """
+        cells = sorted(
+            self.cells,
+            key=lambda c: (not (c.plain and c.batch_size <= SMALL_BATCH), *self.shortness(c)),
+        )
+        for points in (self._winner_points, self._rule_points):
+            for cell in cells:
+                for role, point, seeds in points(cell):
+                    for index in range(seeds):
+                        if self._id(cell, role, point, index) not in self.records:
+                            yield self._job(cell, role, point, index)
+
+    def count(self, cell: Cell) -> int:
+        """Trials to be confirmed in a cell, as far as can be told now."""
+        trials = 0
+        if self.winner(cell) or not self.searched(cell):
+            trials += (1 + len(NEIGHBOURS) * self.config.neighbours) * self.config.seeds
+        if self._follows_rules(cell):
+            trials += len(RULES) * self.config.reference_seeds
+        return trials
+
+    def superseded(self, record: Record) -> bool:
+        """Whether it confirms what is no longer the winner or the reference.
+
+        An extended study may find a better winner, and with it another reference.
+        """
+        config = record.config
+        if len(self._points.get((record.cell.name, config.role), ())) < 2:
+            return False
+        rows = [*self._winner_points(record.cell), *self._rule_points(record.cell)]
+        now = [point for role, point, _ in rows if role == config.role]
+        return bool(now) and point_of(config) not in now
+
+    def reference(self, optimizer: str) -> TrialConfig | None:
+        """The plain small-batch winner that scores best on the fresh seeds, once all have run."""
+        cells = self._reference_cells(optimizer)
+        if not all(self._settled(cell) for cell in cells):
+            return None
+        candidates = []
+        for cell in cells:
+            runs = [run for run in self.winner_runs(cell) if run and run.status == "complete"]
+            if len(runs) == self.config.seeds:
+                scores = [run.score or 0.0 for run in runs]
+                candidates.append((statistics.mean(scores), runs[0].config))
+        return max(candidates, key=lambda pair: pair[0])[1] if candidates else None
+
+    def winner_runs(self, cell: Cell) -> list[Record | None]:
+        """The cell's winner on each fresh seed, None where it has not begun."""
+        winner = self.winner(cell)
+        if winner is None:
+            return []
+        point = point_of(winner.config)
+        ids = (self._id(cell, "winner", point, index) for index in range(self.config.seeds))
+        return [self.records.get(trial_id) for trial_id in ids]
+
+    def _winner_points(self, cell: Cell) -> Iterator[tuple[str, Point, int]]:
+        """(role, point, seeds) of the winner and its neighbours."""
+        winner = self.winner(cell)
+        if winner:
+            lr, rho = point_of(winner.config)
+            yield "winner", (lr, rho), self.config.seeds
+            for role, factor in NEIGHBOURS.items() if self.config.neighbours else ():
+                yield role, (factor * lr, rho), self.config.seeds
+
+    def _rule_points(self, cell: Cell) -> Iterator[tuple[str, Point, int]]:
+        """(role, point, seeds) of the reference learning rate taken over by each rule."""
+        reference = self.reference(cell.optimizer) if cell.plain else None
+        if reference and cell.batch_size > reference.batch_size:
+            ratio = cell.batch_size / reference.batch_size
+            for role, factor in zip(RULES, (1.0, ratio**0.5, ratio), strict=True):
+                yield role, (factor * reference.lr, 0.0), self.config.reference_seeds
+
+    def _job(self, cell: Cell, role: str, point: Point, index: int) -> Job:
+        lr, rho = point
+        values = {"lr": lr} if cell.plain else {"lr": lr, "rho": rho}
+        seed, trial_id = self.config.confirm_seed(index), self._id(cell, role, point, index)
+        return Job(self.config.trial(cell, trial_id, "confirm", role, seed, values), index)
+
+    def _id(self, cell: Cell, role: str, point: Point, index: int) -> str:
+        """Another winner of the same cell is numbered on, `…-winner-2-s0`."""
+        known = self._points.get((cell.name, role), [])
+        turn = known.index(point) if point in known else len(known)
+        return f"{cell.name}-{role}{f'-{turn + 1}' if turn else ''}-s{index}"
+
+    def _reference_cells(self, optimizer: str) -> list[Cell]:
+        plain = [c for c in self.cells if c.plain and c.optimizer == optimizer]
+        small = [c for c in plain if c.batch_size <= SMALL_BATCH]
+        return small or sorted(plain, key=lambda c: c.batch_size)[:1]
+
+    def _follows_rules(self, cell: Cell) -> bool:
+        """Whether the rule-scaled learning rates are run in this cell, as far as can be told."""
+        if not cell.plain:
+            return False
+        reference = self.reference(cell.optimizer)
+        candidates = self._reference_cells(cell.optimizer)
+        if reference is None and all(self._settled(each) for each in candidates):
+            return False  # none of them could be one
+        least = min(each.batch_size for each in candidates)
+        return cell.batch_size > (reference.batch_size if reference else least)
+
+    def _settled(self, cell: Cell) -> bool:
+        """Whether all that the reference is chosen by has ended in this cell."""
+        runs = self.winner_runs(cell)
+        return self.searched(cell) and all(run is not None and run.ended for run in runs)
+
+
+def point_of(config: TrialConfig) -> Point:
+    return config.lr, config.rho
