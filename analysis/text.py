@@ -51,6 +51,9 @@ def render(
     if missing:
         wrapped = (wrap(line, "- ") for line in missing)
         blocks.append("\n".join(["Missing", *(part for some in wrapped for part in some)]))
+    if study.config.get("notes"):
+        noted = (wrap(line, "- ") for line in study.config["notes"])
+        blocks.append("\n".join(["Notes", *(part for some in noted for part in some)]))
     if not table.empty:
         blocks.append("\n".join(textwrap.wrap(LEGEND, WIDTH)))
     return "\n\n".join(blocks) + "\n"

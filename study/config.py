@@ -9,6 +9,7 @@ from study.space import Range, Space, space_of
 from trainables.config import TrialConfig, choice, parse_method, stable_hash
 from trainables.errors import UsageError
 from trainables.options import NAMES
+from trainables.plugins import is_plugin
 
 SAMPLERS = ("tpe", "qmc", "random")
 SCHEDULERS = ("asha", "none")
@@ -105,6 +106,12 @@ class StudyConfig:
     def cells(self) -> list[Cell]:
         return grid(self.methods, self.batch_sizes, self.m)
 
+    @property
+    def plugins(self) -> list[str]:
+        """The user's own parts, package.module:callable."""
+        methods = (part for method in self.methods for part in parse_method(method))
+        return [name for name in (*methods, self.model, self.loss, self.dataset) if _is_own(name)]
+
     def space(self, cell: Cell) -> Space:
         return space_of(cell.method, self.lr_ranges, self.rho_ranges)
 
@@ -136,13 +143,14 @@ class StudyConfig:
         value = getattr(self, name)
         if not self.scale_momentum or not value or batch_size == self.scale_momentum:
             return value
-        return max(0.0, 1 - batch_size / self.scale_momentum * (1 - value))
+        scaled = 1 - batch_size / self.scale_momentum * (1 - value)
+        return scaled if scaled > 1e-9 else 0.0
 
     def infeasible(self) -> list[str]:
         """A line for each average that a method uses and --scale-momentum cannot keep."""
         lines = []
         for method in self.methods:
-            for name in AVERAGES_OF.get(parse_method(method)[0], ()):
+            for name in averages_of(parse_method(method)[0]):
                 beyond = [size for size in self.batch_sizes if self.averaging(name, size) <= 0]
                 if beyond and getattr(self, name) > 0:
                     lines.append(
@@ -187,3 +195,12 @@ class StudyConfig:
             return cls(**values | typed)
         except (KeyError, TypeError, AttributeError) as error:
             raise UsageError(f"the study is of another version ({error})") from None
+
+
+def averages_of(optimizer: str) -> tuple[str, ...]:
+    """Which averages a base optimizer takes; a user's own may take any."""
+    return AVERAGES_OF.get(optimizer, AVERAGES if is_plugin(optimizer) else ())
+
+
+def _is_own(name: str) -> bool:
+    return is_plugin(name) and name.partition(":")[0] not in ("folder", "torchvision")

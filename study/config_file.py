@@ -25,7 +25,12 @@ def from_file(path: Path, parser: argparse.ArgumentParser) -> dict[str, Any]:
         If the file cannot be read, or a name or the kind of a value is no option's.
     """
     actions = {action.dest: action for action in parser._actions if action.dest not in ELSEWHERE}
-    return dict(_option(path, name, value, actions) for name, value in _read(path).items())
+    options = [_option(path, name, value, actions) for name, value in _read(path).items()]
+    names = [name for name, _ in options]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise UsageError(f"--config: {path} has {twice} twice; accepted: each option once")
+    return dict(options)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -57,7 +62,7 @@ def _option(
     is_flag = action.nargs == 0
     if isinstance(value, list) and not is_flag:
         value = ",".join(map(str, value))
-    if isinstance(value, bool) != is_flag or isinstance(value, dict):
+    if isinstance(value, bool) != is_flag or not isinstance(value, (str, int, float)):
         kind = "true or false" if is_flag else "a number, a text or a list"
         raise UsageError(f"--config: {path}: {name} is {value!r}; accepted: {kind}")
     return action.dest, value if is_flag else str(value)

@@ -77,12 +77,17 @@ class Confirmation:
 
         An extended study may find a better winner, and with it another reference.
         """
-        config = record.config
-        if len(self._points.get((record.cell.name, config.role), ())) < 2:
+        role, cell = record.config.role, record.cell
+        if record.config.phase != "confirm":
             return False
-        rows = [*self._winner_points(record.cell), *self._rule_points(record.cell)]
-        now = [point for role, point, _ in rows if role == config.role]
-        return bool(now) and point_of(config) not in now
+        if role in RULES:
+            known = self.reference(cell.optimizer) is not None
+            now = self._rule_points(cell)
+        else:
+            known = self.winner(cell) is not None
+            now = self._winner_points(cell)
+        mine = role, point_of(record.config)
+        return known and all((role, point) != mine for role, point, _ in now)
 
     def reference(self, optimizer: str) -> TrialConfig | None:
         """The plain small-batch winner that scores best on the fresh seeds, once all have run."""

@@ -7,6 +7,7 @@ from typing import Any
 from study import results
 from study.config import StudyConfig
 from study.log import read
+from trainables import plugins
 from trainables.data import ImageData
 from trainables.errors import UsageError
 
@@ -48,6 +49,12 @@ def continued(config: StudyConfig, path: Path, data: ImageData, sized: bool) -> 
             f"--dataset: {config.dataset} as asked for {same} the data that {path} began with; "
             "accepted: the same data, or another --name"
         )
+    for name in set(was.plugins) & set(config.plugins):
+        if begun.get("plugins", {}).get(name) not in (None, plugins.fingerprint(name)):
+            raise UsageError(
+                f"--name: the code of {name} has changed since {path} was trained with it, so new "
+                "trials could not be compared with its own; accepted: the same, or a new --name"
+            )
     if sized:
         config = config.with_trials(was.trials)
     for field in fields(StudyConfig):
@@ -55,18 +62,25 @@ def continued(config: StudyConfig, path: Path, data: ImageData, sized: bool) -> 
         if field.name in GROWING:
             _require_more(field.name, ours, theirs, path)
         elif field.name == "warm":
-            _require_same("warm", bool(ours), bool(theirs), path)
+            if bool(ours) != bool(theirs):
+                begun_so = "from another study's points" if theirs else "from no other study"
+                raise UsageError(
+                    f"--warm-start: {path} began {begun_so}, so new trials could not be compared "
+                    "with its own; accepted: as it began, or a new --name"
+                )
         elif field.name in BY_METHOD:
             for key in theirs:
                 _require_same(field.name, {key: ours.get(key)}, {key: theirs[key]}, path)
         else:
             _require_same(field.name, ours, theirs, path)
+    cells = {cell.name for cell in was.cells}
     first = dict.fromkeys  # what was there keeps its order, which new trials follow
     return replace(
         config,
         methods=tuple(first(was.methods + config.methods)),
         m=tuple(first(was.m + config.m)),
-        warm=config.warm | was.warm,  # the other study may have found more since
+        # The other study may have found more since; what has begun keeps its points.
+        warm={n: p for n, p in config.warm.items() if n not in cells} | was.warm,
     )
 
 

@@ -21,6 +21,7 @@ from trainables.batches import DeviceData
 from trainables.config import Budget
 from trainables.data import ImageData
 from trainables.errors import UsageError
+from trainables.plugins import reason
 from trainables.training import NOISE_EVERY, Training
 
 SAMPLE_SECONDS = 0.3  # of stepping for each cell
@@ -30,8 +31,18 @@ Rates = dict[str, tuple[float, float]]  # cell name -> seconds of a step, second
 
 def calibrate(config: StudyConfig, data: ImageData) -> Rates:
     """The rates of every cell in this process."""
-    tensors = DeviceData(data, config.device)
-    return {cell.name: _measure(config, cell, tensors) for cell in config.cells}
+    tensors, rates = DeviceData(data, config.device), {}
+    for cell in config.cells:
+        try:
+            rates[cell.name] = _measure(config, cell, tensors)
+        except UsageError:
+            raise
+        except Exception as error:  # whatever a network or a user's own part raises
+            raise UsageError(
+                f"--methods: a step of {cell.name} raised {reason(error)}; "
+                "accepted: what trains at every batch size"
+            ) from None
+    return rates
 
 
 def _measure(config: StudyConfig, cell: Cell, tensors: DeviceData) -> tuple[float, float]:
@@ -154,10 +165,11 @@ def overview(forecast: Forecast) -> str:
     expected = list(planner.expected())
     seconds = forecast.work(expected) / forecast.slots
     config = forecast.config
+    ms = f", up to {len(config.m)} m" if len(config.m) > 1 else ""
     return (
         f"{len(config.cells)} cells ({len(config.methods)} methods x {len(config.batch_sizes)} "
-        f"batch sizes), {len(expected)} trials ({config.trials} searched a cell, others confirm), "
-        f"{forecast.gradients(expected) / 1e6:,.3g} million gradients, "
+        f"batch sizes{ms}), {len(expected)} trials ({config.trials} searched a cell, others "
+        f"confirm), {forecast.gradients(expected) / 1e6:,.3g} million gradients, "
         f"about {duration(seconds)} on {forecast.slots} at a time"
     )
 

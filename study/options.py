@@ -70,6 +70,7 @@ class Where:
 
 def parser() -> Parser:
     made = Parser(
+        allow_abbrev=False,  # or the file of an abbreviated --config would be passed over
         prog="python -m study.run",
         description="Search learning rate (and rho) for every method and batch size in one Ray "
         "Tune run, confirm the winners on fresh seeds, and fit learning rate against batch size.",
@@ -137,9 +138,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     made, first = parser(), Parser(add_help=False, allow_abbrev=False)
     first.add_argument("--config")
     file = first.parse_known_args(arguments)[0].config
-    if file:
-        made.set_defaults(**from_file(Path(file), made))
-    return made.parse_args(arguments)
+    values = from_file(Path(file), made) if file else {}
+    made.set_defaults(**values)
+    options = made.parse_args(arguments)
+    untyped = all(getattr(options, name) == values.get(name) for name in ("lr_range", "rho_range"))
+    options.from_manifest = bool(file) and file.endswith(".json") and untyped
+    return options
 
 
 def resolve(options: argparse.Namespace) -> tuple[StudyConfig, ImageData, Where]:
@@ -157,6 +161,10 @@ def resolve(options: argparse.Namespace) -> tuple[StudyConfig, ImageData, Where]
             setattr(options, name, value)
     # The rules are confirmed on every seed in the full study, and else on one.
     options.reference_seeds = options.seeds if options.preset == "full" else min(1, options.seeds)
+    if options.dataset.startswith("folder:"):  # the same from any directory
+        folder = Path(options.dataset.partition(":")[2])
+        options.dataset, given = f"folder:{folder.resolve()}", options.dataset
+        options.name = options.name or re.sub(r"\W+", "-", f"{given}-{options.preset}")
     config = _config(options)
     where = _where(options)
     from trainables.rehearsal import check  # with torch, which would slow down --help
@@ -175,7 +183,9 @@ def resolve(options: argparse.Namespace) -> tuple[StudyConfig, ImageData, Where]
     config.check_data(len(data.train))
     for method in config.methods:
         cell = next(cell for cell in config.cells if cell.method == method)
-        check(config.trial(cell, "check", "search", "search", 0, {"lr": 1e-4}), data)
+        point = config.space(cell).point([0.5] * len(config.space(cell).ranges))
+        trial = config.trial(cell, "check", "search", "search", 0, point)
+        check(trial, data, here=where.address is None)
     return config, data, where
 
 
@@ -184,6 +194,9 @@ def _config(options: argparse.Namespace) -> StudyConfig:
     pairs = [parse_method(method) for method in methods]
     optimizers = list(dict.fromkeys(optimizer for optimizer, _ in pairs))
     formulations = list(dict.fromkeys(f for _, f in pairs if f != "none"))
+    if options.from_manifest:  # it has the ranges of methods that may no longer be asked for
+        options.lr_range = _only(options.lr_range, optimizers)
+        options.rho_range = _only(options.rho_range, formulations)
     if options.rho_range and not formulations:
         raise UsageError(
             "--rho-range: no method has a radius; accepted: with +sam or +asam methods"
@@ -209,6 +222,12 @@ def _config(options: argparse.Namespace) -> StudyConfig:
     if options.warm_start:
         config = replace(config, warm=warm_points(Path(options.warm_start), config))
     return config
+
+
+def _only(ranges: str, keys: list[str]) -> str:
+    """`momentum=…,adam=…` without the keys that are not studied."""
+    parts = (part for part in ranges.split(",") if part.partition("=")[0] in keys)
+    return ",".join(part for part in parts if part)
 
 
 def _check_model(name: str) -> None:

@@ -71,6 +71,7 @@ TRIAL_COLUMNS = {
     "momentum": "float64",
     "beta1": "float64",
     "beta2": "float64",
+    "alpha": "float64",
     "phase": "str",
     "role": "str",
     "seed": "Int64",
@@ -83,8 +84,8 @@ TRIAL_COLUMNS = {
 def load(results: str | Path) -> "tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]":
     """(study configuration, trials, reports) of a running or finished study.
 
-    Beside the fields of StudyConfig the configuration holds `name`, and `lr_range` and
-    `rho_range` by method.
+    Beside the fields of StudyConfig the configuration holds `name`, `notes` on it, and `lr_range`
+    and `rho_range` by method.
 
     Raises
     ------
@@ -92,11 +93,13 @@ def load(results: str | Path) -> "tuple[dict[str, Any], pd.DataFrame, pd.DataFra
         If the directory holds no study or its log is damaged.
     """
     events = log.read(Path(results))
-    config = study_event(events, Path(results))["config"]
+    event = study_event(events, Path(results))
+    config = event["config"]
     planner = Planner(StudyConfig.from_dict(config), MemoryLog(events))
     pairs = {method: method.partition("+") for method in config["methods"]}
     ranges = {
         "name": Path(results).resolve().name,
+        "notes": event.get("notes", []),
         "lr_range": {method: config["lr_ranges"][pair[0]] for method, pair in pairs.items()},
         "rho_range": {method: config["rho_ranges"].get(pair[2]) for method, pair in pairs.items()},
     }

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 from study import machine, results
 from study.config import StudyConfig
 from study.continuing import continued
-from study.log import Log
+from study.log import Log, MemoryLog, read
+from study.notes import notes
 from study.options import Where, parse, resolve, resolved, seconds
 from study.planner import Planner
 from study.views import Views
+from trainables import plugins
 from trainables.data import ImageData
 from trainables.errors import UsageError, exit_code
 
@@ -55,6 +57,7 @@ class Asked:
     data: ImageData
     where: Where
     preset: str
+    notes: list[str]
     limit: float | None
     dashboard: bool
     interruption: Interruption
@@ -72,9 +75,16 @@ def main() -> int:
 
         check_address(where.address)
     asked = Asked(
-        config, data, where, options.preset, limit, not options.no_dashboard, Interruption()
+        config=config,
+        data=data,
+        where=where,
+        preset=options.preset,
+        notes=notes(config, data),
+        limit=limit,
+        dashboard=not options.no_dashboard,
+        interruption=Interruption(),
     )
-    for line in config.infeasible():
+    for line in asked.notes:
         say(line)
     try:
         if options.dry_run:
@@ -99,10 +109,16 @@ def main() -> int:
 def dry_run(asked: Asked) -> int:
     """Say what would be trained and how long it would take."""
     from study.forecast import overview
+    from study.progress import duration
 
+    path = asked.where.results
     with connected(asked, dashboard=False) as resources:
-        begun = (asked.where.results / "log.jsonl").exists()
-        print(overview(calibrated(asked, resources, sizing=not begun)[0]))
+        events = read(path) if (path / "log.jsonl").exists() else []
+        forecast = calibrated(asked, resources, sizing=not events)[0]
+        print(overview(forecast))
+        if events:
+            left = forecast.left(Planner(forecast.config, MemoryLog(events))) / forecast.slots
+            print(f"of these about {duration(left)} are left")
     return 0
 
 
@@ -131,6 +147,8 @@ def note(asked: Asked, config: StudyConfig, log: Log) -> None:
         "config": config.to_dict(),
         "data": asked.data.fingerprint,
         "data_dir": options["data_dir"],
+        "notes": asked.notes,
+        "plugins": {name: plugins.fingerprint(name) for name in config.plugins},
     }
     log.append(event)
 
@@ -240,7 +258,11 @@ def calibrated(asked: Asked, resources: "Resources", sizing: bool = True) -> "tu
     tasks = [task.remote(asked.config, shared) for _ in range(min(slots, 8))]
     while len(ray.wait(tasks, num_returns=len(tasks), timeout=0.2)[0]) < len(tasks):
         asked.interruption.check()
-    forecast = Forecast(asked.config, len(asked.data.train), merge(ray.get(tasks)), slots)
+    try:
+        rates = merge(ray.get(tasks))
+    except UsageError as error:  # Ray has added the worker's traceback to it
+        raise UsageError(str(getattr(error, "cause", error))) from None
+    forecast = Forecast(asked.config, len(asked.data.train), rates, slots)
     if asked.limit is not None and sizing:
         forecast = sized(forecast, asked.limit - (time.monotonic() - begun))
     return forecast, shared

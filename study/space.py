@@ -67,13 +67,26 @@ def lr_defaults(optimizers: list[str]) -> dict[str, Range]:
         for name in optimizers
         if name not in LR_RANGES
     }
-    return LR_RANGES | {name: found for name, found in own.items() if found}
+    return LR_RANGES | {n: _checked(n, "lr_range", found) for n, found in own.items() if found}
 
 
 def rho_defaults(formulations: list[str]) -> dict[str, Range | None]:
     """Where the radius of each is searched; None where a user's own formulation has none."""
     own = {n: plugins.formulation(n).rho_range for n in formulations if n not in RHO_RANGES}
-    return RHO_RANGES | own
+    return RHO_RANGES | {n: found and _checked(n, "rho_range", found) for n, found in own.items()}
+
+
+def _checked(name: str, attribute: str, found: object) -> Range:
+    """What a user's own part says of its range."""
+    try:
+        low, high = map(float, found)  # type: ignore[call-overload]
+        if 0 < low < high < math.inf:
+            return low, high
+    except (TypeError, ValueError):
+        pass
+    raise plugins.wrong(
+        "--methods", name, f"has {attribute} = {found!r}", "two numbers, 0 < LOW < HIGH"
+    )
 
 
 def parse_ranges(

@@ -6,6 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from trainables.config import TrialConfig
+from trainables.errors import UsageError
+
 
 def layers(model: nn.Module) -> list[_BatchNorm]:
     """The layers that keep running statistics of their batches."""
@@ -16,6 +19,21 @@ def layers(model: nn.Module) -> list[_BatchNorm]:
 def has_batch_norm(model: nn.Module) -> bool:
     """Whether what the network makes of an image depends on the others of its micro-batch."""
     return any(isinstance(layer, _BatchNorm) for layer in model.modules())
+
+
+def ghost_size(batch: int, bn_batch: int) -> int:
+    """Images in the smallest of the equal parts, of at most `bn_batch`, that make up a batch."""
+    return batch // -(-batch // bn_batch)
+
+
+def require_pairs(config: TrialConfig) -> None:
+    """Raises UsageError where batch norm would be over single images."""
+    shards = {config.m, config.batch_size % config.m} - {0}
+    if min(ghost_size(shard, config.bn_batch) for shard in shards) < 2:
+        raise UsageError(
+            f"--bn-batch: batch norm over single images (batch size {config.batch_size}, m "
+            f"{config.m}, --bn-batch {config.bn_batch}); accepted: where each has two or more"
+        )
 
 
 @torch.no_grad()

@@ -182,6 +182,8 @@ class TrialConfig:
             self._require(name, 0 <= getattr(self, name) < 1, "a number in [0, 1)")
         smoothed = self.label_smoothing == 0 or self.loss == "cross_entropy"
         self._require("label_smoothing", smoothed, f"0 with --loss {self.loss}")
+        in_nats = self.score != "loss" or self.loss == "cross_entropy"
+        self._require("score", in_nats, f"log_error or accuracy with --loss {self.loss}")
         device = re.fullmatch(r"cpu|cuda(:\d+)?", self.device)
         self._require("device", device is not None, "cpu, cuda or cuda:N")
         self._require("lr", 0 < self.lr < math.inf, "a positive number")

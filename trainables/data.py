@@ -122,6 +122,8 @@ def noisy(labels: np.ndarray, share: float, classes: int, seed: int) -> np.ndarr
     """The labels with `share` of them changed to one of the other classes, each as likely."""
     if not share:
         return labels
+    if classes < 2:
+        raise UsageError("--label-noise: the data have one class only; accepted: 0")
     generator = np.random.default_rng([seed, 0xF11B])
     wrong = generator.permutation(len(labels))[: round(share * len(labels))]
     labels = labels.copy()

@@ -1,6 +1,7 @@
 """The exact gradient of any batch, taken micro-batch by micro-batch, and the noise it carries."""
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,7 +21,7 @@ NOISE_SHARDS = 2, 16  # at least and at most so many of them in a sampled step
 
 
 class Stopped(Exception):
-    """The stop flag was raised within a step; the step is given up, nothing is changed."""
+    """The stop flag was raised within a step, which is given up: the weights are as before it."""
 
 
 class Gradient:
@@ -82,8 +83,16 @@ class Gradient:
         # same in every pass, and a pass is a repeated one if it begins before what has been seen.
         start = int(indices.storage_offset())
         self.generator.manual_seed(self.seed + start)
-        kept = [buffer.clone() for buffer in self.buffers] if start < self.seen else None
-        self.seen = max(self.seen, start + len(indices))
+        again, self.seen = start < self.seen, max(self.seen, start + len(indices))
+        with self._buffers_kept() if again else contextlib.nullcontext():
+            return self._accumulated(indices, parts, see)
+
+    def _accumulated(
+        self,
+        indices: Tensor,
+        parts: list[Tensor],
+        see: Callable[[Tensor, Gradients], None] | None,
+    ) -> tuple[Tensor, Gradients]:
         total: Gradients = []
         value = torch.zeros((), device=indices.device)
         for part in parts:
@@ -100,10 +109,16 @@ class Gradient:
             if see:
                 see(part, grads)
             total = add(total, grads) if total else grads
-        if kept:
+        return value, total
+
+    @contextlib.contextmanager
+    def _buffers_kept(self) -> Iterator[None]:
+        kept = [buffer.clone() for buffer in self.buffers]
+        try:
+            yield
+        finally:
             for buffer, old in zip(self.buffers, kept, strict=True):
                 buffer.copy_(old)
-        return value, total
 
     def _loss(self, part: Tensor) -> Tensor:
         """Summed over the images; in bfloat16 the layers' products alone, and never the weights."""

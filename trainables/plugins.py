@@ -3,6 +3,7 @@
 Each kind is one class below: what is called with what, and what it must give.
 """
 
+import hashlib
 import importlib
 import re
 import traceback
@@ -82,7 +83,8 @@ class Formulation:
     ) -> "tuple[Tensor, Gradients]":
         """(mean loss at w, gradients for the base step); the weights are as before.
 
-        `gradient` gives (mean loss, gradients) of any of `indices`, at the present weights.
+        `gradient` gives (mean loss, gradients) of `indices`, or of a contiguous part of them, at
+        the present weights. The first time that it sees an image counts as its first pass.
         """
         raise NotImplementedError
 
@@ -124,7 +126,18 @@ def formulation(name: str) -> type[Formulation]:
     found = find("--methods", name)
     if not (isinstance(found, type) and issubclass(found, Formulation)):
         raise wrong("--methods", name, "is no formulation", "a class derived from Formulation")
+    if not isinstance(found.passes, (int, float)) or not 0 < found.passes < 1e6:
+        raise wrong("--methods", name, f"has passes = {found.passes!r}", "a positive number")
     return found
+
+
+def fingerprint(name: str) -> str:
+    """A hash of the file that a user's callable is in; empty where there is no file."""
+    module = importlib.import_module(name.partition(":")[0])
+    try:
+        return hashlib.sha256(Path(module.__file__ or "").read_bytes()).hexdigest()
+    except OSError:
+        return ""
 
 
 def wrong(option: str, name: str, what: str, accepted: str) -> UsageError:

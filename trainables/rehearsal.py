@@ -21,8 +21,10 @@ OPTIONS = {
 }
 
 
-def check(config: TrialConfig, data: ImageData) -> None:
+def check(config: TrialConfig, data: ImageData, here: bool = True) -> None:
     """Train two steps on a few images where anything but the built-in parts is asked for.
+
+    `here` says whether this machine is the one to train on.
 
     Raises
     ------
@@ -30,7 +32,7 @@ def check(config: TrialConfig, data: ImageData) -> None:
         Naming the user's own part that raised or is of the wrong kind, or a --precision that this
         machine does not have.
     """
-    if config.precision == "bf16":
+    if config.precision == "bf16" and here:
         _has_bfloat16(config.device)
     own = {
         name: option for name, option in OPTIONS.items() if plugins.is_plugin(getattr(config, name))
@@ -38,9 +40,8 @@ def check(config: TrialConfig, data: ImageData) -> None:
     if not own:
         return
     few = replace(data, train=_first(data.train), val=_first(data.val), test=_first(data.test))
-    small = replace(
-        config, batch_size=IMAGES, m=min(config.m, IMAGES // 2), budget="2steps", reports=1
-    )
+    m = IMAGES if config.m == config.batch_size else min(config.m, IMAGES // 2)
+    small = replace(config, batch_size=IMAGES, m=m, budget="2steps", reports=1)
     try:
         tensors = DeviceData(few, "cpu")
         _check_output(small, tensors)

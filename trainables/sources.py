@@ -123,6 +123,8 @@ def from_plugin(name: str, data_dir: Path) -> Raw:
     if not isinstance(raw, Raw):
         kind = type(raw).__name__
         raise plugins.wrong("--dataset", name, f"gives a {kind}", "a trainables.sources.Raw")
+    if not raw.classes or not all(isinstance(label, str) for label in raw.classes):
+        raise plugins.wrong("--dataset", name, f"has classes {raw.classes!r}", "a tuple of names")
     for part in ("train", "test"):
         images, labels = getattr(raw, f"{part}_images"), getattr(raw, f"{part}_labels")
         good = (
@@ -130,6 +132,7 @@ def from_plugin(name: str, data_dir: Path) -> Raw:
             and isinstance(labels, np.ndarray)
             and images.ndim == 4
             and images.dtype == np.uint8
+            and images.size > 0
             and labels.dtype == np.int64
             and labels.shape == images.shape[:1]
             and images.shape[1:] == raw.train_images.shape[1:]

@@ -1,12 +1,13 @@
 """One trial without Ray, with a progress bar: python -m trainables.train --lr 0.1."""
 
 import argparse
+import re
 import signal
 import sys
 
 from trainables import options
 from trainables.config import TrialConfig, parse_method
-from trainables.errors import Parser, exit_code
+from trainables.errors import Parser, UsageError, exit_code
 from trainables.plugins import ACCEPTED
 
 
@@ -40,6 +41,14 @@ def parser() -> Parser:
 
 
 def main() -> int:
+    try:
+        return asked()
+    except UsageError as error:  # whose option a study has in the plural
+        raise UsageError(re.sub(r"^--(method|batch-size)s:", r"--\1:", str(error))) from None
+
+
+def asked() -> int:
+    """The trial that the command line asks for."""
     given = vars(parser().parse_args())
     data_dir = given.pop("data_dir")
     optimizer, formulation = parse_method(given.pop("method"), "--method")

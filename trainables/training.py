@@ -12,7 +12,7 @@ from torch import Tensor
 
 from trainables import formulation, losses, memory, models, optimizers
 from trainables.augment import Augment
-from trainables.batch_norm import has_batch_norm, recalibrate
+from trainables.batch_norm import has_batch_norm, recalibrate, require_pairs
 from trainables.batches import DeviceData, Images
 from trainables.config import TrialConfig, stable_hash
 from trainables.errors import UsageError
@@ -51,6 +51,8 @@ class Training:
         self.model = model.to(data.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.loss = losses.build(config)
         self.batch_norm = has_batch_norm(self.model)
+        if self.batch_norm:
+            require_pairs(config)
         self.gradient = Gradient(
             self.model,
             self.loss,

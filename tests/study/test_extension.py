@@ -103,6 +103,23 @@ def test_another_winner_supersedes_the_old_one(tmp_path: Path) -> None:
         assert mine[mine.role == "winner"].lr.nunique() == 1
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_rules_of_an_old_reference_are_superseded(tmp_path: Path, seed: int) -> None:
+    # With three small batches the reference may move to a larger one, which then has no rules.
+    small: dict[str, Any] = {"methods": ("momentum",), "batch_sizes": (64, 128, 256, 1024)}
+    small |= {"seed": seed, "rho_ranges": {}, "seeds": 1}
+    trained(tmp_path, make_config(**small, trials=3), seed)
+    planner = trained(tmp_path, make_config(**small, trials=9), seed)
+    reference = planner.confirmation.reference("momentum")
+    assert reference is not None
+    _, trials, _ = results.load(tmp_path)
+    rules = trials[trials.role.str.startswith("lr_")]
+    assert rules.batch_size.gt(reference.batch_size).all()
+    assert not rules.duplicated(["batch_size", "role", "seed"]).any()
+    copied = rules[rules.role == "lr_copied"]
+    assert len(copied) and copied.lr.eq(reference.lr).all()
+
+
 OTHER: dict[str, dict[str, Any]] = {
     "--budget": {"budget": "20epochs"},
     "--weight-decay": {"weight_decay": 0.0},

@@ -10,7 +10,7 @@ from simulated import make_config, study_event
 
 from study import run
 from study.log import Log
-from study.options import PRESETS, parse, parser, resolve, resolved
+from study.options import PRESETS, parse, resolve, resolved
 from trainables.errors import exit_code
 
 BAD = {
@@ -73,6 +73,11 @@ BAD = {
     "--config {tmp}/kind.toml": "trials",
     "--config {tmp}/flag.toml": "dry-run",
     "--config {tmp}/study.json": "--config",
+    "--config {tmp}/twice.toml": "batch_sizes twice",
+    "--conf {tmp}/kind.toml": "--conf",
+    "--score loss --loss mse": "--score",
+    "--model cnn-bn --bn-batch 1": "--bn-batch",
+    "--model cnn-bn --m 24": "--m",
     "--warm-start {tmp}/nowhere": "--warm-start",
     "--warm-start {tmp}/results/other": "--warm-start",
     "--address nowhere": "--address",
@@ -98,6 +103,7 @@ def place(tmp_path: Path) -> Path:
         "unknown.toml": "colour = 'blue'",
         "kind.toml": "trials = 'three'",
         "flag.toml": "dry-run = 'yes'",
+        "twice.toml": "batch-sizes = '64'\nbatch_sizes = '32'",
         "study.json": "[1, 2]",
     }.items():
         (tmp_path / name).write_text(text)
@@ -127,25 +133,23 @@ def test_bad_option(
 
 
 def test_presets_resolve_to_what_they_say(monkeypatch: pytest.MonkeyPatch) -> None:
-    config, data, _ = resolve(parser().parse_args(["--preset", "smoke"]))
+    config, data, _ = resolve(parse(["--preset", "smoke"]))
     assert (config.dataset, config.batch_sizes, config.trials) == ("digits", (16, 64, 256), 4)
     assert len(data.train) == config.train_size == 1024
-    full, _, _ = resolve(
-        parser().parse_args(["--preset", "full", "--dataset", "digits", "--batch-sizes", "64"])
-    )
+    full, _, _ = resolve(parse(["--preset", "full", "--dataset", "digits", "--batch-sizes", "64"]))
     assert (full.budget, full.trials, full.seeds, full.reference_seeds) == ("30epochs", 24, 5, 5)
     assert full.neighbours and set(PRESETS) == {"smoke", "laptop", "full"}
 
 
 def test_a_default_training_size_is_cut_to_what_there_is_and_a_given_one_is_not() -> None:
     arguments = ["--dataset", "digits", "--batch-sizes", "64"]
-    _, data, _ = resolve(parser().parse_args(arguments))
+    _, data, _ = resolve(parse(arguments))
     assert len(data.train) == 1124
 
 
 def test_the_same_options_go_on_and_other_data_are_refused(tmp_path: Path) -> None:
     arguments = ["--preset", "smoke", "--results", str(tmp_path)]
-    config, data, where = resolve(parser().parse_args(arguments))
+    config, data, where = resolve(parse(arguments))
     with Log(where.results) as log:
         log.append(study_event(config) | {"data": data.fingerprint})
     assert run.continued(config, where.results, data, sized=False) == config
@@ -160,7 +164,7 @@ def test_the_same_options_go_on_and_other_data_are_refused(tmp_path: Path) -> No
 
 def test_help_is_grouped(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        parser().parse_args(["--help"])
+        parse(["--help"])
     out = capsys.readouterr().out
     for group in ("the grid:", "the task:", "the search:", "where:"):
         assert group in out
@@ -199,5 +203,7 @@ def test_a_manifest_gives_back_the_study_it_is_of(tmp_path: Path) -> None:
     file.write_text(json.dumps({"options": resolved(config, where, asked.preset)}))
     again, _, _ = resolve(parse(["--config", str(file)]))
     assert again == config
+    fewer, _, _ = resolve(parse(["--config", str(file), "--methods", "adam"]))
+    assert fewer.lr_ranges == {"adam": (1.1e-4, 0.3)} and fewer.rho_ranges == {}
     other, _, _ = resolve(parse(["--config", str(file), "--seed", "4"]))
     assert other.seed == 4 and other != config

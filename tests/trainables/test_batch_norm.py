@@ -12,7 +12,8 @@ from trial_reference import finish, image_data, same_bits, start, trial, weights
 from trainables.augment import Augment
 from trainables.batch_norm import recalibrate
 from trainables.batches import DeviceData
-from trainables.gradient import Gradient, NoiseScale
+from trainables.errors import UsageError
+from trainables.gradient import Gradient, NoiseScale, Stopped
 from trainables.losses import LOSSES
 from trainables.models import MODELS
 from trainables.training import Training
@@ -40,6 +41,19 @@ def test_a_step_moves_the_statistics_as_a_single_pass_does(model: str, m: int, f
         single(training.data.train.batch(part)[0])
     assert same_bits(statistics(training), list(single.buffers()))
     assert not same_bits(statistics(training), before)
+
+
+def test_a_stop_in_the_second_pass_leaves_no_statistics_of_the_moved_weights() -> None:
+    config = trial(model="cnn-bn", formulation="sam", rho=0.5, **BN)
+    training, calls = start(config, DATA), iter(range(100))
+    training.gradient.stop = lambda: next(calls) == 6  # four ghost batches a pass
+    with pytest.raises(Stopped):
+        training._step()
+    single = start(config, DATA)
+    indices = single.indices(0)
+    single.gradient.begin(indices, 0)
+    single.gradient(indices)
+    assert same_bits(statistics(training), statistics(single))
 
 
 def test_one_ghost_batch_is_batch_norm_itself() -> None:
@@ -74,6 +88,16 @@ def test_ghost_batches_as_large_as_the_batch_or_larger_change_nothing() -> None:
 def test_a_ragged_batch_is_cut_into_equal_ghost_batches() -> None:
     training = start(trial(model="cnn-bn", **BN | {"batch_size": 65, "bn_batch": 64}), DATA)
     assert [len(part) for part in training.gradient._parts(training.indices(0))] == [33, 32]
+
+
+@pytest.mark.parametrize(
+    ("batch", "m", "bn_batch"), [(1, 0, 64), (8, 1, 64), (9, 4, 64), (8, 0, 1), (5, 0, 2)]
+)
+def test_batch_norm_over_a_single_image_is_refused(batch: int, m: int, bn_batch: int) -> None:
+    values = {"batch_size": batch, "m": m, "bn_batch": bn_batch}
+    with pytest.raises(UsageError, match=r"^--bn-batch: batch norm over single images .*accepted"):
+        start(trial(model="cnn-bn", **values), DATA)
+    start(trial(model="cnn", **values), DATA)
 
 
 def test_recalibrated_statistics_are_those_of_the_images() -> None:

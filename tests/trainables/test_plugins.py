@@ -10,9 +10,11 @@ import pytest
 import torch
 from trial_reference import finish, image_data, same_bits, start, trial, weights
 
+from study.space import lr_defaults, rho_defaults
 from trainables import data
 from trainables.config import TrialConfig, parse_method
 from trainables.errors import UsageError
+from trainables.plugins import fingerprint
 from trainables.rehearsal import check
 
 DATA = image_data(60, 12, 12, side=8)
@@ -118,6 +120,37 @@ class Failing(Formulation):
 
 class Bare:
     passes = 2
+
+
+class NoPasses(Formulation):
+    passes = 0
+
+
+class Slanted(SAM):
+    rho_range = (0.5, 0.1)
+
+
+def wide(params, config):
+    return torch.optim.SGD(params, lr=config.lr)
+
+wide.lr_range = "wide"
+
+
+def nameless(data_dir):
+    raw = blobs(data_dir)
+    return Raw(raw.train_images, raw.train_labels, raw.test_images, raw.test_labels, None)
+
+
+class Whole(SAM):
+    rho_range = (0.1, 1.0)
+
+    def __call__(self, gradient, indices, params):
+        if self.m < len(indices):
+            raise ValueError("whole batches only")
+        return super().__call__(gradient, indices, params)
+
+    def perturbation(self, w, g):
+        return [x / (1 / self.rho) for x in g]
 """
 
 
@@ -150,6 +183,7 @@ def own(**values: object) -> TrialConfig:
         {"model": "net"},
         {"optimizer": "sign"},
         {"loss": "margin"},
+        {"formulation": "Whole"},
         {"formulation": "GSAM", "model": "net", "loss": "margin", "optimizer": "sign"},
     ],
     ids=str,
@@ -212,6 +246,7 @@ BAD = {
     "--model: own_parts.parts:broken_net gives shape (8, 64) for 8": {"model": "broken_net"},
     "--methods: own_parts.parts:not_an_optimizer gives a str": {"optimizer": "not_an_optimizer"},
     "--methods: own_parts.parts:Bare is no formulation": {"formulation": "Bare"},
+    "--methods: own_parts.parts:NoPasses has passes = 0": {"formulation": "NoPasses"},
     "--methods: own_parts.parts:Failing raised ValueError: no step today": {
         "formulation": "Failing",
         "loss": "margin",
@@ -234,6 +269,7 @@ def test_a_part_that_fails_is_named_in_one_line(message: str) -> None:
     ("name", "said"),
     [
         ("own_parts.parts:no_data", "gives a list"),
+        ("own_parts.parts:nameless", "has classes None"),
         ("own_parts.parts:floats", "gives train images or labels of another kind"),
         ("own_parts.parts:lazy", "raised TypeError"),
         ("own_parts.torn:data", "cannot be imported (ZeroDivisionError: division by zero, torn"),
@@ -245,3 +281,19 @@ def test_data_that_fail_are_named_in_one_line(name: str, said: str) -> None:
         data.load(name)
     assert str(caught.value).startswith(f"--dataset: {name} {said}")
     assert "accepted: " in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_ranges_are_taken_from_the_parts_and_checked() -> None:
+    assert rho_defaults(["own_parts.parts:Whole"])["own_parts.parts:Whole"] == (0.1, 1.0)
+    assert lr_defaults(["own_parts.parts:sign"])["own_parts.parts:sign"] == (1e-4, 1e-1)
+    for defaults, name in ((rho_defaults, "Slanted"), (lr_defaults, "wide")):
+        with pytest.raises(
+            UsageError, match=rf"^--methods: own_parts.parts:{name} has .*_range = "
+        ):
+            defaults([f"own_parts.parts:{name}"])  # type: ignore[operator]
+
+
+def test_a_changed_file_has_another_fingerprint(tmp_path: Path) -> None:
+    before = fingerprint("own_parts.parts:GSAM")
+    (tmp_path / "own_parts" / "parts.py").write_text(textwrap.dedent(OWN) + "# changed\n")
+    assert before and fingerprint("own_parts.parts:GSAM") != before
