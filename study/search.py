@@ -1,5 +1,6 @@
 """What a cell tries next; a function of the study's seed and the cell's history alone."""
 
+import warnings
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -44,9 +45,11 @@ def _tpe(space: Space, history: list[Record], seed: int) -> dict[str, float]:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    sampler = optuna.samplers.TPESampler(
-        seed=seed % 2**32, n_startup_trials=0, multivariate=True, constant_liar=True
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        sampler = optuna.samplers.TPESampler(
+            seed=seed % 2**32, n_startup_trials=0, multivariate=True, constant_liar=True
+        )
     study = optuna.create_study(direction="maximize", sampler=sampler)
     study.add_trials([frozen(space, record) for record in history])
     return dict(study.ask(distributions(space)).params)
