@@ -43,12 +43,6 @@ def continued(config: StudyConfig, path: Path, data: ImageData, sized: bool) -> 
         return config
     begun = results.study_event(events, path)
     was = StudyConfig.from_dict(begun["config"])
-    if begun["data"] != data.fingerprint:
-        same = "is no longer" if was.dataset == config.dataset else "is not"
-        raise UsageError(
-            f"--dataset: {config.dataset} as asked for {same} the data that {path} began with; "
-            "accepted: the same data, or another --name"
-        )
     for name in set(was.plugins) & set(config.plugins):
         if begun.get("plugins", {}).get(name) not in (None, plugins.fingerprint(name)):
             raise UsageError(
@@ -73,6 +67,11 @@ def continued(config: StudyConfig, path: Path, data: ImageData, sized: bool) -> 
                 _require_same(field.name, {key: ours.get(key)}, {key: theirs[key]}, path)
         else:
             _require_same(field.name, ours, theirs, path)
+    if begun["data"] != data.fingerprint:
+        raise UsageError(
+            f"--dataset: {config.dataset} is no longer the data that {path} began with; "
+            "accepted: the same data, or another --name"
+        )
     cells = {cell.name for cell in was.cells}
     first = dict.fromkeys  # what was there keeps its order, which new trials follow
     return replace(

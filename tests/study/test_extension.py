@@ -128,6 +128,7 @@ OTHER: dict[str, dict[str, Any]] = {
     "--seed": {"seed": 1},
     "--score": {"score": "loss"},
     "--model": {"model": "mlp"},
+    "--label-noise": {"label_noise": 0.1},
     "--gpus-per-trial": {"device": "cuda"},
     "--control-share": {"control_share": 0.5},
     "--warm-start": {"warm": {"momentum-b64": [[0.1]]}},
