@@ -48,12 +48,10 @@ def render(
     if table.empty:
         blocks.append("No cell has a trial yet.")
     missing = missing_lines(study, cells, table, spread)
-    if missing:
-        wrapped = (wrap(line, "- ") for line in missing)
-        blocks.append("\n".join(["Missing", *(part for some in wrapped for part in some)]))
-    if study.config.get("notes"):
-        noted = (wrap(line, "- ") for line in study.config["notes"])
-        blocks.append("\n".join(["Notes", *(part for some in noted for part in some)]))
+    for title, listed in (("Missing", missing), ("Notes", study.config.get("notes", []))):
+        if listed:
+            wrapped = (part for line in listed for part in wrap(line, "- "))
+            blocks.append("\n".join([title, *wrapped]))
     if not table.empty:
         blocks.append("\n".join(textwrap.wrap(LEGEND, WIDTH)))
     return "\n\n".join(blocks) + "\n"

@@ -1,14 +1,13 @@
 """What is asked of a study: frozen, validated, and compared as a whole when a study is resumed."""
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from study.asha import Ladder
 from study.cells import Cell, grid
 from study.space import Range, Space, space_of
-from trainables.config import TrialConfig, choice, parse_method, stable_hash
+from trainables.config import Recipe, TrialConfig, choice, parse_method, stable_hash
 from trainables.errors import UsageError
-from trainables.options import NAMES
 from trainables.plugins import is_plugin
 
 SAMPLERS = ("tpe", "qmc", "random")
@@ -20,12 +19,10 @@ AVERAGES_OF = {
     **dict.fromkeys(("adam", "adamw", "lamb"), ("beta1", "beta2")),
     "rmsprop": ("alpha",),
 }
-# Fields that a study and all its trials have in common.
-SHARED = (*NAMES, *"dataset train_size image_size budget micro_batch device threads".split())
 
 
-@dataclass(frozen=True)
-class StudyConfig:
+@dataclass(frozen=True, kw_only=True)
+class StudyConfig(Recipe):
     """Everything that determines a study's trials but for the timing of their reports.
 
     m : for each how many images share a perturbation, 0 being the batch; trials : search trials of
@@ -41,27 +38,8 @@ class StudyConfig:
     lr_ranges: dict[str, Range]
     rho_ranges: dict[str, Range]
     m: tuple[int, ...] = (0,)
-    dataset: str = "glyphs"
     train_size: int = 16_384
-    image_size: int = 0
-    model: str = "cnn"
-    loss: str = "cross_entropy"
-    label_smoothing: float = 0.0
-    label_noise: float = 0.0
-    augment: str = "none"
-    bn_batch: int = 64
-    precision: str = "fp32"
-    budget: str = "10epochs"
-    reports: int = 9
-    momentum: float = 0.9
-    beta1: float = 0.9
-    beta2: float = 0.999
-    alpha: float = 0.99
-    eta: float = 0.01
     scale_momentum: int = 0
-    weight_decay: float = 5e-4
-    schedule: str = "cosine"
-    warmup: float = 0.1
     trials: int = 8
     sampler: str = "tpe"
     scheduler: str = "asha"
@@ -69,12 +47,8 @@ class StudyConfig:
     seeds: int = 3
     reference_seeds: int = 1
     neighbours: bool = False
-    score: str = "log_error"
     warm: dict[str, list[list[float]]] = field(default_factory=dict)
     seed: int = 0
-    micro_batch: int = 256
-    device: str = "cpu"
-    threads: int = 1
 
     def __post_init__(self) -> None:
         choice("--sampler", self.sampler, SAMPLERS)
@@ -110,7 +84,7 @@ class StudyConfig:
     def plugins(self) -> list[str]:
         """The user's own parts, package.module:callable."""
         methods = (part for method in self.methods for part in parse_method(method))
-        return [name for name in (*methods, self.model, self.loss, self.dataset) if _is_own(name)]
+        return [name for name in (*methods, self.model, self.loss, self.dataset) if is_plugin(name)]
 
     def space(self, cell: Cell) -> Space:
         return space_of(cell.method, self.lr_ranges, self.rho_ranges)
@@ -119,7 +93,7 @@ class StudyConfig:
         self, cell: Cell, trial_id: str, phase: str, role: str, seed: int, point: dict[str, float]
     ) -> TrialConfig:
         """The whole configuration of one trial of `cell` at a point (lr, rho)."""
-        shared: dict[str, Any] = {name: getattr(self, name) for name in SHARED}
+        shared: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(Recipe)}
         shared |= {name: self.averaging(name, cell.batch_size) for name in AVERAGES}
         return TrialConfig(
             trial_id=trial_id,
@@ -200,7 +174,3 @@ class StudyConfig:
 def averages_of(optimizer: str) -> tuple[str, ...]:
     """Which averages a base optimizer takes; a user's own may take any."""
     return AVERAGES_OF.get(optimizer, AVERAGES if is_plugin(optimizer) else ())
-
-
-def _is_own(name: str) -> bool:
-    return is_plugin(name) and name.partition(":")[0] not in ("folder", "torchvision")

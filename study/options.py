@@ -13,9 +13,8 @@ from study.config_file import from_file
 from study.space import lr_defaults, parse_ranges, rho_defaults
 from study.warm import warm_points
 from trainables import options as shared
-from trainables import plugins
 from trainables.config import OPTIMIZERS, choice, parse_augment, parse_method
-from trainables.data import ImageData, load
+from trainables.data import ImageData, load_for
 from trainables.errors import Parser, UsageError
 from trainables.plugins import ACCEPTED
 
@@ -167,18 +166,11 @@ def resolve(options: argparse.Namespace) -> tuple[StudyConfig, ImageData, Where]
         options.name = options.name or re.sub(r"\W+", "-", f"{given}-{options.preset}")
     config = _config(options)
     where = _where(options)
-    from trainables.rehearsal import check  # with torch, which would slow down --help
+    from trainables import models  # with torch, which would slow down --help
+    from trainables.rehearsal import check
 
-    _check_model(config.model)
-    data = load(
-        config.dataset,
-        data_dir=options.data_dir,
-        train_size=config.train_size,
-        image_size=config.image_size,
-        seed=config.seed,
-        label_noise=config.label_noise,
-        strict=explicit,
-    )
+    models.require(config.model)
+    data = load_for(config, options.data_dir, config.seed, strict=explicit)
     config = replace(config, train_size=len(data.train))
     config.check_data(len(data.train))
     for method in config.methods:
@@ -228,15 +220,6 @@ def _only(ranges: str, keys: list[str]) -> str:
     """`momentum=…,adam=…` without the keys that are not studied."""
     parts = (part for part in ranges.split(",") if part.partition("=")[0] in keys)
     return ",".join(part for part in parts if part)
-
-
-def _check_model(name: str) -> None:
-    from trainables import models
-
-    if name.startswith("torchvision:"):
-        return  # whether it runs depends on the images
-    if not plugins.is_plugin(name):
-        choice("--model", name, (*models.MODELS, "torchvision:NAME", plugins.ACCEPTED))
 
 
 def resolved(config: StudyConfig, where: Where, preset: str) -> dict[str, Any]:

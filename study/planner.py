@@ -170,9 +170,6 @@ class Planner:
         if cell.name not in self._winners:
             if not self.search_over(cell):
                 return None
-            searched = self.searched[cell.name]
-            complete = [record for record in searched if record.status == "complete"]
-            self._winners[cell.name] = max(
-                complete, key=lambda record: record.score or 0.0, default=None
-            )
+            ranked = records.best_first(self.searched[cell.name])
+            self._winners[cell.name] = ranked[0] if ranked else None
         return self._winners[cell.name]

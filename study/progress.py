@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from study.planner import Planner
-from study.record import SEARCH_PHASES, Record
+from study.record import SEARCH_PHASES, Record, best_first
 
 REDRAW, LINE = 0.5, 30.0  # seconds
 
@@ -43,8 +43,8 @@ def table(planner: Planner, slots: int) -> Table:
 
 def _row(records: list[Record], running: set[str]) -> list[str]:
     count = counts(records)
-    scored = [r for r in records if r.status == "complete" and r.config.phase in SEARCH_PHASES]
-    best = max(scored, key=lambda record: record.score or 0.0, default=None)
+    ranked = best_first([r for r in records if r.config.phase in SEARCH_PHASES])
+    best = ranked[0] if ranked else None
     active = sum(record.config.trial_id in running for record in records)
     return [
         str(sum(record.ended for record in records)),

@@ -53,6 +53,12 @@ class Record:
             self.asha_would_stop_at = figures["report"]
 
 
+def best_first(records: list[Record]) -> list[Record]:
+    """The complete ones by falling score, in the order given where it is the same."""
+    complete = [record for record in records if record.status == "complete"]
+    return sorted(complete, key=lambda record: record.score or 0.0, reverse=True)
+
+
 def fold(events: list[Event]) -> dict[str, Record]:
     """All trials by id, in the order they were first started."""
     records: dict[str, Record] = {}

@@ -37,20 +37,12 @@ def main() -> int:
 
 def replay(record: Any, first: dict[str, Any], data_dir: str) -> int:
     from trainables.batches import DeviceData
-    from trainables.data import load
+    from trainables.data import load_for
     from trainables.train import line
     from trainables.training import Training
 
     config = record.config
-    data = load(
-        config.dataset,
-        data_dir=data_dir,
-        train_size=config.train_size,
-        image_size=config.image_size,
-        seed=config.data_seed,
-        label_noise=config.label_noise,
-        strict=False,
-    )
+    data = load_for(config, data_dir, config.data_seed, strict=False)
     if data.fingerprint != first["data"]:
         raise UsageError(
             f"--data-dir: {config.dataset} in {data_dir} is not the data of the study; "

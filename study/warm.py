@@ -8,7 +8,7 @@ from study.cells import Cell
 from study.config import StudyConfig
 from study.log import MemoryLog, read
 from study.planner import Planner
-from study.record import Record
+from study.record import Record, best_first
 from trainables.errors import UsageError
 
 POINTS = 2  # of the other study, in each cell
@@ -33,10 +33,12 @@ def warm_points(path: Path, config: StudyConfig) -> dict[str, list[list[float]]]
     searched = Planner(theirs, MemoryLog(events)).searched
     found = {}
     for cell in config.cells:
-        near = [c for c in theirs.cells if c.method == cell.method and _complete(searched[c.name])]
+        near = [c for c in theirs.cells if c.method == cell.method and best_first(searched[c.name])]
         if near:
             nearest = min(near, key=lambda other: _distance(cell, other))
-            points = [_inside(record, config, cell) for record in _complete(searched[nearest.name])]
+            points = [
+                _inside(record, config, cell) for record in best_first(searched[nearest.name])
+            ]
             found[cell.name] = [point for point in points if point][:POINTS]
     found = {name: points for name, points in found.items() if points}
     if not found:
@@ -45,12 +47,6 @@ def warm_points(path: Path, config: StudyConfig) -> dict[str, list[list[float]]]
             "accepted: results that have"
         )
     return found
-
-
-def _complete(records: list[Record]) -> list[Record]:
-    """Best first."""
-    complete = [record for record in records if record.status == "complete"]
-    return sorted(complete, key=lambda record: record.score or 0.0, reverse=True)
 
 
 def _distance(one: Cell, other: Cell) -> tuple[float, float]:

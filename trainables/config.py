@@ -113,27 +113,17 @@ class Budget:
 
 
 @dataclass(frozen=True)
-class TrialConfig:
-    """Everything that determines a trial; flat scalars, so that it survives JSON and Ray Tune.
+class Recipe:
+    """What all trials of a study have in common.
 
-    `m` is the number of images that share one perturbation (0: the whole batch), `bn_batch` of
-    those that share batch norm's statistics; `train_size` 0 means all; `eta` is ASAM's; `alpha`
-    averages rmsprop's squares, as `beta2` those of the adams; `warmup` is a fraction of the
-    schedule; `label_noise` is the share of training labels that are wrong.
-
-    Raises
-    ------
-    UsageError
-        For a value out of its domain, naming the command-line option.
+    `train_size` 0 means all; `label_noise` is the share of training labels that are wrong;
+    `bn_batch` images share batch norm's statistics; `eta` is ASAM's; `alpha` averages rmsprop's
+    squares, as `beta2` those of the adams; `warmup` is a fraction of the schedule.
     """
 
-    trial_id: str = "trial"
-    phase: str = "search"
-    role: str = "search"
     dataset: str = "glyphs"
     image_size: int = 0
     train_size: int = 0
-    data_seed: int = 0
     model: str = "cnn"
     loss: str = "cross_entropy"
     label_smoothing: float = 0.0
@@ -141,12 +131,6 @@ class TrialConfig:
     augment: str = "none"
     bn_batch: int = 64
     precision: str = "fp32"
-    optimizer: str = "momentum"
-    formulation: str = "none"
-    batch_size: int = 64
-    m: int = 0
-    lr: float = 0.05
-    rho: float = 0.0
     eta: float = 0.01
     momentum: float = 0.9
     beta1: float = 0.9
@@ -158,10 +142,34 @@ class TrialConfig:
     budget: str = "10epochs"
     reports: int = 9
     score: str = "log_error"
-    seed: int = 0
     micro_batch: int = 256
     device: str = "cpu"
     threads: int = 1
+
+
+@dataclass(frozen=True)
+class TrialConfig(Recipe):
+    """Everything that determines a trial; flat scalars, so that it survives JSON and Ray Tune.
+
+    `m` is the number of images that share one perturbation; 0 means the whole batch.
+
+    Raises
+    ------
+    UsageError
+        For a value out of its domain, naming the command-line option.
+    """
+
+    trial_id: str = "trial"
+    phase: str = "search"
+    role: str = "search"
+    data_seed: int = 0
+    optimizer: str = "momentum"
+    formulation: str = "none"
+    batch_size: int = 64
+    m: int = 0
+    lr: float = 0.05
+    rho: float = 0.0
+    seed: int = 0
 
     def __post_init__(self) -> None:
         if self.m == 0:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from trainables import plugins, sources
+from trainables.config import Recipe
 from trainables.errors import Parser, UsageError, exit_code
 from trainables.files import atomic
 
@@ -105,6 +106,19 @@ def load(
         digest.update(np.ascontiguousarray(split.images).data)
         digest.update(np.ascontiguousarray(split.labels).data)
     return ImageData(name, train, val, test, mean, std, raw.classes, digest.hexdigest())
+
+
+def load_for(recipe: Recipe, data_dir: str | Path, seed: int, strict: bool = True) -> ImageData:
+    """`load` what a trial or a study is to train on."""
+    return load(
+        recipe.dataset,
+        data_dir=data_dir,
+        train_size=recipe.train_size,
+        image_size=recipe.image_size,
+        seed=seed,
+        label_noise=recipe.label_noise,
+        strict=strict,
+    )
 
 
 def stratified_order(labels: np.ndarray, seed: int) -> np.ndarray:

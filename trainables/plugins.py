@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     Gradients = list[Tensor | None]
     GradientOf = Callable[[Tensor], tuple[Tensor, Gradients]]
 
-NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+# folder:PATH and torchvision:NAME are the project's own.
+NAME = re.compile(r"(?!folder:|torchvision:)[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 ACCEPTED = "package.module:callable"
 
 

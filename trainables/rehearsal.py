@@ -34,9 +34,7 @@ def check(config: TrialConfig, data: ImageData, here: bool = True) -> None:
     """
     if config.precision == "bf16" and here:
         _has_bfloat16(config.device)
-    own = {
-        name: option for name, option in OPTIONS.items() if plugins.is_plugin(getattr(config, name))
-    }
+    own = {name: option for name, option in OPTIONS.items() if ":" in getattr(config, name)}
     if not own:
         return
     few = replace(data, train=_first(data.train), val=_first(data.val), test=_first(data.test))

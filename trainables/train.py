@@ -63,19 +63,12 @@ def train(config: TrialConfig, data_dir: str) -> int:
     from rich.progress import Progress, TimeRemainingColumn
 
     from trainables.batches import DeviceData
-    from trainables.data import load
+    from trainables.data import load_for
     from trainables.gradient import Stopped
     from trainables.rehearsal import check
     from trainables.training import Training
 
-    data = load(
-        config.dataset,
-        data_dir=data_dir,
-        train_size=config.train_size,
-        image_size=config.image_size,
-        seed=config.data_seed,
-        label_noise=config.label_noise,
-    )
+    data = load_for(config, data_dir, config.data_seed)
     check(config, data)
     stopped: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
