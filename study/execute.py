@@ -166,9 +166,7 @@ def execute(
     # must be allowed to wait, or the second actor is given up whenever the first is free sooner.
     issued = resources.slots() + 1
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(issued)
-    trainable = tune.with_parameters(
-        TrialTrainable, data=data, checkpoints=str((results / "checkpoints").resolve())
-    )
+    trainable = tune.with_parameters(TrialTrainable, data=data, results=str(results.resolve()))
     tuner = tune.Tuner(
         tune.with_resources(trainable, resources.request),
         tune_config=tune.TuneConfig(

@@ -1,5 +1,6 @@
 """uint8 images on the training device -> normalised float batches, made only when they are used."""
 
+import itertools
 import warnings
 
 import numpy as np
@@ -55,6 +56,16 @@ class DeviceData:
         self.shape = data.shape
         self.classes = len(data.classes)
         self.device = where
+
+
+def parts(count: int, most: int) -> list[slice]:
+    """range(count) cut into as few parts of at most `most` as it takes, of equal size or one less.
+
+    No part is a rest of a few images, which batch norm could not be over.
+    """
+    many = -(-count // most)
+    ends = [count * i // many for i in range(many + 1)]
+    return [slice(first, end) for first, end in itertools.pairwise(ends)]
 
 
 def _tensor(array: np.ndarray) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Any
 
 from ray import tune
 
+from trainables import weights
 from trainables.batches import DeviceData
 from trainables.config import TrialConfig
 from trainables.data import ImageData
@@ -16,12 +17,15 @@ CHECKPOINT_SECONDS = 30.0  # a trial that dies loses at most about this much of 
 
 
 class TrialTrainable(tune.Trainable):
-    """`data` and `checkpoints` come once with the actor, the configuration with each trial."""
+    """`data` and `results` come once with the actor, the configuration with each trial.
+
+    It leaves RESULTS/weights/TRIAL_ID.safetensors of each confirming trial that did not diverge.
+    """
 
     def setup(  # type: ignore[override]
-        self, config: dict[str, Any], data: ImageData, checkpoints: str
+        self, config: dict[str, Any], data: ImageData, results: str
     ) -> None:
-        self.data, self.checkpoints = data, Path(checkpoints)
+        self.data, self.results = data, Path(results)
         self.tensors: dict[str, DeviceData] = {}
         self.reset_config(config)
 
@@ -30,7 +34,7 @@ class TrialTrainable(tune.Trainable):
         if config.device not in self.tensors:
             self.tensors[config.device] = DeviceData(self.data, config.device)
         self.training = Training(config, self.tensors[config.device])
-        self.path = self.checkpoints / f"{config.trial_id}.pt"
+        self.path = self.results / "checkpoints" / f"{config.trial_id}.pt"
         self.saved = time.monotonic()
         if self.path.exists():
             try:
@@ -42,9 +46,17 @@ class TrialTrainable(tune.Trainable):
     def step(self) -> dict[str, Any]:
         figures = self.training.run()
         if self.training.done:
+            if self.training.config.phase == "confirm" and not self.training.diverged:
+                self._keep()
             self.path.unlink(missing_ok=True)
         elif time.monotonic() - self.saved > CHECKPOINT_SECONDS:
             with contextlib.suppress(OSError):  # a full disk costs the checkpoint, not the trial
                 self.training.save(self.path)
             self.saved = time.monotonic()
         return {"figures": figures}
+
+    def _keep(self) -> None:
+        """Save the minimum before its last report, so that a finished trial has one."""
+        config = self.training.config
+        with contextlib.suppress(OSError):  # a full disk costs the weights, not the trial
+            weights.save(weights.path(self.results, config.trial_id), self.training.model, config)

@@ -13,7 +13,7 @@ from torch import Tensor
 from trainables import formulation, losses, memory, models, optimizers
 from trainables.augment import Augment
 from trainables.batch_norm import has_batch_norm, recalibrate, require_pairs
-from trainables.batches import DeviceData, Images
+from trainables.batches import DeviceData, Images, parts
 from trainables.config import TrialConfig, stable_hash
 from trainables.errors import UsageError
 from trainables.files import atomic
@@ -158,9 +158,7 @@ class Training:
         if self.batch_norm:
             start = time.perf_counter()
             count = min(len(self.data.train), TRAIN_SUBSET)
-            chunks = torch.arange(count, device=self.data.device).tensor_split(
-                -(-count // EVALUATION_BATCH)
-            )
+            chunks = parts(count, EVALUATION_BATCH)
             recalibrate(self.model, (self.data.train.batch(chunk)[0] for chunk in chunks))
             self.eval_seconds += time.perf_counter() - start
 

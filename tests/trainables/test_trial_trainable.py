@@ -7,6 +7,7 @@ import pytest
 from trial_reference import finish, image_data, same_bits, start, trial, untimed, weights
 
 from trainables import trainable as module
+from trainables import weights as kept
 from trainables.config import TrialConfig
 from trainables.trainable import TrialTrainable
 
@@ -50,12 +51,12 @@ def test_a_trial_that_died_goes_on_from_its_checkpoint(
     monkeypatch.setattr(module, "CHECKPOINT_SECONDS", -1.0)
     config = trial(trial_id="t", reports=3)
     whole = finish(start(config, DATA))
-    first = actor(config, tmp_path / "kept")
+    first, kept = actor(config, tmp_path), tmp_path / "checkpoints"
     assert untimed(first.step()["figures"]) == whole[0]
-    assert [path.name for path in (tmp_path / "kept").iterdir()] == ["t.pt"]
-    second = actor(config, tmp_path / "kept")
+    assert [path.name for path in kept.iterdir()] == ["t.pt"]
+    second = actor(config, tmp_path)
     assert reports(second) == whole[1:]
-    assert list((tmp_path / "kept").iterdir()) == []
+    assert list(kept.iterdir()) == []
 
 
 def test_checkpoints_are_not_written_all_the_time(tmp_path: Path) -> None:
@@ -72,8 +73,9 @@ def test_a_checkpoint_that_cannot_be_used_starts_the_trial_afresh(
     whole = finish(start(config, DATA))
     other = start(trial(trial_id="u", reports=3), DATA)
     other.run()
-    other.save(tmp_path / "t.pt")
-    good = (tmp_path / "t.pt").read_bytes()
+    path = tmp_path / "checkpoints" / "t.pt"
+    other.save(path)
+    good = path.read_bytes()
     contents = {
         "empty": b"",
         "text": b"no checkpoint at all",
@@ -81,5 +83,36 @@ def test_a_checkpoint_that_cannot_be_used_starts_the_trial_afresh(
         "foreign": good,
         "zeros": bytes(len(good)),
     }
-    (tmp_path / "t.pt").write_bytes(contents[kind])
+    path.write_bytes(contents[kind])
     assert reports(actor(config, tmp_path)) == whole
+
+
+def test_the_minimum_of_a_confirming_trial_is_kept_before_its_last_report(tmp_path: Path) -> None:
+    config = trial(trial_id="t", reports=3, phase="confirm", role="winner")
+    made = actor(config, tmp_path)
+    made.step()
+    made.step()
+    assert list(tmp_path.iterdir()) == []
+    made.step()
+    path = kept.path(tmp_path, "t")
+    back = kept.load(path.read_bytes(), config, DATA.shape, len(DATA.classes))
+    assert same_bits(list(back.parameters()), weights(made.training))
+
+
+def test_no_minimum_is_kept_of_a_search_or_of_a_diverged_trial(tmp_path: Path) -> None:
+    reports(actor(trial(trial_id="t"), tmp_path))
+    made = actor(trial(trial_id="u", phase="confirm", lr=1e6), tmp_path)
+    reports(made)
+    assert made.training.diverged
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_costs_the_weights_and_not_the_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(kept, "save", full)
+    config = trial(trial_id="t", reports=2, phase="confirm")
+    assert reports(actor(config, tmp_path)) == finish(start(config, DATA))

@@ -1,0 +1,50 @@
+"""A trained network as a safetensors file: read anywhere, without executing code."""
+
+import json
+from pathlib import Path
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from trainables import models
+from trainables.config import TrialConfig
+from trainables.errors import UsageError
+from trainables.files import atomic
+
+
+def path(results: Path, trial_id: str) -> Path:
+    """Where a study keeps a trial's weights."""
+    return results / "weights" / f"{trial_id}.safetensors"
+
+
+def save(to: Path, model: nn.Module, config: TrialConfig) -> None:
+    """Write weights and buffers, with the trial's configuration, whole or not at all."""
+    # Copies, since safetensors takes neither tensors that share memory nor channels-last ones.
+    tensors = {
+        name: value.detach().cpu().contiguous().clone()
+        for name, value in model.state_dict().items()
+        if isinstance(value, Tensor)
+    }
+    with atomic(to) as file:
+        file.write(safetensors.torch.save(tensors, {"config": json.dumps(config.to_dict())}))
+
+
+def load(content: bytes, config: TrialConfig, shape: models.Shape, classes: int) -> nn.Module:
+    """The network of `config` with the weights that `save` wrote; the file's bytes.
+
+    Raises
+    ------
+    UsageError
+        If they are damaged or another network's.
+    """
+    model = models.build(config.model, shape, classes)
+    try:
+        model.load_state_dict(safetensors.torch.load(content))
+    except (SafetensorError, RuntimeError) as error:
+        reason = (str(error).splitlines() or [""])[0]
+        raise UsageError(
+            f"the saved weights of {config.trial_id} cannot be used ({reason}); "
+            f"accepted: a safetensors file of a {config.model}"
+        ) from None
+    return model
