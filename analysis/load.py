@@ -11,12 +11,18 @@ from typing import Any
 
 import pandas as pd
 
-TEXT_COLUMNS = ("trial_id", "method", "optimizer", "formulation", "phase", "role", "status")
+TEXT_COLUMNS = ("trial_id", "method", "optimizer", "formulation", "phase", "role", "status",
+                "sharpness")  # fmt: skip
 NUMBER_COLUMNS = (
     "batch_size", "m", "lr", "rho", "asha_would_stop_at", "score", "progress", "epochs", "steps",
     "samples", "grads", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "test_loss",
     "test_accuracy", "generalization_gap", "noise_scale", "seconds", "images_per_second",
-    "peak_memory",
+    "peak_memory", "lambda_max", "lambda_min", "lambda_ratio_5", "hessian_trace",
+    "hessian_trace_stderr", "epsilon_sharpness_1e3", "epsilon_sharpness_5e4",
+    "epsilon_sharpness_1e3_subspace", "epsilon_sharpness_5e4_subspace", "sam_sharpness",
+    "asam_sharpness", "asam_sharpness_mean", "asam_sharpness_mean_stderr", "weight_norm",
+    "gradient_norm", "sharpness_loss", "sharpness_images", "sharpness_converged",
+    "sharpness_seconds",
 )  # fmt: skip
 
 

@@ -16,7 +16,8 @@ RULES = ("lr_copied", "lr_sqrt", "lr_linear")
 COLUMNS = (
     "method", "batch_size", "m", "lr_star", "lr_low", "lr_high", "rho_star", "verdict",
     "test_accuracy_mean", "test_accuracy_sd", "n_seeds", "generalization_gap_mean",
-    "generalization_gap_sd", "steps", "seconds", "n_search", "n_stopped", "n_diverged",
+    "generalization_gap_sd", "lambda_max_mean", "lambda_max_sd", "steps", "seconds",
+    "n_search", "n_stopped", "n_diverged",
     "test_accuracy_lr_copied", "test_accuracy_lr_sqrt", "test_accuracy_lr_linear",
     # A mean over the seeds that survived flatters; these say how many did not.
     "n_lr_copied", "n_lr_sqrt", "n_lr_linear",
@@ -30,7 +31,9 @@ def cell_table(cells: Sequence[Cell], optima: Sequence[Optimum]) -> pd.DataFrame
 
     `lr_low`, `lr_high`: the near-optimal interval. Accuracies and gaps are fractions; mean and SD
     (divisor n - 1) over the `n_seeds` fresh seeds on which the winner completed; `steps` and
-    `seconds` are means over the same. `n_search` counts the search and control trials that ended.
+    `seconds` are means over the same, and so is `lambda_max`, the Hessian's largest eigenvalue at
+    their minima, over those that were examined. `n_search` counts the search and control trials
+    that ended.
     """
     rows = [_row(cell, best) for cell, best in zip(cells, optima, strict=True)]
     return pd.DataFrame(rows, columns=list(COLUMNS))
@@ -56,6 +59,8 @@ def _row(cell: Cell, best: Optimum) -> dict[str, Any]:
         "n_seeds": len(accuracy),
         "generalization_gap_mean": gap.mean(),
         "generalization_gap_sd": gap.std(),
+        "lambda_max_mean": winners["lambda_max"].mean(),
+        "lambda_max_sd": winners["lambda_max"].std(),
         "steps": winners["steps"].mean(),
         "seconds": winners["seconds"].mean(),
         "n_search": len(status),

@@ -18,8 +18,9 @@ PERCENT = f"{LEVEL * 100:.0f} %"
 LEGEND = (
     "LR*: learning rate of the confirmed winner, one of the finitely many tried ('?': best trial "
     "of the search, unconfirmed). low, high: learning rates within one seed-SD of the best trial. "
-    "Test accuracy (%, mean ± SD (seeds)), gap (train - test, points), steps and sec(onds) are "
-    "from fresh seeds only. search: trials ended/stopped by ASHA/diverged. "
+    "Test accuracy (%, mean ± SD (seeds)), gap (train - test, points), l_max (largest eigenvalue "
+    "of the Hessian at the minimum), steps and sec(onds) are from fresh seeds only. search: trials "
+    "ended/stopped by ASHA/diverged. "
     "The exponent's interval takes the cells as replicates."
 )
 
@@ -136,8 +137,10 @@ def _header(study: Study, spread: SeedSpread) -> str:
 def _cell_rows(rows: pd.DataFrame) -> list[list[str]]:
     own_m = bool((rows["m"] != rows["batch_size"]).any())
     radius = bool((rows["rho_star"] > 0).any())
+    examined = bool(rows["lambda_max_mean"].notna().any())
     head = ["B", *["m"] * own_m, "LR*", "low", "high", *["rho*"] * radius, "verdict",
-            "test accuracy", "gap", "steps", "sec", "search"]  # fmt: skip
+            "test accuracy", "gap", *["l_max"] * examined, "steps", "sec",
+            "search"]  # fmt: skip
     body = [
         [
             str(row["batch_size"]),
@@ -149,6 +152,7 @@ def _cell_rows(rows: pd.DataFrame) -> list[list[str]]:
             row["verdict"].replace("_", " "),
             accuracy(row["test_accuracy_mean"], row["test_accuracy_sd"], row["n_seeds"]),
             number(row["generalization_gap_mean"] * 100, None),
+            *[number(row["lambda_max_mean"], 3)] * examined,
             number(row["steps"], 0),
             number(row["seconds"], 3),
             f"{row['n_search']}/{row['n_stopped']}/{row['n_diverged']}",

@@ -5,6 +5,7 @@ from typing import Any
 
 from study.asha import Ladder
 from study.cells import Cell, grid
+from study.record import SHARPNESS
 from study.space import Range, Space, space_of
 from trainables.config import Recipe, TrialConfig, choice, parse_method, stable_hash
 from trainables.errors import UsageError
@@ -29,8 +30,8 @@ class StudyConfig(Recipe):
     a cell; seeds : fresh seeds of its winner; reference_seeds : seeds of the rule-scaled reference
     learning rates; neighbours : whether the winner's LR is also confirmed at half and at double;
     control_share : share of the search trials that ASHA never stops; scale_momentum : the batch
-    size at which momentum and betas are as given, 0 being all; warm : a cell's first points
-    (lr, rho), taken from another study.
+    size at which momentum and betas are as given, 0 being all; sharpness : how closely the winners'
+    minima are examined; warm : a cell's first points (lr, rho), taken from another study.
     """
 
     methods: tuple[str, ...]
@@ -47,12 +48,14 @@ class StudyConfig(Recipe):
     seeds: int = 3
     reference_seeds: int = 1
     neighbours: bool = False
+    sharpness: str = "fast"
     warm: dict[str, list[list[float]]] = field(default_factory=dict)
     seed: int = 0
 
     def __post_init__(self) -> None:
         choice("--sampler", self.sampler, SAMPLERS)
         choice("--scheduler", self.scheduler, SCHEDULERS)
+        choice("--sharpness", self.sharpness, SHARPNESS)
         for option, value, least in (
             ("--trials", self.trials, 1),
             ("--seeds", self.seeds, 1),

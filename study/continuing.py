@@ -14,6 +14,8 @@ from trainables.errors import UsageError
 # The rest of the configuration determines each trial, so that another value would put rows side by
 # side that cannot be compared.
 GROWING = ("methods", "batch_sizes", "m", "trials", "seeds", "reference_seeds", "neighbours")
+# No part of a trial; what has been measured stays.
+FREE = ("sharpness",)
 BY_METHOD = ("lr_ranges", "rho_ranges")
 OPTIONS = {
     "lr_ranges": "--lr-range",
@@ -53,6 +55,8 @@ def continued(config: StudyConfig, path: Path, data: ImageData, sized: bool) -> 
         config = config.with_trials(was.trials)
     for field in fields(StudyConfig):
         theirs, ours = getattr(was, field.name), getattr(config, field.name)
+        if field.name in FREE:
+            continue
         if field.name in GROWING:
             _require_more(field.name, ours, theirs, path)
         elif field.name == "warm":

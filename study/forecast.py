@@ -25,6 +25,8 @@ from trainables.plugins import reason
 from trainables.training import NOISE_EVERY, Training
 
 SAMPLE_SECONDS = 0.3  # of stepping for each cell
+# Gradients of single images that examining a minimum costs, about, by --sharpness.
+EXAMINING = {"off": 0, "fast": 60 * 512, "full": 900 * 1024}
 MOST_TRIALS = 1000  # a cell, that --within chooses
 Rates = dict[str, tuple[float, float]]  # cell name -> seconds of a step, seconds of a report
 
@@ -108,6 +110,14 @@ class Forecast:
         """Seconds of training for these (cell, phase), summed over all slots."""
         return sum(self.share(phase) * self.trial(cell) for cell, phase in expected)
 
+    def examining(self) -> float:
+        """Seconds for the sharpness of all winners' minima, summed over all slots."""
+        each = EXAMINING[self.config.sharpness] * self.config.seeds
+        per_gradient = [
+            self.rates[cell.name][0] / (cell.batch_size * cell.passes) for cell in self.config.cells
+        ]
+        return each * sum(per_gradient)
+
     def gradients(self, expected: Iterable[tuple[Cell, str]]) -> float:
         """Gradients of single images for these (cell, phase)."""
         return sum(
@@ -163,7 +173,7 @@ def overview(forecast: Forecast) -> str:
     """Cells, trials, gradients and time of the whole study."""
     planner = Planner(forecast.config, MemoryLog([]))
     expected = list(planner.expected())
-    seconds = forecast.work(expected) / forecast.slots
+    seconds = (forecast.work(expected) + forecast.examining()) / forecast.slots
     config = forecast.config
     ms = f", up to {len(config.m)} m" if len(config.m) > 1 else ""
     return (
@@ -195,7 +205,7 @@ def sized(forecast: Forecast, limit: float) -> Forecast:
     def work(trials: int) -> float:
         config = forecast.config.with_trials(trials)
         expected = Planner(config, MemoryLog([])).expected()
-        return replace(forecast, config=config).work(expected)
+        return replace(forecast, config=config).work(expected) + forecast.examining()
 
     trials, beyond = 0, MOST_TRIALS + 1
     while beyond - trials > 1:  # the work grows with the trials, so halve what is between

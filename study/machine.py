@@ -13,7 +13,8 @@ from study.config import StudyConfig
 from trainables.data import ImageData
 
 PACKAGES = (
-    "ray torch torchvision optuna numpy scipy pandas pyarrow tensorboard matplotlib timm".split()
+    *"ray torch torchvision optuna numpy scipy pandas pyarrow tensorboard matplotlib".split(),
+    *"timm safetensors".split(),
 )
 
 

@@ -51,7 +51,7 @@ SAME = (
     *shared.NAMES,
     *FROM_PRESET,
     *"dataset train_size image_size budget scale_momentum trials sampler scheduler".split(),
-    *"control_share seeds seed micro_batch".split(),
+    *"control_share seeds sharpness seed micro_batch".split(),
 )
 
 
@@ -117,6 +117,7 @@ def parser() -> Parser:
     add("--scheduler", default="asha", help=f"{'|'.join(SCHEDULERS)} (default: asha)")
     add("--control-share", type=float, default=0.15, help="never stopped (default: 0.15)")
     add("--seeds", type=int, metavar="N", help="fresh seeds of each winner (default: 3)")
+    add("--sharpness", default="fast", help="of the winners' minima: off|fast|full (default: fast)")
     add("--warm-start", metavar="DIR", help="results of a study whose best points are tried first")
     add("--seed", type=int, default=0, help="of the whole study (default: 0)")
     add = made.add_argument_group("where").add_argument
@@ -247,15 +248,20 @@ def _where(options: argparse.Namespace) -> Where:
     if not re.fullmatch(r"[\w.-]+", name) or name.startswith("."):
         raise UsageError(f"--name: {name!r} is no name; accepted: letters, digits, '.', '_', '-'")
     cpus, gpus = options.cpus_per_trial, options.gpus_per_trial
+    check_resources(cpus, gpus, options.address)
+    warm = options.warm_start and str(Path(options.warm_start).resolve())
+    path = Path(options.results) / name
+    return Where(path, options.data_dir, cpus, gpus, options.address, warm)
+
+
+def check_resources(cpus: int, gpus: float, address: str | None) -> None:
+    """Raises UsageError for what no trial can have, or none here where there is no address."""
     if cpus < 1:
         raise UsageError(f"--cpus-per-trial: {cpus} is out of range; accepted: 1 or more")
     if not 0 <= gpus < 1e6 or (gpus > 1 and gpus != int(gpus)):
         raise UsageError(f"--gpus-per-trial: {gpus:g} cannot be given; accepted: 0 to 1, or whole")
-    if options.address is None:
+    if address is None:
         _fits_here(cpus, gpus)
-    warm = options.warm_start and str(Path(options.warm_start).resolve())
-    path = Path(options.results) / name
-    return Where(path, options.data_dir, cpus, gpus, options.address, warm)
 
 
 def _fits_here(cpus: int, gpus: float) -> None:

@@ -76,6 +76,10 @@ class Planner:
         reason = {"error": error or "ended early"} if status == "error" else {}
         self._write({"event": "ended", "trial_id": trial_id, "status": status} | reason)
 
+    def measured(self, event: Event) -> None:
+        """Take what was found at a minimum, or between two."""
+        self._write(event)
+
     @property
     def done(self) -> bool:
         """Nothing is under way, and nothing is left to start."""

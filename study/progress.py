@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -11,6 +12,9 @@ from rich.text import Text
 
 from study.planner import Planner
 from study.record import SEARCH_PHASES, Record, best_first
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 REDRAW, LINE = 0.5, 30.0  # seconds
 
@@ -58,25 +62,17 @@ def _row(records: list[Record], running: set[str]) -> list[str]:
     ]
 
 
-class Progress:
-    """Shows a planner while it runs; call it as often as you like, in the planner's thread."""
+class Shown:
+    """A line kept up: in place on a terminal, else now and then one more; call it often."""
 
-    def __init__(
-        self,
-        planner: Planner,
-        remaining: Callable[[], float],
-        slots: int,
-        console: Console | None = None,
-    ) -> None:
-        """`remaining` gives the seconds to go; `slots` trials train at a time."""
-        self.planner, self.remaining, self.slots = planner, remaining, slots
+    def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True)
         self.start = self.shown = time.monotonic()
         self.live = (
             Live(console=self.console, auto_refresh=False) if self.console.is_terminal else None
         )
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> "Self":
         if self.live:
             self.live.start()
         return self
@@ -95,6 +91,43 @@ class Progress:
             self.live.update(self.render(), refresh=True)
         else:
             self.console.print(self.summary(), highlight=False, soft_wrap=True)
+
+    def render(self) -> RenderableType:
+        return Text(self.summary(), style="bold")
+
+    def summary(self) -> str:
+        raise NotImplementedError
+
+
+class Measuring(Shown):
+    """How many minima have been examined."""
+
+    def __init__(self, total: int, console: Console | None = None) -> None:
+        super().__init__(console)
+        self.total, self.done = total, 0
+
+    def summary(self) -> str:
+        elapsed = time.monotonic() - self.start
+        left = duration(elapsed / self.done * (self.total - self.done)) if self.done else "?"
+        return (
+            f"{self.done}/{self.total} minima examined, {duration(elapsed)} elapsed, "
+            f"about {left} to go"
+        )
+
+
+class Progress(Shown):
+    """Shows a planner while it runs, in the planner's thread."""
+
+    def __init__(
+        self,
+        planner: Planner,
+        remaining: Callable[[], float],
+        slots: int,
+        console: Console | None = None,
+    ) -> None:
+        """`remaining` gives the seconds to go; `slots` trials train at a time."""
+        super().__init__(console)
+        self.planner, self.remaining, self.slots = planner, remaining, slots
 
     def render(self) -> RenderableType:
         # The summary first: on a small terminal the end is cut off.

@@ -8,6 +8,7 @@ from study.log import Event
 from trainables.config import TrialConfig
 
 SEARCH_PHASES = ("search", "control")
+SHARPNESS = ("off", "fast", "full")  # how closely minima are examined, rising
 
 
 @dataclass
@@ -22,6 +23,7 @@ class Record:
     error: str | None = None
     asha_would_stop_at: int | None = None
     finished: float | None = None  # Unix time
+    measured: Event | None = None  # what was found at its minimum, at the highest level
 
     @property
     def cell(self) -> Cell:
@@ -34,6 +36,12 @@ class Record:
     @property
     def score(self) -> float | None:
         return self.reports[-1]["score"] if self.reports else None
+
+    @property
+    def seconds(self) -> float:
+        """Spent inside training and evaluation."""
+        last = self.reports[-1] if self.reports else {"seconds": 0.0, "eval_seconds": 0.0}
+        return last["seconds"] + last["eval_seconds"]
 
     @property
     def over(self) -> str | None:
@@ -51,6 +59,12 @@ class Record:
         self.reports.append(figures)
         if would_stop and self.asha_would_stop_at is None:
             self.asha_would_stop_at = figures["report"]
+
+    def examined(self, event: Event) -> None:
+        """The last examination counts, but none that looked at less than one before."""
+        before = SHARPNESS.index(self.measured["level"]) if self.measured else 0
+        if SHARPNESS.index(event["level"]) >= before:
+            self.measured = event
 
 
 def best_first(records: list[Record]) -> list[Record]:
@@ -78,3 +92,5 @@ def apply(records: dict[str, Record], event: Event) -> None:
         record = records[event["trial_id"]]
         record.status, record.error = event["status"], event.get("error")
         record.finished = event["time"]
+    elif event["event"] == "measured":
+        records[event["trial_id"]].examined(event)

@@ -2,11 +2,11 @@
 
 import sys
 from pathlib import Path
-from typing import Any
 
 from study import results
 from study.log import finite, read
-from study.record import fold
+from study.record import Record, fold
+from trainables.data import ImageData
 from trainables.errors import Parser, UsageError, exit_code
 
 # What a trial's configuration does not determine.
@@ -32,22 +32,15 @@ def main() -> int:
             f"TRIAL_ID: {options.trial_id!r} has no report in {path}; accepted: an id that "
             "trials.parquet lists"
         )
-    return replay(record, first, options.data_dir or first["data_dir"])
+    return replay(record, results.data_of(first, options.data_dir))
 
 
-def replay(record: Any, first: dict[str, Any], data_dir: str) -> int:
+def replay(record: Record, data: ImageData) -> int:
     from trainables.batches import DeviceData
-    from trainables.data import load_for
     from trainables.train import line
     from trainables.training import Training
 
     config = record.config
-    data = load_for(config, data_dir, config.data_seed, strict=False)
-    if data.fingerprint != first["data"]:
-        raise UsageError(
-            f"--data-dir: {config.dataset} in {data_dir} is not the data of the study; "
-            f"accepted: data with sha256 {first['data'][:16]}…"
-        )
     training = Training(config, DeviceData(data, config.device))
     differing = 0
     for logged in record.reports:

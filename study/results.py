@@ -5,6 +5,8 @@ results/NAME/
     manifest.json    configuration, versions, hardware, data hash, seeds, git revision
     trials.parquet   one row a trial (TRIAL_COLUMNS)
     reports.parquet  one row a report (REPORT_COLUMNS)
+    landscape.parquet  one row a point of the slices, planes and lines measured (POINT_COLUMNS)
+    weights/         the minima of confirmed trials, TRIAL_ID.safetensors
     optuna.log       an Optuna journal, one study a cell: optuna-dashboard optuna.log
     tensorboard/     one run a trial, x axis in samples seen
 
@@ -25,6 +27,8 @@ from trainables.files import atomic
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from trainables.data import ImageData
 
 # Of a report: fractions for accuracies, nats for losses, bytes, seconds. `lr` is the scheduled
 # learning rate of the last step; `samples` counts images, `grads` sequential batch gradients;
@@ -52,6 +56,47 @@ METRICS = {
     "images_per_second": "float64",
     "peak_memory": "Int64",
 }
+# Of a minimum, by trainables/minimum.py on the first `sharpness_images` training images; null where
+# not measured. `sharpness` is the level, fast or full, which differ in their images, and in that
+# sam_sharpness is one step or the maximum; sharpness_loss is the loss there, in nats, as are sam_
+# and asam_*; epsilon_* are Keskar's phi; sharpness_converged says whether all of them came within
+# their tolerances; the norms are Euclidean.
+SHARPNESS_COLUMNS = {
+    "lambda_max": "float64",
+    "lambda_min": "float64",
+    "lambda_ratio_5": "float64",
+    "hessian_trace": "float64",
+    "hessian_trace_stderr": "float64",
+    "epsilon_sharpness_1e3": "float64",
+    "epsilon_sharpness_5e4": "float64",
+    "epsilon_sharpness_1e3_subspace": "float64",
+    "epsilon_sharpness_5e4_subspace": "float64",
+    "sam_sharpness": "float64",
+    "asam_sharpness": "float64",
+    "asam_sharpness_mean": "float64",
+    "asam_sharpness_mean_stderr": "float64",
+    "weight_norm": "float64",
+    "gradient_norm": "float64",
+    "sharpness_loss": "float64",
+    "sharpness": "str",
+    "sharpness_images": "Int64",
+    "sharpness_converged": "boolean",
+    "sharpness_seconds": "float64",
+}
+# Of a point of the landscape: kind: slice (along one random direction) | plane (two) | line (to the
+# minimum of the trial `other`, at alpha 1); alpha and beta are shares of the filters' norms, or of
+# the line; test_* on lines only.
+POINT_COLUMNS = {
+    "kind": "str",
+    "trial_id": "str",
+    "other": "str",
+    "alpha": "float64",
+    "beta": "float64",
+    "train_loss": "float64",
+    "train_accuracy": "float64",
+    "test_loss": "float64",
+    "test_accuracy": "float64",
+}
 REPORT_COLUMNS = {"trial_id": "str", "lr": "float64"} | METRICS
 # Of a trial: `lr` is the peak of its schedule; `rho` 0 for none; `m` images share a perturbation.
 # phase: search | control | confirm; role: search | warm (a first point from another study) |
@@ -59,7 +104,7 @@ REPORT_COLUMNS = {"trial_id": "str", "lr": "float64"} | METRICS
 # of the study replaced by something better); status: complete | stopped | diverged | error |
 # running; asha_would_stop_at is a report index, also for controls, which are not stopped. The
 # metrics are the last report's.
-TRIAL_COLUMNS = {
+CONFIG_COLUMNS = {
     "trial_id": "str",
     "method": "str",
     "optimizer": "str",
@@ -78,7 +123,8 @@ TRIAL_COLUMNS = {
     "status": "str",
     "asha_would_stop_at": "Int64",
     "error": "str",
-} | METRICS
+}
+TRIAL_COLUMNS = CONFIG_COLUMNS | METRICS | SHARPNESS_COLUMNS
 
 
 def load(results: str | Path) -> "tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]":
@@ -113,6 +159,27 @@ def study_event(events: list[Event], results: Path) -> Event:
     return [event for event in events if event["event"] == "study"][-1]
 
 
+def data_of(event: Event, data_dir: str | None) -> "ImageData":
+    """The data of a study, again; `event` is its line of the log.
+
+    Raises
+    ------
+    trainables.errors.UsageError
+        If `data_dir`, or where the study found them, no longer holds the same.
+    """
+    from trainables.data import load_for
+
+    config = StudyConfig.from_dict(event["config"])
+    data_dir = data_dir or event["data_dir"]
+    data = load_for(config, data_dir, config.seed, strict=False)
+    if data.fingerprint != event["data"]:
+        raise UsageError(
+            f"--data-dir: {config.dataset} in {data_dir} is not the data of the study; "
+            f"accepted: data with sha256 {event['data'][:16]}…"
+        )
+    return data
+
+
 def trials(planner: Planner) -> "pd.DataFrame":
     """One row a trial, as TRIAL_COLUMNS says."""
     rows = []
@@ -121,12 +188,44 @@ def trials(planner: Planner) -> "pd.DataFrame":
         if planner.confirmation.superseded(record):
             config["role"] = "superseded"
         rows.append(
-            {name: config[name] for name in TRIAL_COLUMNS.keys() - METRICS.keys() if name in config}
+            {name: config[name] for name in CONFIG_COLUMNS if name in config}
             | {"method": record.config.method, "status": record.status, "error": record.error}
             | {"asha_would_stop_at": record.asha_would_stop_at}
             | {k: v for k, v in (record.reports[-1] if record.reports else {}).items() if k != "lr"}
+            | _sharpness(record)
         )
     return _frame(rows, TRIAL_COLUMNS)
+
+
+def _sharpness(record: Record) -> dict[str, Any]:
+    """What was found at a trial's minimum, by SHARPNESS_COLUMNS."""
+    event = record.measured
+    if event is None:
+        return {"sharpness": None}
+    measures = event["measures"]
+    return {
+        **{name: measure["value"] for name, measure in measures.items()},
+        **{f"{name}_stderr": measure["stderr"] for name, measure in measures.items()},
+        "sharpness": event["level"],
+        "sharpness_images": event["images"],
+        "sharpness_converged": all(measure["converged"] for measure in measures.values()),
+        "sharpness_seconds": event["seconds"],
+    }
+
+
+def landscape(events: list[Event]) -> "pd.DataFrame":
+    """One row a point, as POINT_COLUMNS says; of what was measured twice the last."""
+    drawn = {
+        (event["kind"], event["trial_id"], event["other"]): event["points"]
+        for event in events
+        if event["event"] == "landscape"
+    }
+    rows = [
+        {"kind": kind, "trial_id": trial_id, "other": other} | point
+        for (kind, trial_id, other), points in drawn.items()
+        for point in points
+    ]
+    return _frame(rows, POINT_COLUMNS)
 
 
 def reports(planner: Planner) -> "pd.DataFrame":
@@ -147,8 +246,12 @@ def _frame(rows: list[dict[str, Any]], columns: dict[str, str]) -> "pd.DataFrame
 
 
 def write_tables(results: Path, planner: Planner) -> None:
-    """trials.parquet and reports.parquet, each whole or not at all."""
-    for name, frame in (("trials", trials(planner)), ("reports", reports(planner))):
+    """trials.parquet, reports.parquet and, where there is one, landscape.parquet, each whole."""
+    tables = {"trials": trials(planner), "reports": reports(planner)}
+    drawn = landscape(log.read(results))
+    if len(drawn):
+        tables["landscape"] = drawn
+    for name, frame in tables.items():
         with atomic(results / f"{name}.parquet") as file:
             frame.to_parquet(file, index=False)
 

@@ -1,11 +1,9 @@
 """python -m study.run: one command from nothing to learning rate against batch size."""
 
-import contextlib
 import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +15,7 @@ from study.log import Log, MemoryLog, read
 from study.notes import notes
 from study.options import Where, parse, resolve, resolved, seconds
 from study.planner import Planner
+from study.session import Interrupted, Interruption, connected, say
 from study.views import Views
 from trainables import plugins
 from trainables.data import ImageData
@@ -25,28 +24,6 @@ from trainables.errors import UsageError, exit_code
 if TYPE_CHECKING:
     from study.execute import Resources
     from study.forecast import Forecast
-
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
-class Interrupted(BaseException):
-    """SIGINT or SIGTERM. The log holds every fact, so the driver may leave at any moment."""
-
-
-class Interruption:
-    """Remembers a signal until `check`, since one raised inside Ray's own calls breaks them."""
-
-    number: int = 0
-
-    def __call__(self, number: int, _: Any) -> None:
-        if self.number:
-            raise Interrupted  # asked for twice: Ray may hang
-        self.number = number
-
-    def check(self) -> None:
-        if self.number:
-            raise Interrupted
 
 
 @dataclass(frozen=True)
@@ -91,7 +68,7 @@ def main() -> int:
             return dry_run(asked)
         with Log(where.results) as log:
             planner = Planner(config, log) if log.events else None
-            if planner and planner.done:
+            if planner and planner.done and not unmeasured(planner, asked):
                 Views(where.results, planner).close()  # a crash may have left them behind
                 clean(where.results)
                 say(f"{where.results} is finished; this is its report\n")
@@ -106,13 +83,26 @@ def main() -> int:
     return 0
 
 
+def unmeasured(planner: Planner, asked: Asked) -> list[Any]:
+    """What is still to be measured at the winners' minima."""
+    from study.minima import pending
+
+    return pending(planner, asked.where.results, asked.config.sharpness)
+
+
+def resources_of(asked: Asked) -> "Resources":
+    from study.execute import Resources
+
+    return Resources(asked.where.cpus, asked.where.gpus, asked.where.address)
+
+
 def dry_run(asked: Asked) -> int:
     """Say what would be trained and how long it would take."""
     from study.forecast import overview
     from study.progress import duration
 
-    path = asked.where.results
-    with connected(asked, dashboard=False) as resources:
+    path, resources = asked.where.results, resources_of(asked)
+    with connected(resources, False, asked.interruption):
         events = read(path) if (path / "log.jsonl").exists() else []
         forecast = calibrated(asked, resources, sizing=not events)[0]
         print(overview(forecast))
@@ -123,18 +113,43 @@ def dry_run(asked: Asked) -> int:
 
 
 def train(asked: Asked, log: Log, planner: Planner | None) -> None:
-    """All that the study still lacks, in one Tune run; `planner` is that of a study begun."""
-    path = asked.where.results
-    with connected(asked, asked.dashboard) as resources:
-        forecast, shared = calibrated(asked, resources, sizing=planner is None)
-        if (
-            planner is None
-            or results.study_event(log.events, path)["config"] != asked.config.to_dict()
-        ):
-            note(asked, forecast.config, log)
-        planner = planner or Planner(forecast.config, log)
-        log.append({"event": "session", "time": time.time(), "slots": forecast.slots})
-        watched(planner, forecast, resources, shared, path, asked.interruption)
+    """All that the study still lacks, trained in one Tune run; `planner` is that of one begun."""
+    path, resources, begun = asked.where.results, resources_of(asked), planner is not None
+    with connected(resources, asked.dashboard, asked.interruption):
+        config, training = asked.config, planner is None or not planner.done
+        if training:
+            forecast, shared = calibrated(asked, resources, sizing=not begun)
+            config = forecast.config
+        if not begun or results.study_event(log.events, path)["config"] != config.to_dict():
+            note(asked, config, log)
+        planner = planner or Planner(config, log)
+        if training:
+            log.append({"event": "session", "time": time.time(), "slots": forecast.slots})
+            watched(planner, forecast, resources, shared, path, asked.interruption)
+        examined(planner, asked, resources)
+
+
+def examined(planner: Planner, asked: Asked, resources: "Resources") -> None:
+    """Measure the winners' minima, and say what that cost."""
+    from study.minima import Bench, measure
+    from study.progress import duration
+
+    jobs, path = unmeasured(planner, asked), asked.where.results
+    if not jobs:
+        return
+    bench = Bench(path, asked.config.sharpness, asked.data, resources)
+    start = time.monotonic()
+    try:
+        spent, errors = measure(jobs, planner, bench, asked.interruption.check)
+    finally:
+        results.write_tables(path, planner)
+    for error in errors[:1]:
+        say(f"{len(errors)} minima could not be examined, the first with: {error}")
+    trained = sum(r.seconds for r in planner.records.values())
+    say(
+        f"--sharpness {bench.level}: {len(jobs)} minima in {duration(time.monotonic() - start)}, "
+        f"{spent / (spent + trained):.1%} of the study's work"
+    )
 
 
 def note(asked: Asked, config: StudyConfig, log: Log) -> None:
@@ -211,37 +226,6 @@ def clean(path: Path) -> None:
         shutil.rmtree(path / name, ignore_errors=True)
 
 
-@contextlib.contextmanager
-def connected(asked: Asked, dashboard: bool) -> "Iterator[Resources]":
-    """Ray started or joined, and left again whatever happens; signals become Interrupted."""
-    import ray
-
-    from study import execute
-
-    where = asked.where
-    resources = execute.Resources(where.cpus, where.gpus, where.address)
-    say(f"starting Ray{' at ' + where.address if where.address else ''} …")
-    url = execute.start(resources, dashboard)
-    for number in SIGNALS:  # after ray.init, which sets its own
-        signal.signal(number, asked.interruption)
-    try:
-        if url:
-            say(f"Ray dashboard: http://{url}")
-        if resources.slots() < 1:
-            have = {k: v for k, v in ray.cluster_resources().items() if k in ("CPU", "GPU")}
-            raise UsageError(
-                f"--gpus-per-trial: {where.gpus:g} GPUs and {where.cpus} CPUs a trial fit no node; "
-                f"accepted: what the cluster has, {have}"
-            )
-        yield resources
-    finally:
-        for number in SIGNALS:  # leaving takes a moment, and is not to be broken off
-            signal.signal(number, signal.SIG_IGN)
-        ray.shutdown()
-        for number in SIGNALS:
-            signal.signal(number, signal.SIG_DFL)
-
-
 def calibrated(asked: Asked, resources: "Resources", sizing: bool = True) -> "tuple[Forecast, Any]":
     """The forecast and the data in the object store.
 
@@ -266,10 +250,6 @@ def calibrated(asked: Asked, resources: "Resources", sizing: bool = True) -> "tu
     if asked.limit is not None and sizing:
         forecast = sized(forecast, asked.limit - (time.monotonic() - begun))
     return forecast, shared
-
-
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -21,8 +21,7 @@ class Views:
 
     def _trained(self) -> float:
         """Seconds inside training over all trials."""
-        last = [r.reports[-1] for r in self.planner.records.values() if r.reports]
-        return sum(figures["seconds"] + figures["eval_seconds"] for figures in last)
+        return sum(record.seconds for record in self.planner.records.values())
 
     def update(self) -> None:
         """Write what is new since the last call."""

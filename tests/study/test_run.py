@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -58,7 +59,9 @@ def determined(place: Path, name: str) -> list[pd.DataFrame]:
     _, trials, reports = results.load(place / name)
     keys = ["trial_id"], ["trial_id", "report"]
     return [
-        table.drop(columns=list(MEASURED)).sort_values(by).reset_index(drop=True)
+        table.drop(columns=[*MEASURED, "sharpness_seconds"], errors="ignore")
+        .sort_values(by)
+        .reset_index(drop=True)
         for table, by in zip((trials, reports), keys, strict=True)
     ]
 
@@ -82,7 +85,7 @@ def test_one_command_from_nothing_to_the_table(
     left = {path.name for path in (place / "whole").iterdir()}
     assert left == {
         *("log.jsonl", "manifest.json", "trials.parquet", "reports.parquet", "optuna.log"),
-        *("tensorboard", "report"),
+        *("tensorboard", "report", "weights"),
     }
     table = pd.read_csv(place / "whole" / "report" / "scaling.csv")
     assert len(table) == 4 and table.test_accuracy_mean.gt(0.3).all()
@@ -225,3 +228,78 @@ def test_a_finished_study_that_is_asked_for_more_trains_only_that(place: Path) -
     whole = "--trials 3 --batch-sizes 64,128,256 --budget 9epochs".split()
     refused = run(place, "growing", "--methods", "momentum", *whole)
     assert refused.returncode == 2 and "--budget" in refused.stderr
+
+
+def measure(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, "-m", "study.measure", *arguments, "--results", str(place)]
+    return subprocess.run(line, capture_output=True, text=True, timeout=300)
+
+
+def test_the_winners_minima_are_measured_at_the_end(
+    place: Path, undisturbed: subprocess.CompletedProcess[str]
+) -> None:
+    assert "--sharpness fast: 4 minima in" in undisturbed.stderr
+    trials = results.load(place / "whole")[1].set_index("trial_id")
+    winners = trials[trials.role == "winner"]
+    assert winners[["lambda_max", "hessian_trace", "sam_sharpness"]].gt(0).all(axis=None)
+    assert winners.sharpness.eq("fast").all() and winners.sharpness_images.eq(512).all()
+    assert trials.drop(index=winners.index).lambda_max.isna().all()
+    kept = {path.stem for path in (place / "whole" / "weights").iterdir()}
+    assert kept == set(trials.index[(trials.phase == "confirm") & (trials.status == "complete")])
+
+
+def test_a_study_killed_while_it_measured_measures_the_rest(
+    place: Path, undisturbed: subprocess.CompletedProcess[str]
+) -> None:
+    shutil.copytree(place / "whole", place / "half")
+    lines = (place / "half" / "log.jsonl").read_bytes().splitlines(keepends=True)
+    (place / "half" / "log.jsonl").write_bytes(b"".join(lines[:-2]))
+    again = run(place, "half", "--sampler", "random", "--scheduler", "none")
+    assert again.returncode == 0 and "--sharpness fast: 2 minima in" in again.stderr
+    for whole, half in zip(determined(place, "whole"), determined(place, "half"), strict=True):
+        pd.testing.assert_frame_equal(whole, half)
+
+
+def test_saved_minima_are_measured_again_by_command(
+    place: Path, undisturbed: subprocess.CompletedProcess[str]
+) -> None:
+    shutil.copytree(place / "whole", place / "again")
+    both = "momentum-b64-winner-s0", "momentum+sam-b64-winner-s0"
+    ran = measure(place, "again", *both, "--sharpness", "full", "--images", "64")
+    assert ran.returncode == 0, ran.stderr
+    assert "momentum+sam-b64-winner (1)" in ran.stdout
+    trials = pd.read_parquet(place / "again" / "trials.parquet").set_index("trial_id")
+    for name in both:
+        columns = trials.loc[name, list(results.SHARPNESS_COLUMNS)]
+        assert columns.notna().all(), columns
+        assert columns["sharpness"] == "full" and columns["sharpness_images"] == 64
+    points = pd.read_parquet(place / "again" / "landscape.parquet")
+    assert points.groupby("kind").size().to_dict() == {"line": 25, "plane": 450, "slice": 50}
+    line = points[points.kind == "line"].set_index("alpha")
+    assert set(line.trial_id) == {both[0]} and set(line.other) == {both[1]}
+    assert line.loc[1.0, "test_accuracy"] == pytest.approx(trials.loc[both[1], "test_accuracy"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nothing"], "is no study"),
+        (["whole", "--sharpness", "off"], "--sharpness: unknown 'off'; accepted: fast, full"),
+        (["whole", "*-b7-*"], "TRIAL_ID: '*-b7-*' matches no confirmed trial"),
+        (["whole", "--images", "5000"], "--images: 5,000 is out of range; accepted: 1 to"),
+        (["whole", "--data-dir", "x", "--gpus-per-trial", "7"], "--gpus-per-trial: 7"),
+        (["whole", "--cpus-per-trial", "-1"], "--cpus-per-trial: -1"),
+        (["whole", "--address", "nowhere"], "--address: no Ray cluster at nowhere"),
+    ],
+)
+def test_bad_input_to_measure_is_one_line(
+    place: Path,
+    undisturbed: subprocess.CompletedProcess[str],
+    arguments: list[str],
+    said: str,
+) -> None:
+    before = (place / "whole" / "log.jsonl").read_bytes()
+    ran = measure(place, *arguments)
+    assert ran.returncode == 2 and said in ran.stderr, ran.stderr
+    assert ran.stderr.count("\n") == 1 and not ran.stdout
+    assert (place / "whole" / "log.jsonl").read_bytes() == before

@@ -1,0 +1,152 @@
+"""python -m study.measure NAME [TRIAL_ID…]: examine saved minima again, in parallel on Ray."""
+
+import fnmatch
+import statistics
+import sys
+from pathlib import Path
+
+from study import results
+from study.config import StudyConfig
+from study.log import Log, read
+from study.minima import Bench, Job, lines, measure, pending, saved
+from study.options import check_resources
+from study.planner import Planner
+from study.record import SHARPNESS, Record
+from study.session import Interrupted, Interruption, connected, say
+from trainables.config import choice
+from trainables.errors import Parser, UsageError, exit_code
+
+SHOWN = ("lambda_max", "hessian_trace", "sam_sharpness", "asam_sharpness", "epsilon_sharpness_1e3")
+
+
+def parser() -> Parser:
+    made = Parser(
+        prog="python -m study.measure",
+        description="Measure the minima whose weights a study has kept; results are appended to "
+        "its log and enter its tables.",
+    )
+    made.add_argument("name", metavar="NAME")
+    made.add_argument(
+        "trial_ids",
+        metavar="TRIAL_ID",
+        nargs="*",
+        help="or a pattern, as '*-b8192-*'; those that match are measured whether they have been "
+        "or not (default: the winners, as far as they have not)",
+    )
+    made.add_argument("--sharpness", default="full", metavar="LEVEL", help="fast|full")
+    made.add_argument(
+        "--images", type=int, default=0, metavar="N", help="training images looked at"
+    )
+    made.add_argument("--results", default="results", metavar="DIR", help="default: results")
+    made.add_argument("--data-dir", metavar="DIR", help="default: the study's")
+    made.add_argument("--cpus-per-trial", type=int, metavar="N", help="default: the study's")
+    made.add_argument(
+        "--gpus-per-trial", type=float, metavar="X", help="default: 0, or 1 as the study"
+    )
+    made.add_argument("--address", metavar="ADDRESS", help="of a Ray cluster: auto or HOST:PORT")
+    return made
+
+
+def main() -> int:
+    options = parser().parse_args()
+    choice("--sharpness", options.sharpness, SHARPNESS[1:])
+    path = Path(options.results) / options.name
+    first = results.study_event(read(path), path)
+    config = StudyConfig.from_dict(first["config"])
+    cpus = config.threads if options.cpus_per_trial is None else options.cpus_per_trial
+    gpus = (
+        float(config.device != "cpu") if options.gpus_per_trial is None else options.gpus_per_trial
+    )
+    check_resources(cpus, gpus, options.address)
+    data = results.data_of(first, options.data_dir)
+    if not 0 <= options.images <= len(data.train):
+        raise UsageError(
+            f"--images: {options.images:,} is out of range; accepted: 1 to the training set's "
+            f"{len(data.train):,}, or 0 for the level's own"
+        )
+    interruption = Interruption()
+    with Log(path) as log:
+        planner = Planner(config, log)
+        jobs = asked(planner, path, options.trial_ids, options.sharpness, options.images)
+        if not jobs:
+            say(f"the winners of {path} have been measured; name trials to measure them again")
+            return 0
+        from study.execute import Resources, check_address
+
+        if options.address:
+            check_address(options.address)
+        resources = Resources(cpus, gpus, options.address)
+        bench = Bench(path, options.sharpness, data, resources, options.images)
+        try:
+            with connected(resources, False, interruption):
+                try:
+                    _, errors = measure(jobs, planner, bench, interruption.check)
+                finally:
+                    results.write_tables(path, planner)
+        except Interrupted:
+            say("stopped; what was measured is kept")
+            return 128 + interruption.number
+    ids = {job.trial_id for job in jobs if not job.other}
+    print(summary([record for i, record in planner.records.items() if i in ids]))
+    for error in errors[:1]:
+        say(f"{len(errors)} could not be examined, the first with: {error}")
+    return 1 if errors else 0
+
+
+def asked(planner: Planner, path: Path, patterns: list[str], level: str, images: int) -> list[Job]:
+    """The trials that match, and the lines between them; without patterns what the winners lack.
+
+    Raises
+    ------
+    UsageError
+        If a pattern matches no trial whose weights are kept.
+    """
+    records = saved(planner, path)
+    if not records:
+        raise UsageError(
+            f"NAME: {path} has no saved weights; accepted: a study with confirmed trials"
+        )
+    if not patterns:
+        return pending(planner, path, level, images)
+    chosen: dict[str, Record] = {}
+    for pattern in patterns:
+        ids = {r.config.trial_id: r for r in records if _matches(r.config.trial_id, pattern)}
+        if not ids:
+            raise UsageError(
+                f"TRIAL_ID: {pattern!r} matches no confirmed trial with saved weights; accepted: "
+                f"such as {records[0].config.trial_id}, or a pattern as '*-winner-*'"
+            )
+        chosen |= ids
+    jobs = [Job(trial_id) for trial_id in chosen]
+    return jobs + (list(lines(list(chosen.values()))) if level == "full" else [])
+
+
+def _matches(trial_id: str, pattern: str) -> bool:
+    return trial_id == pattern or fnmatch.fnmatchcase(trial_id, pattern)
+
+
+def summary(records: list[Record]) -> str:
+    """One line a method, batch size and role: mean and SD over seeds of what was measured."""
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        if record.measured:
+            groups.setdefault(f"{record.cell.name}-{record.config.role}", []).append(record)
+    lines = ["".join(["minima (mean ± SD over seeds)".ljust(36), *(n.rjust(24) for n in SHOWN)])]
+    for name, members in groups.items():
+        cells = [
+            _spread([r.measured["measures"].get(n) for r in members if r.measured]) for n in SHOWN
+        ]
+        lines.append("".join([f"{name} ({len(members)})".ljust(36), *(c.rjust(24) for c in cells)]))
+    return "\n".join(lines)
+
+
+def _spread(measures: list) -> str:
+    values = [measure["value"] for measure in measures if measure]
+    if not values:
+        return "·"
+    sd = f" ± {statistics.stdev(values):.2g}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.4g}{sd}"
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(main, "python -m study.measure"))

@@ -1,0 +1,68 @@
+"""A session with Ray: joined or started, left again whatever happens, and stopped by a signal."""
+
+import contextlib
+import signal
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from trainables.errors import UsageError
+
+if TYPE_CHECKING:
+    from study.execute import Resources
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupted(BaseException):
+    """SIGINT or SIGTERM. The log holds every fact, so the driver may leave at any moment."""
+
+
+class Interruption:
+    """Remembers a signal until `check`, since one raised inside Ray's own calls breaks them."""
+
+    number: int = 0
+
+    def __call__(self, number: int, _: Any) -> None:
+        if self.number:
+            raise Interrupted  # asked for twice: Ray may hang
+        self.number = number
+
+    def check(self) -> None:
+        if self.number:
+            raise Interrupted
+
+
+@contextlib.contextmanager
+def connected(
+    resources: "Resources", dashboard: bool, interruption: Interruption
+) -> Iterator[None]:
+    """Ray started or joined, and left again; signals become Interrupted."""
+    import ray
+
+    from study import execute
+
+    say(f"starting Ray{f' at {resources.address}' if resources.address else ''} …")
+    url = execute.start(resources, dashboard)
+    for number in SIGNALS:  # after ray.init, which sets its own
+        signal.signal(number, interruption)
+    try:
+        if url:
+            say(f"Ray dashboard: http://{url}")
+        if resources.slots() < 1:
+            have = {k: v for k, v in ray.cluster_resources().items() if k in ("CPU", "GPU")}
+            raise UsageError(
+                f"--gpus-per-trial: {resources.gpus:g} GPUs and {resources.cpus:g} CPUs a trial "
+                f"fit no node; accepted: what the cluster has, {have}"
+            )
+        yield
+    finally:
+        for number in SIGNALS:  # leaving takes a moment, and is not to be broken off
+            signal.signal(number, signal.SIG_IGN)
+        ray.shutdown()
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
