@@ -16,7 +16,7 @@ RULES = ("lr_copied", "lr_sqrt", "lr_linear")
 COLUMNS = (
     "method", "batch_size", "m", "lr_star", "lr_low", "lr_high", "rho_star", "verdict",
     "test_accuracy_mean", "test_accuracy_sd", "n_seeds", "generalization_gap_mean",
-    "generalization_gap_sd", "lambda_max_mean", "lambda_max_sd", "steps", "seconds",
+    "generalization_gap_sd", "lambda_max_mean", "lambda_max_sd", "sharpness", "steps", "seconds",
     "n_search", "n_stopped", "n_diverged",
     "test_accuracy_lr_copied", "test_accuracy_lr_sqrt", "test_accuracy_lr_linear",
     # A mean over the seeds that survived flatters; these say how many did not.
@@ -32,8 +32,9 @@ def cell_table(cells: Sequence[Cell], optima: Sequence[Optimum]) -> pd.DataFrame
     `lr_low`, `lr_high`: the near-optimal interval. Accuracies and gaps are fractions; mean and SD
     (divisor n - 1) over the `n_seeds` fresh seeds on which the winner completed; `steps` and
     `seconds` are means over the same, and so is `lambda_max`, the Hessian's largest eigenvalue at
-    their minima, over those that were examined. `n_search` counts the search and control trials
-    that ended.
+    their minima, over those that were examined: at the level and on the number of images that
+    `sharpness` holds (`fast/512`), NaN where these differ (`mixed`). `n_search` counts the search
+    and control trials that ended.
     """
     rows = [_row(cell, best) for cell, best in zip(cells, optima, strict=True)]
     return pd.DataFrame(rows, columns=list(COLUMNS))
@@ -45,6 +46,7 @@ def _row(cell: Cell, best: Optimum) -> dict[str, Any]:
     winners = winners[winners["test_accuracy"].notna()]
     accuracy, gap = winners["test_accuracy"], winners["generalization_gap"]
     status = cell.search["status"]
+    level, examined = _examined(winners)
     row: dict[str, Any] = {
         "method": cell.method,
         "batch_size": cell.batch_size,
@@ -59,8 +61,9 @@ def _row(cell: Cell, best: Optimum) -> dict[str, Any]:
         "n_seeds": len(accuracy),
         "generalization_gap_mean": gap.mean(),
         "generalization_gap_sd": gap.std(),
-        "lambda_max_mean": winners["lambda_max"].mean(),
-        "lambda_max_sd": winners["lambda_max"].std(),
+        "lambda_max_mean": examined.mean(),
+        "lambda_max_sd": examined.std(),
+        "sharpness": level,
         "steps": winners["steps"].mean(),
         "seconds": winners["seconds"].mean(),
         "n_search": len(status),
@@ -76,3 +79,13 @@ def _row(cell: Cell, best: Optimum) -> dict[str, Any]:
         row[f"n_{rule}"] = len(survived)
         row[f"n_diverged_{rule}"] = int((ruled["status"] == "diverged").sum())
     return row
+
+
+def _examined(winners: pd.DataFrame) -> tuple[str, pd.Series]:
+    """How closely the minima were examined, and lambda_max where that is the same for all."""
+    found = winners[winners["lambda_max"].notna()]
+    looks = zip(found["sharpness"], found["sharpness_images"], strict=True)
+    levels = sorted({f"{level}/{images:.0f}" for level, images in looks})
+    if len(levels) > 1:
+        return "mixed", found["lambda_max"].iloc[:0]
+    return (levels[0] if levels else ""), found["lambda_max"]

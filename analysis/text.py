@@ -110,6 +110,12 @@ def missing_lines(
         ],
     }
     lines = [f"{what}: " + ", ".join(map(str, some)) for what, some in lost.items() if some]
+    levels = sorted(set(table["sharpness"]) - {""})
+    if len(levels) > 1 or "mixed" in levels:
+        lines.append(
+            f"minima were examined at different levels or on different images ({', '.join(levels)})"
+            ", so l_max cannot be compared: python -m study.measure NAME makes them alike"
+        )
     if not spread.df:
         lines.append("no cell has two confirmed seeds: no seed-SD and no near-optimal intervals")
     for word, meaning in (("running", "still running"), ("error", "ended with an error")):
@@ -152,7 +158,8 @@ def _cell_rows(rows: pd.DataFrame) -> list[list[str]]:
             row["verdict"].replace("_", " "),
             accuracy(row["test_accuracy_mean"], row["test_accuracy_sd"], row["n_seeds"]),
             number(row["generalization_gap_mean"] * 100, None),
-            *[number(row["lambda_max_mean"], 3)] * examined,
+            *[number(row["lambda_max_mean"], 0 if row["lambda_max_mean"] >= 1000 else 3)]
+            * examined,
             number(row["steps"], 0),
             number(row["seconds"], 3),
             f"{row['n_search']}/{row['n_stopped']}/{row['n_diverged']}",

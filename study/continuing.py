@@ -1,12 +1,13 @@
 """What a study begun earlier may go on as: the same, or more of it; never something else."""
 
+from collections.abc import Iterable
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from study import results
 from study.config import StudyConfig
-from study.log import read
+from study.log import Event, read
 from trainables import plugins
 from trainables.data import ImageData
 from trainables.errors import UsageError
@@ -45,12 +46,7 @@ def continued(config: StudyConfig, path: Path, data: ImageData, sized: bool) -> 
         return config
     begun = results.study_event(events, path)
     was = StudyConfig.from_dict(begun["config"])
-    for name in set(was.plugins) & set(config.plugins):
-        if begun.get("plugins", {}).get(name) not in (None, plugins.fingerprint(name)):
-            raise UsageError(
-                f"--name: the code of {name} has changed since {path} was trained with it, so new "
-                "trials could not be compared with its own; accepted: the same, or a new --name"
-            )
+    require_same_code(begun, set(was.plugins) & set(config.plugins), path)
     if sized:
         config = config.with_trials(was.trials)
     for field in fields(StudyConfig):
@@ -85,6 +81,16 @@ def continued(config: StudyConfig, path: Path, data: ImageData, sized: bool) -> 
         # The other study may have found more since; what has begun keeps its points.
         warm={n: p for n, p in config.warm.items() if n not in cells} | was.warm,
     )
+
+
+def require_same_code(begun: Event, names: Iterable[str], path: Path) -> None:
+    """Raises UsageError where a user's own part is no longer what the study was trained with."""
+    for name in names:
+        if begun.get("plugins", {}).get(name) not in (None, plugins.fingerprint(name)):
+            raise UsageError(
+                f"--name: the code of {name} has changed since {path} was trained with it, so what "
+                "is new could not be compared with its own; accepted: the same, or a new --name"
+            )
 
 
 def _require_same(name: str, ours: Any, theirs: Any, path: Path) -> None:

@@ -1,14 +1,16 @@
 """python -m study.measure NAME [TRIAL_ID…]: examine saved minima again, in parallel on Ray."""
 
-import fnmatch
+import math
 import statistics
 import sys
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from study import results
 from study.config import StudyConfig
+from study.continuing import require_same_code
 from study.log import Log, read
-from study.minima import Bench, Job, lines, measure, pending, saved
+from study.minima import Bench, Job, lines, lost, measure, pending, saved, winners
 from study.options import check_resources
 from study.planner import Planner
 from study.record import SHARPNESS, Record
@@ -58,6 +60,7 @@ def main() -> int:
         float(config.device != "cpu") if options.gpus_per_trial is None else options.gpus_per_trial
     )
     check_resources(cpus, gpus, options.address)
+    require_same_code(first, config.plugins, path)
     data = results.data_of(first, options.data_dir)
     if not 0 <= options.images <= len(data.train):
         raise UsageError(
@@ -68,8 +71,10 @@ def main() -> int:
     with Log(path) as log:
         planner = Planner(config, log)
         jobs = asked(planner, path, options.trial_ids, options.sharpness, options.images)
+        for line in missing(planner, path):
+            say(line)
         if not jobs:
-            say(f"the winners of {path} have been measured; name trials to measure them again")
+            say(f"the winners in {path} have been measured; name trials to measure them again")
             return 0
         from study.execute import Resources, check_address
 
@@ -88,8 +93,8 @@ def main() -> int:
             return 128 + interruption.number
     ids = {job.trial_id for job in jobs if not job.other}
     print(summary([record for i, record in planner.records.items() if i in ids]))
-    for error in errors[:1]:
-        say(f"{len(errors)} could not be examined, the first with: {error}")
+    if errors:
+        say(f"{len(errors)} measurements failed, the first of {errors[0]}")
     return 1 if errors else 0
 
 
@@ -110,7 +115,7 @@ def asked(planner: Planner, path: Path, patterns: list[str], level: str, images:
         return pending(planner, path, level, images)
     chosen: dict[str, Record] = {}
     for pattern in patterns:
-        ids = {r.config.trial_id: r for r in records if _matches(r.config.trial_id, pattern)}
+        ids = {r.config.trial_id: r for r in records if fnmatchcase(r.config.trial_id, pattern)}
         if not ids:
             raise UsageError(
                 f"TRIAL_ID: {pattern!r} matches no confirmed trial with saved weights; accepted: "
@@ -118,30 +123,43 @@ def asked(planner: Planner, path: Path, patterns: list[str], level: str, images:
             )
         chosen |= ids
     jobs = [Job(trial_id) for trial_id in chosen]
-    return jobs + (list(lines(list(chosen.values()))) if level == "full" else [])
+    if level == "full":
+        ours = [r for r in winners(planner) if r.config.trial_id in chosen]
+        jobs += lines(planner.config, ours)
+    return jobs
 
 
-def _matches(trial_id: str, pattern: str) -> bool:
-    return trial_id == pattern or fnmatch.fnmatchcase(trial_id, pattern)
+def missing(planner: Planner, path: Path) -> list[str]:
+    """A line on the winners that cannot be examined, if there are any."""
+    ids = lost(planner, path)
+    if not ids:
+        return []
+    return [
+        f"{len(ids)} winners have no weights in {path / 'weights'}, so their minima cannot be "
+        f"examined, the first {ids[0]}: was the disk full, or not shared by all nodes?"
+    ]
 
 
 def summary(records: list[Record]) -> str:
-    """One line a method, batch size and role: mean and SD over seeds of what was measured."""
+    """One line a cell, role and level/images: mean and SD over seeds of what was measured."""
     groups: dict[str, list[Record]] = {}
     for record in records:
         if record.measured:
-            groups.setdefault(f"{record.cell.name}-{record.config.role}", []).append(record)
-    lines = ["".join(["minima (mean ± SD over seeds)".ljust(36), *(n.rjust(24) for n in SHOWN)])]
+            level = f"{record.measured['level']}/{record.measured['images']}"
+            name = f"{record.cell.name}-{record.config.role}, {level}"
+            groups.setdefault(name, []).append(record)
+    lines = ["".join(["minima (mean ± SD over seeds)".ljust(48), *(n.rjust(24) for n in SHOWN)])]
     for name, members in groups.items():
         cells = [
             _spread([r.measured["measures"].get(n) for r in members if r.measured]) for n in SHOWN
         ]
-        lines.append("".join([f"{name} ({len(members)})".ljust(36), *(c.rjust(24) for c in cells)]))
+        lines.append("".join([f"{name} ({len(members)})".ljust(48), *(c.rjust(24) for c in cells)]))
     return "\n".join(lines)
 
 
 def _spread(measures: list) -> str:
     values = [measure["value"] for measure in measures if measure]
+    values = [value for value in values if value is not None and math.isfinite(value)]
     if not values:
         return "·"
     sd = f" ± {statistics.stdev(values):.2g}" if len(values) > 1 else ""

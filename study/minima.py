@@ -1,16 +1,20 @@
 """Examining saved minima in parallel on Ray: what is left to do, the driver, the worker."""
 
+import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from study.cells import Cell, grid
+from study.config import StudyConfig
 from study.log import Event, read
 from study.planner import Planner
-from study.record import SHARPNESS, Record
+from study.record import Record, closeness
 from trainables.config import TrialConfig
 from trainables.data import ImageData, Split
+from trainables.plugins import reason
 
 if TYPE_CHECKING:
     from study.execute import Resources
@@ -35,97 +39,115 @@ class Bench:
 
 
 def saved(planner: Planner, path: Path) -> list[Record]:
-    """The complete trials whose weights are kept."""
+    """The complete confirmed trials whose weights are kept."""
     from trainables import weights  # with torch
 
     records = planner.records.values()
-    complete = (record for record in records if record.status == "complete")
+    complete = [r for r in records if r.config.phase == "confirm" and r.status == "complete"]
     return [r for r in complete if weights.path(path, r.config.trial_id).exists()]
 
 
-def winners(planner: Planner, records: list[Record]) -> list[Record]:
-    """Those of the records that are winners on fresh seeds, and not replaced by better ones."""
+def winners(planner: Planner) -> list[Record]:
+    """The winners that came to their end on fresh seeds and were not replaced by better ones."""
     return [
         record
-        for record in records
-        if record.config.role == "winner" and not planner.confirmation.superseded(record)
+        for record in planner.records.values()
+        if record.config.role == "winner"
+        and record.status == "complete"
+        and not planner.confirmation.superseded(record)
     ]
 
 
+def lost(planner: Planner, path: Path) -> list[str]:
+    """Winners without saved weights, which cannot be examined."""
+    kept = {record.config.trial_id for record in saved(planner, path)}
+    ids = [record.config.trial_id for record in winners(planner)]
+    return [trial_id for trial_id in ids if trial_id not in kept]
+
+
 def pending(planner: Planner, path: Path, level: str, images: int = 0) -> list[Job]:
-    """What the winners with saved weights still lack, at that level or above it."""
+    """What the winners with saved weights still lack, at that level and number of images."""
     if level == "off":
         return []
-    records = winners(planner, saved(planner, path))
-    jobs = [Job(r.config.trial_id) for r in records if not _measured(r, level, images)]
+    missing = set(lost(planner, path))
+    records = [r for r in winners(planner) if r.config.trial_id not in missing]
+    count = images_of(level, images, planner.config.train_size)
+    jobs = [Job(r.config.trial_id) for r in records if r.closeness < closeness(level, count)]
     if level == "full":
         drawn = {(e["trial_id"], e["other"]) for e in read(path) if e["event"] == "landscape"}
-        jobs += [job for job in lines(records) if job not in drawn]
+        jobs += [job for job in lines(planner.config, records) if job not in drawn]
     return jobs
 
 
-def _measured(record: Record, level: str, images: int) -> bool:
-    was = record.measured
-    if was is None or SHARPNESS.index(was["level"]) < SHARPNESS.index(level):
-        return False
-    return images in (0, was["images"])
+def images_of(level: str, images: int, available: int) -> int:
+    """How many images are looked at; 0 leaves it to the level."""
+    from trainables.minimum import IMAGES
+
+    return min(images or IMAGES[level], available)
 
 
-def lines(records: list[Record]) -> Iterator[Job]:
-    """Pairs of one seed: the smallest against the largest batch, and plain against not."""
-    for a in records:
-        same = [b for b in records if b.config.seed == a.config.seed]
-        sizes = [b.config.batch_size for b in same if _method(b) == _method(a)]
-        for b in same:
-            ends = a.config.batch_size == min(sizes) < b.config.batch_size == max(sizes)
-            plain = a.cell.plain and not b.cell.plain
-            cell = (a.cell.optimizer, a.cell.batch_size) == (b.cell.optimizer, b.cell.batch_size)
-            if (ends and _method(b) == _method(a)) or (plain and cell):
-                yield Job(a.config.trial_id, b.config.trial_id)
+def lines(config: StudyConfig, records: list[Record]) -> list[Job]:
+    """Pairs of one seed: the smallest against the largest batch, and plain against not.
 
-
-def _method(record: Record) -> tuple[str, int]:
-    """Method and m, 0 where m is the batch."""
-    cell = record.cell
-    return cell.method, 0 if cell.m == cell.batch_size else cell.m
+    A method is followed along the batch sizes at each m of the study, which is the batch where
+    that is smaller.
+    """
+    jobs: dict[Job, None] = {}
+    for seed in dict.fromkeys(r.config.seed for r in records):
+        ours = {r.cell: r.config.trial_id for r in records if r.config.seed == seed}
+        for method, m in itertools.product(config.methods, config.m):
+            along = grid((method,), tuple(sorted(config.batch_sizes)), (m,))
+            ends = [ours[cell] for cell in along if cell in ours]
+            if len(ends) > 1:
+                jobs[Job(ends[0], ends[-1])] = None
+        for cell, trial_id in ours.items():
+            plain = Cell(cell.optimizer, cell.batch_size, cell.batch_size)
+            if not cell.plain and plain in ours:
+                jobs[Job(ours[plain], trial_id)] = None
+    return list(jobs)
 
 
 def measure(
     jobs: list[Job], planner: Planner, bench: Bench, tick: Callable[[], None]
 ) -> tuple[float, list[str]]:
-    """Do the jobs, each logged as it is done: seconds of work, and the errors of what failed."""
+    """Do the jobs, each logged as it is done: seconds of work, and what failed, a line each."""
     import ray
 
     from study.progress import Measuring
     from trainables import weights
 
-    resources, seconds, errors = bench.resources, 0.0, []
+    resources, seconds = bench.resources, 0.0
+    errors: list[str] = []
     shared = ray.put(_few(bench))
     task = ray.remote(examine).options(
         num_cpus=resources.cpus, num_gpus=resources.gpus, max_retries=1
     )
     waiting = list(jobs)
-    running: set[ray.ObjectRef[list[Event]]] = set()
+    running: dict[ray.ObjectRef[list[Event]], Job] = {}
     with Measuring(len(jobs)) as progress:
         while waiting or running:
             while waiting and len(running) <= resources.slots():
                 job = waiting.pop(0)
-                names = [name for name in job if name]
-                configs = [planner.records[name].config.to_dict() for name in names]
-                content = [weights.path(bench.path, name).read_bytes() for name in names]
-                device = "cuda" if resources.gpus else "cpu"
-                running.add(task.remote(job, configs, content, shared, bench.level, device))
-            for done in ray.wait(list(running), timeout=0.2)[0]:
-                running.remove(done)
+                configs = [planner.records[name].config.to_dict() for name in job if name]
+                try:
+                    content = [weights.path(bench.path, n).read_bytes() for n in job if n]
+                except OSError as error:
+                    errors.append(f"{job.trial_id}: {reason(error)}")
+                    continue
+                ref = task.remote(job, configs, content, shared, bench.level, resources)
+                running[ref] = job
+            for done in ray.wait(list(running), timeout=0.2)[0] if running else ():
+                job = running.pop(done)
                 try:
                     events = ray.get(done)
-                except ray.exceptions.RayError as error:
-                    text = str(getattr(error, "cause", None) or error)
-                    errors.append(text.strip().splitlines()[-1])
+                except Exception as error:  # whatever a network of one's own, or Ray, raises
+                    cause = getattr(error, "cause", None) or error
+                    errors.append(f"{job.trial_id}: {reason(cause)}")
                     events = []
                 for event in events:
-                    planner.measured(event)
+                    errors += [f"{job.trial_id}: {text}" for text in event.get("errors", [])]
                     seconds += event["seconds"]
+                    planner.measured(event)
                 progress.done += 1
             progress()
             tick()
@@ -134,9 +156,7 @@ def measure(
 
 def _few(bench: Bench) -> ImageData:
     """The images that are looked at: those measured on, and with lines those of the test."""
-    from trainables.minimum import IMAGES
-
-    count = min(bench.images or IMAGES[bench.level], len(bench.data.train))
+    count = images_of(bench.level, bench.images, len(bench.data.train))
     data, test = bench.data, len(bench.data.test) if bench.level == "full" else 0
     return replace(
         data,
@@ -156,7 +176,7 @@ def examine(
     content: list[bytes],
     data: ImageData,
     level: str,
-    device: str,
+    resources: "Resources",
 ) -> list[Event]:
     """The events of one job, in a worker; `content` are the files of its one or two networks."""
     import torch
@@ -164,9 +184,10 @@ def examine(
     from trainables import landscape, losses, minimum, weights
     from trainables.batches import DeviceData
 
-    images = len(data.train)
+    images, device = len(data.train), "cuda" if resources.gpus else "cpu"
     trials = [TrialConfig.from_dict(values) for values in configs]
-    torch.set_num_threads(trials[0].threads)
+    torch.set_num_threads(max(1, int(resources.cpus)))
+    torch.backends.cudnn.allow_tf32 = False  # ten bits are too few for the smaller eigenvalues
     tensors, loss = DeviceData(data, device), losses.build(trials[0])
     networks = [
         weights.load(file, trial, data.shape, len(data.classes))
@@ -190,10 +211,12 @@ def examine(
         terrain = landscape.Terrain(model, loss, tensors.train, tensors.test, images)
         drawn("line", landscape.line(terrain, networks[1]))
         return events
-    measures = minimum.examine(model, loss, tensors.train, level, images)
-    found("measured", measures={name: asdict(figure) for name, figure in measures.items()})
     if level == "full":
         terrain = landscape.Terrain(model, loss, tensors.train, None, images)
         drawn("slice", landscape.slices(terrain, model))
         drawn("plane", landscape.plane(terrain, model))
+    # The last, since it says that the minimum has been examined.
+    found_there, errors = minimum.examine(model, loss, tensors.train, level, images)
+    measures = {name: asdict(figure) for name, figure in found_there.items()}
+    found("measured", measures=measures, errors=errors)
     return events

@@ -100,7 +100,7 @@ class Shown:
 
 
 class Measuring(Shown):
-    """How many minima have been examined."""
+    """How many minima, and lines between them, have been measured."""
 
     def __init__(self, total: int, console: Console | None = None) -> None:
         super().__init__(console)
@@ -109,10 +109,7 @@ class Measuring(Shown):
     def summary(self) -> str:
         elapsed = time.monotonic() - self.start
         left = duration(elapsed / self.done * (self.total - self.done)) if self.done else "?"
-        return (
-            f"{self.done}/{self.total} minima examined, {duration(elapsed)} elapsed, "
-            f"about {left} to go"
-        )
+        return f"{self.done}/{self.total} measured, {duration(elapsed)} elapsed, about {left} to go"
 
 
 class Progress(Shown):

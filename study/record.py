@@ -60,11 +60,21 @@ class Record:
         if would_stop and self.asha_would_stop_at is None:
             self.asha_would_stop_at = figures["report"]
 
+    @property
+    def closeness(self) -> tuple[int, int]:
+        """How closely its minimum has been examined, to be compared."""
+        was = self.measured
+        return closeness(was["level"], was["images"]) if was else (0, 0)
+
     def examined(self, event: Event) -> None:
-        """The last examination counts, but none that looked at less than one before."""
-        before = SHARPNESS.index(self.measured["level"]) if self.measured else 0
-        if SHARPNESS.index(event["level"]) >= before:
+        """The last examination counts, but none that looked less closely than one before."""
+        if closeness(event["level"], event["images"]) >= self.closeness:
             self.measured = event
+
+
+def closeness(level: str, images: int) -> tuple[int, int]:
+    """Sorts examinations: by level, then by the number of images."""
+    return SHARPNESS.index(level), images
 
 
 def best_first(records: list[Record]) -> list[Record]:

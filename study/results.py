@@ -57,10 +57,10 @@ METRICS = {
     "peak_memory": "Int64",
 }
 # Of a minimum, by trainables/minimum.py on the first `sharpness_images` training images; null where
-# not measured. `sharpness` is the level, fast or full, which differ in their images, and in that
-# sam_sharpness is one step or the maximum; sharpness_loss is the loss there, in nats, as are sam_
-# and asam_*; epsilon_* are Keskar's phi; sharpness_converged says whether all of them came within
-# their tolerances; the norms are Euclidean.
+# not measured, _subspace also above 2.5 million weights. `sharpness` is the level, fast or full:
+# they differ in their images, and in that sam_sharpness is SAM's one step or the maximum.
+# sharpness_loss is the loss there, in nats, as are sam_ and asam_*; epsilon_* are Keskar's phi;
+# sharpness_converged says whether all came within their tolerances; the norms are Euclidean.
 SHARPNESS_COLUMNS = {
     "lambda_max": "float64",
     "lambda_min": "float64",

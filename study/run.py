@@ -126,15 +126,21 @@ def train(asked: Asked, log: Log, planner: Planner | None) -> None:
         if training:
             log.append({"event": "session", "time": time.time(), "slots": forecast.slots})
             watched(planner, forecast, resources, shared, path, asked.interruption)
+        else:
+            Views(path, planner).close()  # a crash may have left them behind
+            clean(path)
         examined(planner, asked, resources)
 
 
 def examined(planner: Planner, asked: Asked, resources: "Resources") -> None:
     """Measure the winners' minima, and say what that cost."""
+    from study.measure import missing
     from study.minima import Bench, measure
     from study.progress import duration
 
     jobs, path = unmeasured(planner, asked), asked.where.results
+    for line in missing(planner, path) if asked.config.sharpness != "off" else ():
+        say(line)
     if not jobs:
         return
     bench = Bench(path, asked.config.sharpness, asked.data, resources)
@@ -143,12 +149,16 @@ def examined(planner: Planner, asked: Asked, resources: "Resources") -> None:
         spent, errors = measure(jobs, planner, bench, asked.interruption.check)
     finally:
         results.write_tables(path, planner)
-    for error in errors[:1]:
-        say(f"{len(errors)} minima could not be examined, the first with: {error}")
-    trained = sum(r.seconds for r in planner.records.values())
+    if errors:
+        say(f"{len(errors)} measurements failed, the first of {errors[0]}")
+    trained, between = (
+        sum(r.seconds for r in planner.records.values()),
+        sum(bool(j.other) for j in jobs),
+    )
     say(
-        f"--sharpness {bench.level}: {len(jobs)} minima in {duration(time.monotonic() - start)}, "
-        f"{spent / (spent + trained):.1%} of the study's work"
+        f"--sharpness {bench.level}: {len(jobs) - between} minima and {between} lines between them "
+        f"in {duration(time.monotonic() - start)}, {spent / (spent + trained):.1%} of the "
+        "study's work"
     )
 
 

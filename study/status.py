@@ -4,7 +4,7 @@ import sys
 import time
 from pathlib import Path
 
-from study import results
+from study import minima, results
 from study.config import StudyConfig
 from study.log import MemoryLog, read
 from study.planner import Planner
@@ -38,6 +38,9 @@ def main() -> int:
         f"{count['diverged']} diverged, {count['error']} errors), {count['running']} begun; "
         f"last event {duration(time.time() - events[-1]['time'])} ago"
     )
+    if config.sharpness != "off":
+        of = minima.winners(planner)
+        print(f"{sum(r.measured is not None for r in of)}/{len(of)} winners' minima examined")
     return 0
 
 

@@ -103,5 +103,5 @@ def line(terrain: Terrain, other: nn.Module, alphas: Iterable[float] = LINE) -> 
     As in Keskar et al. (2017), figure 3, after Goodfellow et al. (2015).
     """
     w = terrain.objective.w
-    v = torch.cat([p.detach().reshape(-1) for p in other.parameters() if p.requires_grad])
+    v = terrain.objective.flat([p.detach() for p in other.parameters() if p.requires_grad])
     return [terrain((1 - alpha) * w + alpha * v, alpha) for alpha in alphas]

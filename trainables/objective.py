@@ -105,7 +105,7 @@ class Objective:
         return [part.view(p.shape) for part, p in zip(parts, self.params, strict=True)]
 
     def random(self, seed: int) -> torch.Generator:
-        """A generator of its own, so that no measure moves the random state of others."""
+        """A generator on the CPU, so that the draws are the same on every device."""
         return torch.Generator().manual_seed(seed)
 
     @contextlib.contextmanager
@@ -136,12 +136,16 @@ class Objective:
         self._count("gradients", many / self.count)
         return total / many, g / many
 
-    @contextlib.contextmanager
-    def hessian(self) -> Iterator[Product]:
-        """v -> Hv at w; both (n,).
+    def hessian(self) -> Product:
+        """v -> Hv at w; both (n,). To be used before the objective is asked for anything else.
 
         The gradient's graph is kept between the products as far as it fits into KEPT_BYTES: on
         these networks a product then costs 1.4 to 3 gradients instead of 2.4 to 4.3.
+
+        Raises
+        ------
+        ArithmeticError
+            If a layer or the loss is marked as differentiable only once.
         """
         kept: list[tuple[Tensor, ...]] = []
         rest: list[slice] = []
@@ -149,6 +153,8 @@ class Objective:
         for part in self._parts(None):
             if budget > 0:
                 graph, size = self._graph(part)
+                if not kept:
+                    _require_twice(graph)
                 kept, budget = [*kept, graph], budget - size
             else:
                 rest.append(part)
@@ -163,7 +169,7 @@ class Objective:
             self._count("products", 1.0)
             return total / self.count
 
-        yield product
+        return product
 
     def _second(self, graph: tuple[Tensor, ...], vectors: list[Tensor], retain: bool) -> Tensor:
         """Hv of a part; gradients that are constant have none."""
@@ -243,3 +249,17 @@ class Objective:
     def _count(self, what: str, share: float) -> None:
         for cost in self._costs:
             setattr(cost, what, getattr(cost, what) + share)
+
+
+def _require_twice(gradient: tuple[Tensor, ...]) -> None:
+    """Autograd takes what can be differentiated once for a constant, and says nothing."""
+    seen: set[object] = set()
+    nodes = [g.grad_fn for g in gradient]
+    while nodes:
+        node = nodes.pop()
+        if node is None or node in seen:
+            continue
+        if node.name().endswith("::Error"):
+            raise ArithmeticError("a layer or the loss can be differentiated only once")
+        seen.add(node)
+        nodes += [following for following, _ in node.next_functions]

@@ -60,7 +60,10 @@ class Optimizer(Protocol):
 
 
 class Loss(Protocol):
-    """logits (N, classes), labels (N,) -> the losses of the N images, added up: a scalar."""
+    """logits (N, classes), labels (N,) -> the losses of the N images, added up: a scalar.
+
+    Logits are float32, or float64 where Keskar's sharpness is measured.
+    """
 
     def __call__(self, logits: "Tensor", labels: "Tensor") -> "Tensor": ...
 

@@ -14,7 +14,7 @@ from scipy.optimize import Bounds, minimize
 from torch import Tensor
 
 from trainables.losses import Loss
-from trainables.objective import Measure, Objective
+from trainables.objective import Cost, Measure, Objective
 
 SAM_RHO, ASAM_RHO, NOISE = 0.05, 0.5, 0.1
 M = 128  # images that share a perturbation
@@ -36,11 +36,11 @@ class Region:
 
     def steepest(self, g: Tensor) -> Tensor:
         """The u of norm 1 that g rises most along."""
-        return g.sign() if self.is_box else g / max(float(g.norm()), 1e-300)
+        return g.sign() if self.is_box else g / g.norm().clamp(min=torch.finfo(g.dtype).tiny)
 
     def project(self, u: Tensor) -> Tensor:
         """The nearest u of the region."""
-        return u.clamp(-1, 1) if self.is_box else u / max(float(u.norm()), 1.0)
+        return u.clamp(-1, 1) if self.is_box else u / u.norm().clamp(min=1.0)
 
     def gap(self, u: Tensor, g: Tensor) -> float:
         """max over the region of g'(v - u): zero just where no first-order step rises further."""
@@ -110,9 +110,8 @@ def epsilon_sharpness(
             start = torch.rand(region.size, generator=generator, dtype=objective.dtype) - 0.5
             climb.lbfgs(start.to(objective.device), iterations)
             climb.ascend(start.to(objective.device), steps)
-        rise, residual = climb.result(here)
-        phi = 100 * rise / (1 + here)
-        return cost.measure(phi, residual=residual, converged=residual <= CONVERGED)
+        rise, gap = climb.result(here)
+        return _maximum(cost, 100 * rise / (1 + here), 100 * gap / (1 + here))
 
 
 def ball_sharpness(
@@ -127,29 +126,38 @@ def ball_sharpness(
     """max f(w + z) - f(w) over the ball, in nats; the mean over batches of m images.
 
     SAM's sharpness (Foret et al. 2021, eq. 1), and adaptively ASAM's (Kwon et al. 2021, eq. 3) as
-    measured by Andriushchenko et al. (2023). One step from w is what SAM itself takes; more of
-    them are projected ascent, from w and again from a random interior start.
+    measured by Andriushchenko et al. (2023). One step is SAM's own, along the gradient to the rim,
+    and may descend; more of them are projected ascent, from w and from a random interior start.
     """
     with objective.cost() as cost:
-        region = ball(objective, rho, adaptive)
-        generator = objective.random(seed)
+        region, generator = ball(objective, rho, adaptive), objective.random(seed)
         rise = gap = 0.0
         for first in range(0, objective.count, m):
             batch = slice(first, min(first + m, objective.count))
+            share = (batch.stop - batch.start) / objective.count
+            if steps == 1:
+                rise += share * _one_step(objective, region, batch)
+                continue
             here = objective.value(objective.w, batch)
             climb = _Climb(region, partial(objective.gradient, within=batch))
             climb.ascend(torch.zeros_like(objective.w), steps)
-            if steps > 1:
-                start = torch.randn(region.size, generator=generator, dtype=objective.dtype)
-                climb.ascend(region.steepest(start.to(objective.device)) / 2, steps)
-            share = (batch.stop - batch.start) / objective.count
-            batch_rise, batch_residual = climb.result(here)
-            rise += share * batch_rise
-            gap += share * batch_residual * max(batch_rise, np.finfo(float).tiny)
-        if steps == 1:  # what SAM takes for the maximum, and no search for it
-            return cost.measure(rise)
-        residual = gap / max(rise, np.finfo(float).tiny)
-        return cost.measure(rise, residual=residual, converged=residual <= CONVERGED)
+            start = torch.randn(region.size, generator=generator, dtype=objective.dtype)
+            climb.ascend(region.steepest(start.to(objective.device)) / 2, steps)
+            batch_rise, batch_gap = climb.result(here)
+            rise, gap = rise + share * batch_rise, gap + share * batch_gap
+        return cost.measure(rise) if steps == 1 else _maximum(cost, rise, gap)
+
+
+def _one_step(objective: Objective, region: Region, batch: slice) -> float:
+    here, g = objective.gradient(objective.w, batch)
+    rim = region.place(region.steepest(region.pull(g)))
+    return objective.value(rim, batch) - here
+
+
+def _maximum(cost: Cost, rise: float, gap: float) -> Measure:
+    """A maximum and how far from it the first-order gap says that it may be, in shares of it."""
+    residual = gap / rise if rise > 0 else math.inf if gap > 0 else 0.0
+    return cost.measure(rise, residual=residual, converged=residual <= CONVERGED)
 
 
 def mean_sharpness(
@@ -207,11 +215,8 @@ class _Climb:
         return value, g
 
     def result(self, here: float) -> tuple[float, float]:
-        """The rise above `here`, never negative, and the gap in shares of it."""
-        rise = max(0.0, self.best - here)
-        if rise > 0 or self.gap > 0 or not math.isfinite(self.best):
-            return rise, self.gap / rise if rise > 0 else math.inf
-        return rise, 0.0
+        """The rise above `here`, never negative, and the gap that is left."""
+        return max(0.0, self.best - here), max(0.0, self.gap)
 
     def ascend(self, u: Tensor, steps: int) -> None:
         """Full steps that shrink towards the end, projected back."""

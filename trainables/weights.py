@@ -40,11 +40,15 @@ def load(content: bytes, config: TrialConfig, shape: models.Shape, classes: int)
     """
     model = models.build(config.model, shape, classes)
     try:
+        end = 8 + int.from_bytes(content[:8], "little")
+        of = json.loads(json.loads(content[8:end])["__metadata__"]["config"])
+        if of != config.to_dict():
+            raise ValueError(f"they are of {of['trial_id']} as trained otherwise")
         model.load_state_dict(safetensors.torch.load(content))
-    except (SafetensorError, RuntimeError) as error:
+    except (SafetensorError, RuntimeError, ValueError, LookupError, TypeError) as error:
         reason = (str(error).splitlines() or [""])[0]
         raise UsageError(
             f"the saved weights of {config.trial_id} cannot be used ({reason}); "
-            f"accepted: a safetensors file of a {config.model}"
+            f"accepted: the safetensors file that this trial has left"
         ) from None
     return model

@@ -41,7 +41,7 @@ def table_of(made: Study) -> pd.DataFrame:
 
 def test_report_of_a_full_study(monkeypatch, tmp_path, full):
     text = written(monkeypatch, tmp_path, full)
-    assert max(map(len, text.split("\nwrote ")[0].splitlines())) <= 110
+    assert max(map(len, text.split("\nwrote ")[0].splitlines())) <= 112
     assert sorted(path.name for path in (tmp_path / "report").iterdir()) == [
         "lr_vs_batch_size.png", "scaling.csv",
     ]  # fmt: skip
@@ -85,10 +85,11 @@ def test_the_widest_rows_fit(monkeypatch, tmp_path):
             for i in range(4)]  # fmt: skip
     rows += [trial("momentum+sam", 32_768, m=16_384, lr=1e-3, status="diverged")] * 200
     rows += [trial("momentum+sam", 32_768, m=16_384, lr=1.234e-5 * 8, rho=0.12, test_accuracy=1.0,
-                   phase="confirm", role="winner", steps=100_000, seconds=36_000)] * 3  # fmt: skip
+                   phase="confirm", role="winner", steps=100_000, seconds=36_000,
+                   lambda_max=12_345.6, sharpness="full", sharpness_images=1024)] * 3  # fmt: skip
     text = written(monkeypatch, tmp_path, study(rows))
     assert "stability edge" in text and "100.00 ± 0.00 (3)" in text
-    assert max(map(len, text.split("\nwrote ")[0].splitlines())) <= 110
+    assert max(map(len, text.split("\nwrote ")[0].splitlines())) <= 112
 
 
 def test_text_marks_what_did_not_survive_and_what_is_missing(monkeypatch, tmp_path):
@@ -195,3 +196,33 @@ def test_the_command_takes_exactly_one_directory(arguments, capsys):
     with pytest.raises(SystemExit) as stop:
         analysis.report.main(arguments)
     assert stop.value.code == 2 and "RESULTS" in capsys.readouterr().err
+
+
+def test_sharpness_of_the_winners_is_compared_only_where_it_was_looked_at_alike(
+    monkeypatch, tmp_path
+):
+    def rows(batch_size, looks):
+        search = [trial(batch_size=batch_size, lr=lr) for lr in (0.05, 0.1, 0.2)]
+        for seed, (value, level, images) in enumerate(looks):
+            look = {"lambda_max": value, "sharpness": level, "sharpness_images": images}
+            search.append(
+                trial(batch_size=batch_size, phase="confirm", role="winner", seed=seed, **look)
+            )
+        return search
+
+    alike = rows(64, [(2.0, "fast", 512), (4.0, "fast", 512)])
+    mixed = rows(128, [(2.0, "fast", 512), (4.0, "full", 1024)])
+    without = [
+        row | {"lambda_max": None, "sharpness": None, "sharpness_images": None}
+        for row in rows(256, [(0.0, "fast", 512)])
+    ]
+    made = study(alike + mixed + without)
+    table = table_of(made)
+    assert table["lambda_max_mean"].iloc[0] == 3
+    assert table["lambda_max_sd"].iloc[0] == pytest.approx(2**0.5)
+    assert table["lambda_max_mean"].iloc[1:].isna().all()
+    assert table["sharpness"].tolist() == ["fast/512", "mixed", ""]
+    said = " ".join(written(monkeypatch, tmp_path, made).split())
+    assert "l_max" in said and "different levels" in said and "fast/512, mixed" in said
+    said = written(monkeypatch, tmp_path, study(alike))
+    assert "different levels" not in said

@@ -13,8 +13,8 @@ from study import results
 from study.continuing import continued
 from study.forecast import Forecast
 from study.log import Log, MemoryLog, read
-from study.measure import asked, summary
-from study.minima import Job, lines, pending, saved, winners
+from study.measure import asked, missing, summary
+from study.minima import Job, lines, lost, pending, saved, winners
 from study.planner import Planner
 from trainables import weights
 from trainables.data import load
@@ -88,17 +88,24 @@ def test_what_has_been_examined_is_not_pending_unless_more_is_asked(
     assert pending(again, path, "fast") == pending(planner, path, "fast")
 
 
-def test_a_closer_look_is_not_replaced_by_a_quick_one(kept: tuple[Planner, Path]) -> None:
+def test_a_closer_look_is_not_replaced_by_a_quicker_one(kept: tuple[Planner, Path]) -> None:
     planner, path = kept
     name = pending(planner, path, "fast")[0].trial_id
-    for event in (measured(name, "fast", 1.0), measured(name, "full", 2.0, 1024)):
-        planner.measured(event)
-    planner.measured(measured(name, "fast", 3.0))
-    row = results.trials(planner).set_index("trial_id").loc[name]
-    assert (row["lambda_max"], row["sharpness"], row["sharpness_images"]) == (2.0, "full", 1024)
-    planner.measured(measured(name, "full", 4.0, 2048))
-    row = results.trials(planner).set_index("trial_id").loc[name]
-    assert (row["lambda_max"], row["sharpness_images"]) == (4.0, 2048)
+    looks = [("fast", 512), ("full", 1024), ("fast", 4096), ("full", 64), ("full", 2048)]
+    for value, (level, images) in enumerate(looks):
+        planner.measured(measured(name, level, float(value), images))
+        row = results.trials(planner).set_index("trial_id").loc[name]
+        expected = {0: 0, 1: 1, 2: 1, 3: 1, 4: 4}[value]
+        assert row["lambda_max"] == expected
+        assert (row["sharpness"], row["sharpness_images"]) == looks[expected]
+
+
+def test_too_few_images_leave_a_minimum_pending(kept: tuple[Planner, Path]) -> None:
+    planner, path = kept
+    name = pending(planner, path, "full")[0].trial_id
+    planner.measured(measured(name, "full", 1.0, 64))
+    assert Job(name) in pending(planner, path, "full")
+    assert Job(name) not in pending(planner, path, "full", images=64)
 
 
 def test_the_tables_hold_what_was_measured_and_null_elsewhere(kept: tuple[Planner, Path]) -> None:
@@ -122,8 +129,8 @@ def test_the_tables_hold_what_was_measured_and_null_elsewhere(kept: tuple[Planne
 
 
 def test_lines_join_minima_of_one_seed(kept: tuple[Planner, Path]) -> None:
-    planner, path = kept
-    jobs = list(lines(winners(planner, saved(planner, path))))
+    planner, _ = kept
+    jobs = lines(planner.config, winners(planner))
     ends = [[planner.records[name] for name in job] for job in jobs]
     assert all(a.config.seed == b.config.seed for a, b in ends)
     found = {(a.cell.name, b.cell.name) for a, b in ends}
@@ -136,9 +143,39 @@ def test_lines_join_minima_of_one_seed(kept: tuple[Planner, Path]) -> None:
     assert len(jobs) == 4 * planner.config.seeds
 
 
+def test_lines_with_a_fixed_m_run_from_the_smallest_to_the_largest_batch(tmp_path: Path) -> None:
+    config = make_config(batch_sizes=(64, 256, 1024), m=(256, 0))
+    with Log(tmp_path) as log:
+        log.append(study_event(config))
+        planner = Planner(config, log)
+        simulate(planner)
+        keep_weights(planner, tmp_path)
+        jobs = [job for job in pending(planner, tmp_path, "full") if job.other]
+    ends = {tuple(planner.records[name].cell.name for name in job) for job in jobs}
+    assert ends == {
+        ("momentum-b64", "momentum-b1024"),
+        ("momentum+sam-b64", "momentum+sam-b1024"),
+        ("momentum+sam-b64", "momentum+sam-b1024-m256"),
+        ("momentum-b64", "momentum+sam-b64"),
+        ("momentum-b256", "momentum+sam-b256"),
+        ("momentum-b1024", "momentum+sam-b1024"),
+        ("momentum-b1024", "momentum+sam-b1024-m256"),
+    }
+
+
+def test_winners_without_weights_are_named(kept: tuple[Planner, Path]) -> None:
+    planner, path = kept
+    assert lost(planner, path) == [] and missing(planner, path) == []
+    name = pending(planner, path, "fast")[0].trial_id
+    weights.path(path, name).unlink()
+    assert lost(planner, path) == [name]
+    assert name in missing(planner, path)[0] and "1 winners" in missing(planner, path)[0]
+    assert Job(name) not in pending(planner, path, "fast")
+
+
 def test_points_of_the_landscape_become_a_table(kept: tuple[Planner, Path]) -> None:
     planner, path = kept
-    job = next(lines(winners(planner, saved(planner, path))))
+    job = lines(planner.config, winners(planner))[0]
 
     def drawn(loss: float) -> dict[str, Any]:
         point = {"beta": 0.0, "train_loss": loss, "train_accuracy": 0.5, "test_loss": None}
@@ -165,8 +202,8 @@ def test_trials_are_named_one_by_one_or_by_pattern(kept: tuple[Planner, Path]) -
     assert asked(planner, path, [name, name], "fast", 0) == [Job(name)]
     planner.measured(measured(name, "full", 1.0))
     assert asked(planner, path, [name], "full", 0) == [Job(name)]  # named, so once more
-    ours = [job for job in asked(planner, path, ["*-b64-winner-s0"], "full", 0) if job.other]
-    assert len(ours) == 1 and ours[0].trial_id.startswith("momentum-b64")
+    ours = [job for job in asked(planner, path, ["*-b64-*-s0"], "full", 0) if job.other]
+    assert ours == [Job("momentum-b64-winner-s0", "momentum+sam-b64-winner-s0")]
     with pytest.raises(UsageError, match=r"TRIAL_ID: 'momentum-b64-0000' matches no"):
         asked(planner, path, ["momentum-b64-0000"], "fast", 0)  # of the search
 
@@ -178,14 +215,20 @@ def test_a_better_winner_is_examined_in_its_place(tmp_path: Path) -> None:
         planner = Planner(config, log)
         simulate(planner)
         keep_weights(planner, tmp_path)
-        for job in pending(planner, tmp_path, "fast"):
-            planner.measured(measured(job.trial_id, "fast", 1.0))
+        before = {job.trial_id for job in pending(planner, tmp_path, "fast")}
+        for name in before:
+            planner.measured(measured(name, "fast", 1.0))
         more = Planner(replace(config, trials=12), MemoryLog(read(tmp_path)))
     simulate(more)
     keep_weights(more, tmp_path)
-    jobs = pending(more, tmp_path, "fast")
-    assert jobs, "twelve trials were to find better winners than four"
-    assert all(not more.confirmation.superseded(more.records[job.trial_id]) for job in jobs)
+    after = {job.trial_id for job in pending(more, tmp_path, "fast")}
+    assert after and not after & before
+    best = {name: more.winner(cell) for name, cell in more.cells.items()}
+    for name in after:
+        record, winner = more.records[name], best[more.records[name].cell.name]
+        assert winner is not None and record.config.lr == winner.config.lr
+    old = [name for name in before if more.confirmation.superseded(more.records[name])]
+    assert len(old) == len(after)  # seed by seed
 
 
 def test_the_level_may_change_when_a_study_goes_on(tmp_path: Path) -> None:
@@ -221,4 +264,4 @@ def test_the_summary_is_one_line_a_cell(kept: tuple[Planner, Path]) -> None:
         planner.measured(measured(job.trial_id, "fast", 1.0 + index % 2))
     rows = summary([planner.records[job.trial_id] for job in jobs]).splitlines()
     assert len(rows) == 1 + len(planner.cells)
-    assert "momentum-b64-winner (2)" in rows[1] and "1.5 ± 0.71" in rows[1]
+    assert "momentum-b64-winner, fast/512 (2)" in rows[1] and "1.5 ± 0.71" in rows[1]

@@ -238,7 +238,7 @@ def measure(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_the_winners_minima_are_measured_at_the_end(
     place: Path, undisturbed: subprocess.CompletedProcess[str]
 ) -> None:
-    assert "--sharpness fast: 4 minima in" in undisturbed.stderr
+    assert "--sharpness fast: 4 minima and 0 lines" in undisturbed.stderr
     trials = results.load(place / "whole")[1].set_index("trial_id")
     winners = trials[trials.role == "winner"]
     assert winners[["lambda_max", "hessian_trace", "sam_sharpness"]].gt(0).all(axis=None)
@@ -255,7 +255,7 @@ def test_a_study_killed_while_it_measured_measures_the_rest(
     lines = (place / "half" / "log.jsonl").read_bytes().splitlines(keepends=True)
     (place / "half" / "log.jsonl").write_bytes(b"".join(lines[:-2]))
     again = run(place, "half", "--sampler", "random", "--scheduler", "none")
-    assert again.returncode == 0 and "--sharpness fast: 2 minima in" in again.stderr
+    assert again.returncode == 0 and "--sharpness fast: 2 minima" in again.stderr
     for whole, half in zip(determined(place, "whole"), determined(place, "half"), strict=True):
         pd.testing.assert_frame_equal(whole, half)
 
@@ -267,7 +267,7 @@ def test_saved_minima_are_measured_again_by_command(
     both = "momentum-b64-winner-s0", "momentum+sam-b64-winner-s0"
     ran = measure(place, "again", *both, "--sharpness", "full", "--images", "64")
     assert ran.returncode == 0, ran.stderr
-    assert "momentum+sam-b64-winner (1)" in ran.stdout
+    assert "momentum+sam-b64-winner, full/64 (1)" in ran.stdout
     trials = pd.read_parquet(place / "again" / "trials.parquet").set_index("trial_id")
     for name in both:
         columns = trials.loc[name, list(results.SHARPNESS_COLUMNS)]
@@ -278,6 +278,20 @@ def test_saved_minima_are_measured_again_by_command(
     line = points[points.kind == "line"].set_index("alpha")
     assert set(line.trial_id) == {both[0]} and set(line.other) == {both[1]}
     assert line.loc[1.0, "test_accuracy"] == pytest.approx(trials.loc[both[1], "test_accuracy"])
+
+
+def test_a_damaged_minimum_costs_that_measurement_alone(
+    place: Path, undisturbed: subprocess.CompletedProcess[str]
+) -> None:
+    shutil.copytree(place / "whole", place / "damaged")
+    path = place / "damaged" / "weights" / "momentum-b64-winner-s0.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+    ran = measure(place, "damaged", "*-b64-winner-*", "--sharpness", "fast", "--images", "600")
+    assert ran.returncode == 1 and "Traceback" not in ran.stderr
+    assert "1 measurements failed, the first of momentum-b64-winner-s0: UsageError" in ran.stderr
+    trials = results.load(place / "damaged")[1].set_index("trial_id").sharpness_images
+    assert trials["momentum+sam-b64-winner-s0"] == 600
+    assert trials["momentum-b64-winner-s0"] == 512  # what was known of it is kept
 
 
 @pytest.mark.parametrize(

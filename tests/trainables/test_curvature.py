@@ -21,6 +21,7 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 from scipy.stats import binomtest, t
 from torch import nn
 
+from trainables import curvature
 from trainables import objective as module
 from trainables.curvature import spectrum, trace
 from trainables.losses import cross_entropy
@@ -123,12 +124,12 @@ def test_other_libraries_find_the_same(network: Callable[[], nn.Module]) -> None
     )
     objective = Objective(model, cross_entropy, images(), None, torch.float64)
     v = torch.randn(objective.size, generator=objective.random(0), dtype=torch.float64)
-    with objective.hessian() as product:
-        ours = product(v)
-        operator = LinearOperator(
-            (objective.size,) * 2, lambda x: product(torch.from_numpy(x)).numpy(), dtype=np.float64
-        )
-        largest = eigsh(operator, k=5, which="LA", return_eigenvectors=False)
+    product = objective.hessian()
+    ours = product(v)
+    operator = LinearOperator(
+        (objective.size,) * 2, lambda x: product(torch.from_numpy(x)).numpy(), dtype=np.float64
+    )
+    largest = eigsh(operator, k=5, which="LA", return_eigenvectors=False)
     torch.testing.assert_close(41 * ours, theirs @ v)  # theirs is of the sum
     assert [m.value for m in spectrum(objective).largest] == pytest.approx(largest[::-1], rel=1e-4)
 
@@ -140,15 +141,14 @@ def test_ragged_parts_weigh_by_their_size(
     model = trained(network())
     whole = Objective(model, cross_entropy, images(), None, torch.float64)
     v = torch.randn(whole.size, generator=whole.random(0), dtype=torch.float64)
-    with whole.hessian() as product:
-        expected, value, g = product(v), whole.value(whole.w), whole.gradient(whole.w)
+    expected, value, g = whole.hessian()(v), whole.value(whole.w), whole.gradient(whole.w)
     for size, kept in ((7, 2**30), (7, 0), (30, 1)):
         monkeypatch.setattr(module, "PART", size)
         monkeypatch.setattr(module, "KEPT_BYTES", kept)
         cut = Objective(model, cross_entropy, images(), None, torch.float64)
-        with cut.hessian() as product:
-            torch.testing.assert_close(product(v), expected)
-            torch.testing.assert_close(product(v), expected)
+        product = cut.hessian()
+        torch.testing.assert_close(product(v), expected)
+        torch.testing.assert_close(product(v), expected)
         assert cut.value(cut.w) == pytest.approx(value, rel=1e-12)
         assert cut.gradient(cut.w)[0] == pytest.approx(g[0], rel=1e-12)
         torch.testing.assert_close(cut.gradient(cut.w)[1], g[1])
@@ -191,3 +191,26 @@ def test_weights_that_are_frozen_or_unused_do_not_count() -> None:
     assert spectrum(objective, top=1, bottom=False).largest[0].value == pytest.approx(
         truth[-1], rel=1e-4
     )
+
+
+def test_a_smallest_eigenvalue_of_zero_is_found() -> None:
+    """Of a linear network, whose Hessian is positive semidefinite and singular."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(16 * 16, 3))
+    objective = Objective(model, cross_entropy, images(60, side=16))
+    found = spectrum(objective)
+    assert found.smallest.converged and found.smallest.products < 200
+    assert abs(found.smallest.value) < 1e-4 * found.largest[0].value
+
+
+def test_a_hessian_that_is_not_finite_is_said_to_be_so() -> None:
+    objective = quadratic(torch.full((8, 8), math.nan).double(), torch.ones(8).double())
+    with pytest.raises(ArithmeticError, match="not finite"):
+        spectrum(objective)
+
+
+def test_a_basis_that_would_not_fit_ends_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(curvature, "KRYLOV_BYTES", 15 * 200 * 8)
+    objective = quadratic(symmetric(np.linspace(0.1, 1, 200)), torch.zeros(200).double())
+    found = spectrum(objective)
+    assert found.largest[0].products == 15 and not found.smallest.converged

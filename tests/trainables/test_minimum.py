@@ -3,6 +3,7 @@
 import math
 import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -54,9 +55,12 @@ def test_measuring_leaves_no_trace(level: str, names: set[str]) -> None:
         p.grad = torch.full_like(p, 2.0)
     state = {name: value.clone() for name, value in model.state_dict().items()}
     draws = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
-    found = examine(model, cross_entropy, data, level)
+    found, errors = examine(model, cross_entropy, data, level)
+    assert errors == []
     terrain = landscape.Terrain(model, cross_entropy, data, data, 41)
     landscape.slices(terrain, model)
+    landscape.plane(terrain, model, alphas=(-1.0, 0.0, 1.0))
+    landscape.line(terrain, model)
     assert set(found) == names
     assert model.training and all(layer.training for layer in model.modules())
     assert all(value.equal(state[name]) for name, value in model.state_dict().items())
@@ -68,15 +72,15 @@ def test_measuring_leaves_no_trace(level: str, names: set[str]) -> None:
 
 def test_measuring_again_gives_the_same() -> None:
     model = trained(small_cnn())
-    first, torch_seed = examine(model, cross_entropy, images(), "full"), 99
-    torch.manual_seed(torch_seed)
-    again = examine(model, cross_entropy, images(), "full")
+    first, _ = examine(model, cross_entropy, images(), "full")
+    torch.manual_seed(99)
+    again, _ = examine(model, cross_entropy, images(), "full")
     for name, measure in first.items():
         assert (measure.value, measure.residual) == (again[name].value, again[name].residual), name
 
 
 def test_figures_carry_their_errors_and_costs() -> None:
-    found = examine(trained(small_cnn()), cross_entropy, images(), "full")
+    found, _ = examine(trained(small_cnn()), cross_entropy, images(), "full")
     for name, measure in found.items():
         assert math.isfinite(measure.value), name
         assert measure.converged, name
@@ -94,7 +98,7 @@ def test_figures_carry_their_errors_and_costs() -> None:
 
 def test_norms_are_those_of_weights_and_gradient() -> None:
     model = trained(small_cnn())
-    found = examine(model, cross_entropy, images(), "fast")
+    found, _ = examine(model, cross_entropy, images(), "fast")
     inputs, labels = images().batch(slice(0, 41))
     loss = cross_entropy(model(inputs), labels) / 41
     grads = torch.autograd.grad(loss, list(model.parameters()))
@@ -109,11 +113,32 @@ def test_levels_take_the_first_images_of_the_stratified_set() -> None:
     assert IMAGES == {"fast": 512, "full": 1024}
     assert EPSILONS == {"1e3": 1e-3, "5e4": 5e-4} and DIMENSIONS == 100
     model = trained(small_cnn())
-    ten = examine(model, cross_entropy, images(), "fast", 10)
+    ten, _ = examine(model, cross_entropy, images(), "fast", 10)
     inputs, labels = images().batch(slice(0, 10))
     with torch.no_grad():
         expected = float(cross_entropy(model(inputs), labels)) / 10
     assert ten["sharpness_loss"].value == pytest.approx(expected, rel=1e-5)
+
+
+def test_what_cannot_be_measured_does_not_cost_the_rest() -> None:
+    class Once(torch.autograd.Function):
+        """Differentiable once."""
+
+        @staticmethod
+        def forward(ctx: Any, logits: torch.Tensor) -> torch.Tensor:
+            return logits.clone()
+
+        @staticmethod
+        @torch.autograd.function.once_differentiable
+        def backward(ctx: Any, g: torch.Tensor) -> torch.Tensor:
+            return g
+
+    def loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return cross_entropy(Once.apply(logits), labels)
+
+    found, errors = examine(trained(small_cnn()), loss, images(), "fast")
+    assert set(found) == {"sharpness_loss", "weight_norm", "gradient_norm", "sam_sharpness"}
+    assert len(errors) == 2 and "only once" in errors[0]
 
 
 # ---- weights

@@ -1,8 +1,10 @@
 """Sharpness against closed forms, brute force and its invariances."""
 
 import itertools
+import json
 import math
 from collections.abc import Callable
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -52,7 +54,7 @@ def test_sam_sharpness_of_a_minimum_is_half_rho_squared_lambda_max() -> None:
 @pytest.mark.parametrize("eigenvalues", [[0.1, 1, 2, 4], [-3.0, -1, 0.5, 2], [-3.0, -2, -1, -0.5]])
 def test_sam_sharpness_of_a_quadratic_in_closed_form(eigenvalues: list[float]) -> None:
     a, b, rho = symmetric(eigenvalues), vector(0.5, -0.3, 0.2, 0.4), 0.5
-    found = ball_sharpness(quadratic(a, b), rho=rho, steps=60)
+    found = ball_sharpness(quadratic(a, b), rho=rho)
     assert found.value == pytest.approx(trust_region(a, b, rho), rel=2e-3)
     assert found.converged and found.residual < sharpness.CONVERGED
 
@@ -78,6 +80,20 @@ def test_one_step_is_what_sam_takes() -> None:
     found = ball_sharpness(quadratic(a, b), rho=rho, steps=1)
     assert found.value == pytest.approx(float(expected), rel=1e-9)
     assert found.converged
+
+
+def test_where_sams_step_descends_its_rise_is_negative() -> None:
+    """As at a point that is no minimum and bends down."""
+    a, b = symmetric([-9.0, -9]), vector(0.3, 0.4)
+    assert ball_sharpness(quadratic(a, b), rho=0.5, steps=1).value == pytest.approx(-0.875)
+    assert ball_sharpness(quadratic(a, b), rho=0.5).value > 0
+
+
+def test_a_loss_that_is_flat_has_no_sharpness_and_can_be_logged() -> None:
+    flat = quadratic(torch.zeros(4, 4).double(), torch.zeros(4).double())
+    for found in (ball_sharpness(flat), ball_sharpness(flat, steps=1), epsilon_sharpness(flat)):
+        assert found.value == 0 and found.converged is True
+        assert json.loads(json.dumps(asdict(found)))["value"] == 0
 
 
 def test_m_images_share_a_perturbation() -> None:
@@ -106,7 +122,7 @@ def test_asam_sharpness_of_a_quadratic_in_closed_form() -> None:
     a, w, rho = symmetric([0.5, 1, 2]), vector(1, -2, 0.5), 0.3
     objective = quadratic(a, torch.zeros(3).double(), w)
     t = torch.diag(w.abs())
-    found = ball_sharpness(objective, rho=rho, adaptive=True, steps=60)
+    found = ball_sharpness(objective, rho=rho, adaptive=True)
     assert found.value == pytest.approx(trust_region(t @ a @ t, t @ a @ w, rho), rel=2e-3)
 
 
