@@ -158,8 +158,7 @@ def _cell_rows(rows: pd.DataFrame) -> list[list[str]]:
             row["verdict"].replace("_", " "),
             accuracy(row["test_accuracy_mean"], row["test_accuracy_sd"], row["n_seeds"]),
             number(row["generalization_gap_mean"] * 100, None),
-            *[number(row["lambda_max_mean"], 0 if row["lambda_max_mean"] >= 1000 else 3)]
-            * examined,
+            *[number(row["lambda_max_mean"], 3)] * examined,
             number(row["steps"], 0),
             number(row["seconds"], 3),
             f"{row['n_search']}/{row['n_stopped']}/{row['n_diverged']}",
