@@ -74,7 +74,11 @@ def pending(planner: Planner, path: Path, level: str, images: int = 0) -> list[J
     count = images_of(level, images, planner.config.train_size)
     jobs = [Job(r.config.trial_id) for r in records if r.closeness < closeness(level, count)]
     if level == "full":
-        drawn = {(e["trial_id"], e["other"]) for e in read(path) if e["event"] == "landscape"}
+        drawn = {
+            (event["trial_id"], event["other"])
+            for event in read(path)
+            if event["event"] == "landscape" and event["images"] >= count
+        }
         jobs += [job for job in lines(planner.config, records) if job not in drawn]
     return jobs
 

@@ -85,13 +85,14 @@ SHARPNESS_COLUMNS = {
 }
 # Of a point of the landscape: kind: slice (along one random direction) | plane (two) | line (to the
 # minimum of the trial `other`, at alpha 1); alpha and beta are shares of the filters' norms, or of
-# the line; test_* on lines only.
+# the line; train_* are of the first `images` training images, test_* on lines only.
 POINT_COLUMNS = {
     "kind": "str",
     "trial_id": "str",
     "other": "str",
     "alpha": "float64",
     "beta": "float64",
+    "images": "Int64",
     "train_loss": "float64",
     "train_accuracy": "float64",
     "test_loss": "float64",
@@ -216,14 +217,14 @@ def _sharpness(record: Record) -> dict[str, Any]:
 def landscape(events: list[Event]) -> "pd.DataFrame":
     """One row a point, as POINT_COLUMNS says; of what was measured twice the last."""
     drawn = {
-        (event["kind"], event["trial_id"], event["other"]): event["points"]
+        (event["kind"], event["trial_id"], event["other"]): event
         for event in events
         if event["event"] == "landscape"
     }
     rows = [
-        {"kind": kind, "trial_id": trial_id, "other": other} | point
-        for (kind, trial_id, other), points in drawn.items()
-        for point in points
+        {name: event[name] for name in ("kind", "trial_id", "other", "images")} | point
+        for event in drawn.values()
+        for point in event["points"]
     ]
     return _frame(rows, POINT_COLUMNS)
 

@@ -95,8 +95,9 @@ def spectrum(
 
 def _orthogonal(w: Tensor, basis: list[Tensor]) -> Tensor:
     """w without its part in the span of the basis; twice, since once leaves rounding behind."""
+    w = w.clone()
     for q in (*basis, *basis):
-        w = w - (q @ w) * q
+        w.sub_(q, alpha=float(q @ w))
     return w
 
 

@@ -181,7 +181,7 @@ def test_points_of_the_landscape_become_a_table(kept: tuple[Planner, Path]) -> N
         point = {"beta": 0.0, "train_loss": loss, "train_accuracy": 0.5, "test_loss": None}
         points = [{"alpha": alpha, "test_accuracy": None, **point} for alpha in (0.0, 1.0)]
         where = {"event": "landscape", "kind": "line", **job._asdict(), "seconds": 0.1}
-        return where | {"points": points}
+        return where | {"images": 1024, "points": points}
 
     planner.measured(drawn(1.0))
     planner.measured(drawn(2.0))  # measured again

@@ -280,6 +280,32 @@ def test_saved_minima_are_measured_again_by_command(
     assert line.loc[1.0, "test_accuracy"] == pytest.approx(trials.loc[both[1], "test_accuracy"])
 
 
+def test_measuring_is_stopped_by_a_signal_and_goes_on_where_it_was(
+    place: Path, undisturbed: subprocess.CompletedProcess[str]
+) -> None:
+    shutil.copytree(place / "whole", place / "halted")
+    line = [sys.executable, "-m", "study.measure", "halted", "--results", str(place)]
+    log = place / "halted" / "log.jsonl"
+
+    def full() -> int:
+        return log.read_bytes().count(b'"event":"measured","trial_id"') - 4  # those of the study
+
+    assert full() == 0
+    process = subprocess.Popen(line, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    limit = time.monotonic() + 120
+    while time.monotonic() < limit and full() == 0:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    before = full()
+    assert process.returncode == 130 and "what was measured is kept" in told, told
+    assert 0 < before < 4
+    again = measure(place, "halted")
+    assert again.returncode == 0 and full() == 4, again.stderr
+    trials = results.load(place / "halted")[1]
+    assert trials[trials.role == "winner"].sharpness.eq("full").all()
+
+
 def test_a_damaged_minimum_costs_that_measurement_alone(
     place: Path, undisturbed: subprocess.CompletedProcess[str]
 ) -> None:
