@@ -12,7 +12,7 @@ from trainables.objective import Measure, Objective, Product
 
 # Further products in which nothing may change: a residual shows that a value is an eigenvalue, not
 # that it is the largest, which the start may nearly lack. By simulation on spectra like those of
-# trained networks one in 1,500 starts then still missed it with 3, none with 5 (up to 2 % with 0).
+# trained networks up to two in 1,500 starts still missed it with 3, none with 5 (2 % with none).
 STEADY = 5
 KRYLOV_BYTES = 2**31
 

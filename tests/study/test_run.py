@@ -13,8 +13,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from study import measure as measure_command
 from study import results
 from study.replay import MEASURED
+from trainables.errors import exit_code
 
 TINY = (
     "--dataset digits --train-size 1024 --model mlp --batch-sizes 64,256 --trials 3 --seeds 1 "
@@ -284,7 +286,8 @@ def test_measuring_is_stopped_by_a_signal_and_goes_on_where_it_was(
     place: Path, undisturbed: subprocess.CompletedProcess[str]
 ) -> None:
     shutil.copytree(place / "whole", place / "halted")
-    line = [sys.executable, "-m", "study.measure", "halted", "--results", str(place)]
+    few = ["halted", "--images", "256"]
+    line = [sys.executable, "-m", "study.measure", *few, "--results", str(place)]
     log = place / "halted" / "log.jsonl"
 
     def full() -> int:
@@ -300,7 +303,7 @@ def test_measuring_is_stopped_by_a_signal_and_goes_on_where_it_was(
     before = full()
     assert process.returncode == 130 and "what was measured is kept" in told, told
     assert 0 < before < 4
-    again = measure(place, "halted")
+    again = measure(place, *few)
     assert again.returncode == 0 and full() == 4, again.stderr
     trials = results.load(place / "halted")[1]
     assert trials[trials.role == "winner"].sharpness.eq("full").all()
@@ -337,9 +340,12 @@ def test_bad_input_to_measure_is_one_line(
     undisturbed: subprocess.CompletedProcess[str],
     arguments: list[str],
     said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     before = (place / "whole" / "log.jsonl").read_bytes()
-    ran = measure(place, *arguments)
-    assert ran.returncode == 2 and said in ran.stderr, ran.stderr
-    assert ran.stderr.count("\n") == 1 and not ran.stdout
+    monkeypatch.setattr(sys, "argv", ["measure", *arguments, "--results", str(place)])
+    assert exit_code(measure_command.main, "python -m study.measure") == 2
+    out, told = capsys.readouterr()
+    assert said in told and told.count("\n") == 1 and not out, told
     assert (place / "whole" / "log.jsonl").read_bytes() == before
