@@ -5,6 +5,7 @@ import statistics
 import sys
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 from study import results
 from study.config import StudyConfig
@@ -18,7 +19,13 @@ from study.session import Interrupted, Interruption, connected, say
 from trainables.config import choice
 from trainables.errors import Parser, UsageError, exit_code
 
-SHOWN = ("lambda_max", "hessian_trace", "sam_sharpness", "asam_sharpness", "epsilon_sharpness_1e3")
+SHOWN = {  # by what it is called in the summary
+    "lambda_max": "lambda_max",
+    "trace": "hessian_trace",
+    "sam": "sam_sharpness",
+    "asam": "asam_sharpness",
+    "phi(1e-3)": "epsilon_sharpness_1e3",
+}
 
 
 def parser() -> Parser:
@@ -142,19 +149,17 @@ def missing(planner: Planner, path: Path) -> list[str]:
 
 def summary(records: list[Record]) -> str:
     """One line a cell, role and level/images: mean and SD over seeds of what was measured."""
-    groups: dict[str, list[Record]] = {}
+    groups: dict[str, list[dict[str, Any]]] = {}
     for record in records:
         if record.measured:
             level = f"{record.measured['level']}/{record.measured['images']}"
             name = f"{record.cell.name}-{record.config.role}, {level}"
-            groups.setdefault(name, []).append(record)
-    lines = ["".join(["minima (mean ± SD over seeds)".ljust(48), *(n.rjust(24) for n in SHOWN)])]
+            groups.setdefault(name, []).append(record.measured["measures"])
+    table = [["minima (mean ± SD over seeds)", *SHOWN]]
     for name, members in groups.items():
-        cells = [
-            _spread([r.measured["measures"].get(n) for r in members if r.measured]) for n in SHOWN
-        ]
-        lines.append("".join([f"{name} ({len(members)})".ljust(48), *(c.rjust(24) for c in cells)]))
-    return "\n".join(lines)
+        cells = (_spread([found.get(column) for found in members]) for column in SHOWN.values())
+        table.append([f"{name} ({len(members)})", *cells])
+    return "\n".join(row[0].ljust(44) + "".join(c.rjust(18) for c in row[1:]) for row in table)
 
 
 def _spread(measures: list) -> str:
