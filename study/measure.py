@@ -11,7 +11,7 @@ from study import results
 from study.config import StudyConfig
 from study.continuing import require_same_code
 from study.log import Log, read
-from study.minima import Bench, Job, lines, lost, measure, pending, saved, winners
+from study.minima import Bench, Job, lines, measure, missing, pending, saved, winners
 from study.options import check_resources
 from study.planner import Planner
 from study.record import SHARPNESS, Record
@@ -134,17 +134,6 @@ def asked(planner: Planner, path: Path, patterns: list[str], level: str, images:
         ours = [r for r in winners(planner) if r.config.trial_id in chosen]
         jobs += lines(planner.config, ours)
     return jobs
-
-
-def missing(planner: Planner, path: Path) -> list[str]:
-    """A line on the winners that cannot be examined, if there are any."""
-    ids = lost(planner, path)
-    if not ids:
-        return []
-    return [
-        f"{len(ids)} winners have no weights in {path / 'weights'}, so their minima cannot be "
-        f"examined, the first {ids[0]}: was the disk full, or not shared by all nodes?"
-    ]
 
 
 def summary(records: list[Record]) -> str:

@@ -13,7 +13,7 @@ from study.log import Event, read
 from study.planner import Planner
 from study.record import Record, closeness
 from trainables.config import TrialConfig
-from trainables.data import ImageData, Split
+from trainables.data import ImageData
 from trainables.plugins import reason
 
 if TYPE_CHECKING:
@@ -63,6 +63,17 @@ def lost(planner: Planner, path: Path) -> list[str]:
     kept = {record.config.trial_id for record in saved(planner, path)}
     ids = [record.config.trial_id for record in winners(planner)]
     return [trial_id for trial_id in ids if trial_id not in kept]
+
+
+def missing(planner: Planner, path: Path) -> list[str]:
+    """A line on the winners that cannot be examined, if there are any."""
+    ids = lost(planner, path)
+    if not ids:
+        return []
+    return [
+        f"{len(ids)} winners have no weights in {path / 'weights'}, so their minima cannot be "
+        f"examined, the first {ids[0]}: was the disk full, or not shared by all nodes?"
+    ]
 
 
 def pending(planner: Planner, path: Path, level: str, images: int = 0) -> list[Job]:
@@ -137,6 +148,7 @@ def measure(
                     content = [weights.path(bench.path, n).read_bytes() for n in job if n]
                 except OSError as error:
                     errors.append(f"{job.trial_id}: {reason(error)}")
+                    progress.done += 1
                     continue
                 ref = task.remote(job, configs, content, shared, bench.level, resources)
                 running[ref] = job
@@ -163,15 +175,8 @@ def _few(bench: Bench) -> ImageData:
     count = images_of(bench.level, bench.images, len(bench.data.train))
     data, test = bench.data, len(bench.data.test) if bench.level == "full" else 0
     return replace(
-        data,
-        train=_first(data.train, count),
-        val=_first(data.val, 0),
-        test=_first(data.test, test),
+        data, train=data.train.first(count), val=data.val.first(0), test=data.test.first(test)
     )
-
-
-def _first(split: Split, count: int) -> Split:
-    return Split(split.images[:count], split.labels[:count])
 
 
 def examine(

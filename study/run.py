@@ -68,9 +68,10 @@ def main() -> int:
             return dry_run(asked)
         with Log(where.results) as log:
             planner = Planner(config, log) if log.events else None
-            if planner and planner.done and not unmeasured(planner, asked):
+            if planner and planner.done:
                 Views(where.results, planner).close()  # a crash may have left them behind
                 clean(where.results)
+            if planner and planner.done and not unmeasured(planner, asked):
                 say(f"{where.results} is finished; this is its report\n")
             else:
                 train(asked, log, planner)
@@ -126,16 +127,12 @@ def train(asked: Asked, log: Log, planner: Planner | None) -> None:
         if training:
             log.append({"event": "session", "time": time.time(), "slots": forecast.slots})
             watched(planner, forecast, resources, shared, path, asked.interruption)
-        else:
-            Views(path, planner).close()  # a crash may have left them behind
-            clean(path)
         examined(planner, asked, resources)
 
 
 def examined(planner: Planner, asked: Asked, resources: "Resources") -> None:
     """Measure the winners' minima, and say what that cost."""
-    from study.measure import missing
-    from study.minima import Bench, measure
+    from study.minima import Bench, measure, missing
     from study.progress import duration
 
     jobs, path = unmeasured(planner, asked), asked.where.results

@@ -19,7 +19,6 @@ from trainables.losses import Loss
 
 PART = 256  # images differentiated at a time
 KEPT_BYTES = 2**30  # of the gradient's graph, kept between products with one Hessian
-Part = tuple[Tensor, Tensor]
 Product = Callable[[Tensor], Tensor]
 
 

@@ -2,13 +2,12 @@
 
 from dataclasses import replace
 
-import numpy as np
 import torch
 
 from trainables import losses, models, plugins
 from trainables.batches import DeviceData
 from trainables.config import TrialConfig
-from trainables.data import ImageData, Split
+from trainables.data import ImageData
 from trainables.errors import UsageError
 from trainables.training import Training
 
@@ -37,7 +36,8 @@ def check(config: TrialConfig, data: ImageData, here: bool = True) -> None:
     own = {name: option for name, option in OPTIONS.items() if ":" in getattr(config, name)}
     if not own:
         return
-    few = replace(data, train=_first(data.train), val=_first(data.val), test=_first(data.test))
+    train, val, test = (split.first(IMAGES) for split in (data.train, data.val, data.test))
+    few = replace(data, train=train, val=val, test=test)
     m = IMAGES if config.m == config.batch_size else min(config.m, IMAGES // 2)
     small = replace(config, batch_size=IMAGES, m=m, budget="2steps", reports=1)
     try:
@@ -54,10 +54,6 @@ def check(config: TrialConfig, data: ImageData, here: bool = True) -> None:
             f"{own[kind]}: {getattr(config, kind)} raised {plugins.reason(error)}; "
             f"accepted: a {kind} that trains (see trainables/plugins.py)"
         ) from error
-
-
-def _first(split: Split) -> Split:
-    return Split(np.ascontiguousarray(split.images[:IMAGES]), split.labels[:IMAGES])
 
 
 @torch.no_grad()

@@ -19,7 +19,7 @@ from trainables.objective import Cost, Measure, Objective
 SAM_RHO, ASAM_RHO, NOISE = 0.05, 0.5, 0.1
 M = 128  # images that share a perturbation
 CONVERGED = 0.02  # the gap, in shares of the rise
-Function = Callable[[Tensor], tuple[float, Tensor]]  # u -> loss and its gradient in u
+Function = Callable[[Tensor], tuple[float, Tensor]]  # w -> loss and its gradient
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from study import results
 from study.continuing import continued
 from study.forecast import Forecast
 from study.log import Log, MemoryLog, read
-from study.measure import asked, missing, summary
-from study.minima import Job, lines, lost, pending, saved, winners
+from study.measure import asked, summary
+from study.minima import Job, lines, lost, missing, pending, saved, winners
 from study.planner import Planner
 from trainables import weights
 from trainables.data import load
