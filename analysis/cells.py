@@ -3,13 +3,15 @@
 The cell is the unit of every later comparison and, in the scaling fits, the replicate.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from analysis.load import Study
+from analysis.load import TEXT_COLUMNS, Study
 
 SEARCH_PHASES = ("search", "control")
 ENDED = ("complete", "stopped", "diverged")  # not: running, and error, which is no observation
@@ -25,15 +27,52 @@ class Cell:
     trials: pd.DataFrame
 
     @property
+    def key(self) -> tuple[str, int, int]:
+        """Method, batch size and m: what tells one cell from another."""
+        return self.method, self.batch_size, self.m
+
+    @cached_property
     def search(self) -> pd.DataFrame:
         """The search's trials that ended, ASHA's victims and the never-stopped controls alike."""
         ours = self.trials["phase"].isin(SEARCH_PHASES) & self.trials["status"].isin(ENDED)
         return self.trials[ours]
 
+    @cached_property
+    def searched(self) -> pd.DataFrame:
+        """Those of the search that ran to their end."""
+        return complete(self.search)
+
+    @cached_property
+    def fresh(self) -> pd.DataFrame:
+        """The trials on fresh seeds, whatever their role and status."""
+        return self.trials[self.trials["phase"].eq("confirm")]
+
     def confirm(self, *roles: str) -> pd.DataFrame:
         """The fresh-seed trials of the given roles, whatever their status."""
-        ours = self.trials["role"].isin(list(roles)) & self.trials["phase"].eq("confirm")
-        return self.trials[ours]
+        return self.fresh[self.fresh["role"].isin(list(roles))]
+
+    @cached_property
+    def winners(self) -> pd.DataFrame:
+        """The fresh-seed trials of all points that were ever the cell's winner."""
+        return self.confirm("winner")
+
+    @cached_property
+    def winner_runs(self) -> pd.DataFrame:
+        """The fresh-seed trials of the cell's winner, of any status.
+
+        After a study was extended a cell can have confirmed two winners: the one that the search
+        ranks higher counts, then the one with more seeds.
+        """
+        runs = self.winners
+        done = complete(runs)
+        points = list(zip(done["lr"], done["rho"], strict=True))
+        if not points:
+            return runs
+        best = points[0]
+        if len(set(points)) > 1:
+            scores = self.searched.groupby(["lr", "rho"])["score"].max()
+            best = max(set(points), key=lambda at: (scores.get(at, -np.inf), points.count(at)))
+        return runs[runs["lr"].eq(best[0]) & runs["rho"].eq(best[1])]
 
     def __str__(self) -> str:
         own_m = f" m={self.m}" if self.m != self.batch_size else ""
@@ -47,7 +86,8 @@ def is_plain(method: str) -> bool:
 
 def complete(trials: pd.DataFrame) -> pd.DataFrame:
     """The trials that ran to their end with a finite score."""
-    return trials[trials["status"].eq("complete") & trials["score"].abs().lt(np.inf)]
+    done = trials["status"].to_numpy() == "complete"
+    return trials[done & np.isfinite(trials["score"].to_numpy(float))]
 
 
 def cells(study: Study) -> list[Cell]:
@@ -57,7 +97,7 @@ def cells(study: Study) -> list[Cell]:
     reported as missing instead of being passed over.
     """
     placed = (study.trials["method"] != "") & (study.trials["batch_size"] > 0)
-    trials = study.trials[placed].copy()
+    trials = study.trials[placed].astype(dict.fromkeys(TEXT_COLUMNS, object))  # quicker to compare
     # Plain methods perturb nothing, so m does not divide them; else a missing m is the full batch.
     whole = trials["method"].map(is_plain).astype(bool) | ~(trials["m"] > 0)
     trials["m"] = trials["m"].mask(whole, trials["batch_size"])
@@ -67,24 +107,44 @@ def cells(study: Study) -> list[Cell]:
         found.append(Cell(str(group["method"].iloc[0]), batch_size, m, group))
     known = {(cell.method, cell.batch_size, cell.m) for cell in found}
     planned = [Cell(*key, trials.iloc[:0]) for key in _planned(study) if key not in known]
-    order = {name: i for i, name in enumerate(_unique(_methods(study), trials["method"]))}
+    order = {name: i for i, name in enumerate(_unique(_methods(study.config), trials["method"]))}
     return sorted(found + planned, key=lambda cell: (order[cell.method], cell.batch_size, cell.m))
 
 
-def _methods(study: Study) -> list[str]:
-    return [str(method) for method in study.config.get("methods") or ()]
+def series_of(cells: Sequence[Cell]) -> dict[str, list[Cell]]:
+    """Each method's cells over the batch size, by label; split by m just as `scaling.groups` does.
+
+    Where m is the batch size throughout, a method is one series. Otherwise each fixed m is one and
+    the cells with m = B are another; a cell with m = B can then be in two.
+    """
+    found = {}
+    for method in _unique(cell.method for cell in cells):
+        own = [cell for cell in cells if cell.method == method]
+        whole = [cell for cell in own if cell.m == cell.batch_size]
+        fixed = sorted({cell.m for cell in own if cell.m != cell.batch_size})
+        if len(whole) > 1 or any(cell.m not in fixed for cell in whole):
+            found[f"{method}, m=B" if fixed else method] = whole
+        found |= {f"{method}, m={m}": [cell for cell in own if cell.m == m] for m in fixed}
+    return found
 
 
 def _planned(study: Study) -> list[tuple[str, int, int]]:
-    """The configured grid as (method, batch size, m); a configured m of 0 is the whole batch."""
-    shards = study.config.get("m") or 0
-    grid = {
-        (method, int(size), int(size) if is_plain(method) else min(m or int(size), int(size)))
-        for method in _methods(study)
-        for size in study.config.get("batch_sizes") or ()
-        for m in (shards if isinstance(shards, list) else [shards])
-    }
-    return sorted(grid)
+    """The configured cells as (method, batch size, m); of joined studies those of either grid."""
+    grids = study.config.get("grids") or [study.config]
+    return sorted({key for grid in grids for key in _grid(grid)})
+
+
+def _grid(config: Mapping[str, Any]) -> Iterator[tuple[str, int, int]]:
+    """Methods x batch sizes x m, as configured: an m of 0 is the whole batch."""
+    shards = config.get("m") or 0
+    for method in _methods(config):
+        for size in map(int, config.get("batch_sizes") or ()):
+            for m in shards if isinstance(shards, list) else [shards]:
+                yield method, size, size if is_plain(method) else min(m or size, size)
+
+
+def _methods(config: Mapping[str, Any]) -> list[str]:
+    return [str(method) for method in config.get("methods") or ()]
 
 
 def _unique(*names: Iterable[str]) -> list[str]:

@@ -14,7 +14,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from analysis.cells import is_plain
-from analysis.scaling import IN_FIT, LAWS, Exponent
+from analysis.optimum import Optimum
+from analysis.scaling import IN_FIT, RULES, Scaling
 
 # Okabe & Ito: told apart by colour-blind readers; black and yellow left out. Shapes tell again;
 # six colours and seven shapes repeat together only after 42 groups.
@@ -39,31 +40,36 @@ class LearningRateFigure:
     undrawn: int
 
 
-def learning_rate_figure(exponents: Sequence[Exponent]) -> LearningRateFigure:
+def learning_rate_figure(scalings: Sequence[Scaling]) -> LearningRateFigure:
     """Compute the figure's tables from the fitted groups."""
     points = pd.DataFrame(
         [
-            (each.group.label, best.batch_size, best.lr_star, best.lr_low, best.lr_high,
+            (each.group.label, best.batch_size, best.lr_star, *_interval(best),
              best.verdict, best.confirmed, best.verdict in IN_FIT)
-            for each in exponents
+            for each in scalings
             for best in each.group.optima
         ],
         columns=["group", "batch_size", "lr_star", "lr_low", "lr_high", "verdict", "confirmed",
                  "in_fit"],
     )  # fmt: skip
     drawn = points[points["lr_star"] > 0].reset_index(drop=True)
-    fitted = [(each, [best.batch_size for best in each.group.fitted]) for each in exponents]
     lines = pd.DataFrame(
         [
-            (each.group.label, each.line.slope, each.line.low, each.line.high, each.line.k,
-             *_ends(each.line.intercept, each.line.slope, min(sizes), max(sizes)))
-            for each, sizes in fitted
-            if np.isfinite(each.line.slope)
+            (each.group.label, each.power.psi, each.power.low, each.power.high, each.points,
+             *_ends(each.power.intercept, each.power.psi, *2 ** each.series.x[[0, -1]]))
+            for each in scalings
+            if each.points >= 2
         ],
         columns=["group", "exponent", "low", "high", "cells",
                  "batch_from", "lr_from", "batch_to", "lr_to"],
     )  # fmt: skip
     return LearningRateFigure(drawn, lines, _guides(drawn), len(points) - len(drawn))
+
+
+def _interval(best: Optimum) -> tuple[float, float]:
+    """The 95 % interval where it has ends."""
+    closed = best.lr_low > 0 and np.isfinite(best.lr_high) and best.verdict in IN_FIT
+    return (best.lr_low, best.lr_high) if closed else (np.nan, np.nan)
 
 
 def _ends(intercept: float, slope: float, first: int, last: int) -> tuple[float, ...]:
@@ -85,8 +91,8 @@ def _guides(points: pd.DataFrame) -> pd.DataFrame:
     last, top = float(points["batch_size"].max()), _limits(points)[1]
     rows = []
     for law in ("sqrt", "linear"):
-        end = min(last, first * (top / lr) ** (1 / LAWS[law]))
-        rows.append((law, group, first, lr, end, lr * (end / first) ** LAWS[law]))
+        end = min(last, first * (top / lr) ** (1 / RULES[law]))
+        rows.append((law, group, first, lr, end, lr * (end / first) ** RULES[law]))
     return pd.DataFrame(rows, columns=names)
 
 
@@ -191,7 +197,7 @@ def _key(canvas: Figure, figure: LearningRateFigure) -> None:
         look: dict[str, Any] = {"linestyle": "none", "markersize": 7, "color": "0.35"} | style
         return Line2D([], [], marker=marker, label=label, **look)
 
-    signs = [sign("LRs within one seed-SD of the best", linestyle="-", linewidth=3.5, alpha=0.4)]
+    signs = [sign("95 % interval of LR*", linestyle="-", linewidth=3.5, alpha=0.4)]
     if len(figure.guides):
         start = figure.guides.iloc[0]
         signs.append(sign(f"rules from {start['from_group']}, B={start['batch_from']:.0f}",

@@ -1,15 +1,19 @@
-"""The one door into the analysis: a results directory becomes three clean tables.
+"""The one door into the analysis: results directories and foreign tables become three clean tables.
 
 Everything downstream may rely on the columns below being present, whatever a running or an empty
 study has written so far.
 """
 
+import hashlib
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+
+from analysis.joining import join
 
 TEXT_COLUMNS = ("trial_id", "method", "optimizer", "formulation", "phase", "role", "status",
                 "sharpness")  # fmt: skip
@@ -24,15 +28,27 @@ NUMBER_COLUMNS = (
     "gradient_norm", "sharpness_loss", "sharpness_images", "sharpness_converged",
     "sharpness_seconds",
 )  # fmt: skip
+TABLE_SUFFIXES = (".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz", ".json",
+                  ".parquet")  # fmt: skip
 
 
 class NotAStudyError(FileNotFoundError):
     """The given directory does not hold a study."""
 
 
+class ForeignTableError(ValueError):
+    """A table, or the mapping of its columns, cannot be understood: one line, for a person."""
+
+    def __init__(self, where: str | Path, wrong: str, accepted: str) -> None:
+        super().__init__(" ".join(f"{where}: {wrong}; accepted: {accepted}".split()))
+
+
 @dataclass(frozen=True, eq=False)
 class Study:
-    """A study as tables: `trials` has one row a trial, `reports` one row a report of a trial."""
+    """A study as tables: `trials` has one row a trial, `reports` one row a report of a trial.
+
+    `path` is the results directory, or the one in which the table lies; of several the first's.
+    """
 
     config: dict[str, Any]
     trials: pd.DataFrame
@@ -48,12 +64,58 @@ class Study:
         trials["rho"] = trials["rho"].fillna(0.0)  # plain methods have no radius
         return cls(config, trials, _with_columns(reports, ("trial_id",), ("report",)), path)
 
+    @property
+    def report_dir(self) -> Path:
+        """Where its report belongs; no two sets of studies share a directory.
 
-def load(results: str | Path) -> Study:
-    """Read the study in the directory `results`; `NotAStudyError` if there is none."""
-    path = Path(results)
+        DIR/report, or FOLDER/STEM-report of a table, or report-A-B-DIGEST in the current directory
+        for several, where the digest of their paths tells sets of equal names apart.
+        """
+        if studies := self.config.get("studies"):
+            names, paths = sorted(studies), "\n".join(sorted(studies.values()))
+            more = [f"and-{len(names) - 3}"] if len(names) > 3 else []
+            digest = hashlib.sha256(paths.encode(errors="surrogateescape")).hexdigest()[:6]
+            return Path("-".join(["report", *(name[:40] for name in names[:3]), *more, digest]))
+        if table := self.config.get("table"):
+            stem = self.config["name"]
+            twins = sum((self.path / (stem + suffix)).is_file() for suffix in TABLE_SUFFIXES)
+            return self.path / f"{table if twins > 1 else stem}-report"
+        return self.path / "report"
+
+
+def load(path: str | Path, *more: str | Path, columns: str | None = None) -> Study:
+    """Read studies, each a results directory or a table file, and `join` them where several.
+
+    `columns` maps the columns of the tables, as `analysis.foreign.parse_columns` says; a path
+    given twice is read once.
+
+    Raises
+    ------
+    NotAStudyError
+        If a path holds no study and is no table.
+    ForeignTableError
+        If a table or `columns` cannot be understood, or `columns` is given without a table.
+    """
+    paths = list({os.path.realpath(each): Path(each) for each in (path, *more)}.values())
+    studies = [_load_one(each, columns) for each in paths]
+    if columns and not any(study.config.get("foreign") for study in studies):
+        wrong = f"no table among {', '.join(map(str, paths))}"
+        accepted = f"with a file ending in {', '.join(TABLE_SUFFIXES)}"
+        raise ForeignTableError("--columns", wrong, accepted)
+    return join(studies) if len(studies) > 1 else studies[0]
+
+
+def _load_one(path: Path, columns: str | None) -> Study:
+    is_table = path.name.lower().endswith(TABLE_SUFFIXES)
+    if path.is_file() and is_table:
+        from analysis import foreign  # here, as it builds upon this file
+
+        return Study.from_tables(*foreign.read(path, columns), path.parent)
+    if path.is_file():
+        accepted = f"a results directory, or a file ending in {', '.join(TABLE_SUFFIXES)}"
+        raise NotAStudyError(f"{path}: neither a study nor a table; accepted: {accepted}")
     if not path.is_dir():
-        raise NotAStudyError(f"{path}: no such directory")
+        raise NotAStudyError(f"{path}: no such {'file' if is_table else 'directory'}")
     from study import results as study_results  # here, so that the analysis imports alone
 
     try:

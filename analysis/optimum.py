@@ -1,152 +1,293 @@
 """The best learning rate of each cell, LR*, how well it is known, and whether to believe it.
 
-This is the plain estimator: the confirmed winner of the search. LR* is then one of a finite
-number of learning rates drawn at random, so it carries the gaps between them and the luck of the
-draw; the near-optimal interval and the verdict say how much that matters in each cell.
+LR*(B) is the argmax over LR of the max over rho of the score expected over seeds. It is read off a
+surface fitted to all trials that came to their end, with those that ASHA stopped accounted for by
+weights, so it is not one of the learning rates that happened to be tried.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from analysis.cells import Cell, complete
+from analysis.edge import Edge
+from analysis.evidence import edges, observations, observed, rho_tried
+from analysis.location import Location, locate
+from analysis.noise import moderated
+from analysis.surface import Surface, fit
 
 Verdict = Literal[
-    "interior", "at_lower", "at_upper", "stability_edge", "insufficient", "warm_started"
+    "interior", "at_lower", "at_upper", "stability_edge", "flat", "insufficient", "warm_started"
 ]
 
 MIN_SEARCH_TRIALS = 4
-# A trial nearer than half an octave is a neighbour of LR*, not a witness that it was passed.
-BRACKET = 2**0.5
-
-
-@dataclass(frozen=True)
-class SeedSpread:
-    """SD of the score over seeds at one setting, pooled over cells; NaN where df is 0."""
-
-    sd: float
-    df: int
-    cells: int
+FAR = 100.0  # octaves
+NEXT = 2.0  # an octave: a trial no further from an end is next to it
+SURE = 1e-3  # octaves: an LR* this near to the end of what was tried is at the end
 
 
 @dataclass(frozen=True)
 class Optimum:
-    """LR* of a cell; learning rates and rho are NaN where unknown.
+    """LR* of a cell; learning rates and radii as they are, NaN where unknown.
 
-    `lr_low` and `lr_high` bound the near-optimal learning rates. `confirmed`: the winner
-    completed on at least one fresh seed; else LR* is the best complete trial of the search.
+    lr_star with lr_low, lr_high : 95 % interval, 0 and infinite where open; se : octaves.
+    near_low, near_high : LRs whose expected score is within one seed-SD of the best. rho_star
+    likewise, with its own verdict. lr_at_rho : the best LR at the method's middle rho*.
+    lr_max : where half of the trainings diverge. tried_low, tried_high : the search's ends.
+    winner_lr, winner_rho : confirmed (or else the best of the search). shortfall : how much less
+    the winner is expected to score than the optimum. Without a surface LR* is the winner's.
     """
 
     method: str
     batch_size: int
     m: int
-    lr_star: float
-    lr_low: float
-    lr_high: float
-    rho_star: float
     verdict: Verdict
-    confirmed: bool
+    lr_star: float = np.nan
+    lr_low: float = 0.0
+    lr_high: float = np.inf
+    se: float = np.nan
+    near_low: float = np.nan
+    near_high: float = np.nan
+    rho_star: float = np.nan
+    rho_low: float = 0.0
+    rho_high: float = np.inf
+    rho_se: float = np.nan
+    rho_verdict: Verdict = "insufficient"
+    lr_at_rho: float = np.nan
+    lr_at_rho_se: float = np.nan
+    lr_max: float = np.nan
+    lr_max_low: float = 0.0
+    lr_max_high: float = np.inf
+    lr_max_se: float = np.nan
+    tried_low: float = np.nan
+    tried_high: float = np.nan
+    winner_lr: float = np.nan
+    winner_rho: float = np.nan
+    confirmed: bool = False
+    shortfall: float = np.nan
 
 
-def seed_spread(cells: Sequence[Cell]) -> SeedSpread:
-    """Pool the score's variance over the confirmed winners: sum of squares / sum of (n - 1).
+@dataclass(frozen=True, eq=False)
+class Response:
+    """How the cells of one method answer to LR and rho.
 
-    A cell alone has two or three seeds, too few for an SD of its own.
+    covariance, rho_covariance : (cells, cells) of log2 LR* and log2 rho*, octaves squared; the
+    shared curvature ties the cells. surface : None where the trials determine none.
     """
-    squares, df, used = 0.0, 0, 0
-    for cell in cells:
-        winners = complete(cell.confirm("winner"))
-        sizes = [
-            (float(((scores - scores.mean()) ** 2).sum()), len(scores) - 1)
-            for _, scores in winners.groupby(["lr", "rho"])["score"]
-        ]
-        cell_df = sum(n for _, n in sizes)
-        squares, df, used = squares + sum(s for s, _ in sizes), df + cell_df, used + (cell_df > 0)
-    return SeedSpread(float(np.sqrt(squares / df)) if df else float("nan"), df, used)
+
+    method: str
+    optima: tuple[Optimum, ...]
+    covariance: np.ndarray
+    rho_covariance: np.ndarray
+    surface: Surface | None
 
 
 def winner_runs(cell: Cell) -> pd.DataFrame:
-    """The fresh-seed trials of the cell's winner, of any status.
+    """The fresh-seed trials of the cell's winner, of any status."""
+    return cell.winner_runs
 
-    After a study was extended a cell can have confirmed two winners: the one that the search
-    ranks higher counts, then the one with more seeds.
+
+def seed_noise(cells: Sequence[Cell], column: str = "score") -> dict[int, tuple[float, float]]:
+    """(SD over seeds at one setting, its degrees of freedom) by batch size; NaN, 0 if unknown.
+
+    Pooled over the methods at a batch size and moderated over batch sizes, since large batches are
+    far noisier than small ones: one SD for all would be wrong for all.
     """
-    runs = cell.confirm("winner")
-    seeds = complete(runs).groupby(["lr", "rho"]).size()
-    if seeds.empty:
-        return runs
-    scores = complete(cell.search).groupby(["lr", "rho"])["score"].max()
-    lr, rho = max(seeds.index, key=lambda at: (scores.get(at, -np.inf), seeds[at]))
-    return runs[runs["lr"].eq(lr) & runs["rho"].eq(rho)]
+    sizes = sorted({cell.batch_size for cell in cells})
+    squares, df = dict.fromkeys(sizes, 0.0), dict.fromkeys(sizes, 0)
+    for cell in cells:
+        runs = complete(cell.winners)
+        values = runs[column].to_numpy(float)
+        points = list(zip(runs["lr"], runs["rho"], strict=True))
+        for point in set(points):
+            own = values[[each == point for each in points]]
+            own = own[np.isfinite(own)]
+            squares[cell.batch_size] += float(((own - own.mean()) ** 2).sum()) if len(own) else 0.0
+            df[cell.batch_size] += max(len(own) - 1, 0)
+    found = moderated(np.array(list(squares.values())), np.array(list(df.values())))
+    sds = np.sqrt(found.variance)
+    return {b: (float(sds[i]), float(found.df[i])) for i, b in enumerate(sizes)}
 
 
-def optimum(cell: Cell, spread: SeedSpread) -> Optimum:
-    """LR* of one cell with its near-optimal interval and verdict."""
-    confirmed = complete(winner_runs(cell))
-    searched = complete(cell.search)
-    best = confirmed if len(confirmed) else searched.nlargest(1, "score")
+def responses(cells: Sequence[Cell], control_share: float = np.nan) -> list[Response]:
+    """The answer of every method; a method's cells share their curvature and nothing else.
+
+    Parameters
+    ----------
+    control_share : the chance with which a trial was drawn to be a control, before its LR was; NaN
+        takes their share among the trials.
+    """
+    noise = seed_noise(cells)
+    return [
+        response(list(own), noise, control_share)
+        for _, own in groupby(cells, key=lambda cell: cell.method)
+    ]
+
+
+def response(
+    cells: list[Cell], noise: dict[int, tuple[float, float]], control_share: float = np.nan
+) -> Response:
+    """Fit the surface of one method and judge LR*, rho* and LR_max in each of its cells."""
+    bare = [without_surface(cell) for cell in cells]
+    trials, floor = observed(cells, control_share)
+    plain = not (trials["rho"] > 0).any()
+    seen = observations(trials[trials["weight"] > 0], len(cells), plain)
+    start = np.log2([[each.winner_lr] if plain else [each.winner_lr, each.winner_rho]
+                     for each in bare])  # fmt: skip
+    surface = fit(seen, start) if len(seen.y) else None
+    failing = edges(cells, [each.winner_lr for each in bare], floor, plain)
+    nothing = np.full((len(cells), len(cells)), np.nan)
+    optima = [with_edge(each, failing, c) for c, each in enumerate(bare)]
+    if surface is None:
+        return Response(cells[0].method, tuple(optima), nothing, nothing, None)
+    rho_bounds, rho, middle = None, None, None
+    if surface.d == 1:
+        lr = locate(surface, 0)
+    else:
+        rho_bounds = rho_tried(cells)
+        lr = locate(surface, 0, rho_bounds)
+        rho = locate(surface, 1, np.log2([[o.tried_low, o.tried_high] for o in optima]))
+        inside = rho.at[(rho.at > rho_bounds[:, 0]) & (rho.at < rho_bounds[:, 1])]
+        level = np.median(inside) if len(inside) else np.nanmedian(rho_bounds)
+        middle = locate(surface, 0, np.full((len(cells), 2), level))
+    found = [
+        _judged(
+            cell, each, c, 2 ** seen.x[seen.cell == c], surface, lr, rho, rho_bounds, middle, noise
+        )
+        for c, (cell, each) in enumerate(zip(cells, optima, strict=True))
+    ]
+    rho_covariance = nothing if rho is None else rho.covariance
+    return Response(cells[0].method, tuple(found), lr.covariance, rho_covariance, surface)
+
+
+def without_surface(cell: Cell) -> Optimum:
+    """What is known without a surface: the winner and the ends of the search."""
+    searched, confirmed = cell.search, complete(winner_runs(cell))
+    best = confirmed if len(confirmed) else cell.searched.nlargest(1, "score")
+    empty = Optimum(cell.method, cell.batch_size, cell.m, "insufficient")
+    lrs = np.concatenate([searched["lr"], cell.confirm("half", "double")["lr"]])
+    lrs = lrs[lrs > 0]
+    tried = (float(lrs.min()), float(lrs.max())) if len(lrs) else (np.nan, np.nan)
     if best.empty:
-        nan = float("nan")
-        return Optimum(cell.method, cell.batch_size, cell.m, nan, nan, nan, nan,
-                       "insufficient", False)  # fmt: skip
-    lr_star, rho_star = float(best["lr"].iloc[0]), float(best["rho"].iloc[0])
-    low, high = _near_optimal(cell, lr_star, spread)
-    enough = len(cell.search) >= MIN_SEARCH_TRIALS and len(searched) > 0
-    verdict = _verdict(cell, lr_star) if enough else "insufficient"
+        return replace(empty, tried_low=tried[0], tried_high=tried[1])
+    lr, rho = float(best["lr"].iloc[0]), float(best["rho"].iloc[0])
+    return replace(
+        empty, lr_star=lr, rho_star=rho, winner_lr=lr, winner_rho=rho,
+        confirmed=len(confirmed) > 0, tried_low=tried[0], tried_high=tried[1],
+    )  # fmt: skip
+
+
+def with_edge(bare: Optimum, edges: Edge, c: int) -> Optimum:
+    return replace(
+        bare, lr_max=2.0 ** edges.at[c], lr_max_low=2.0 ** edges.low[c],
+        lr_max_high=2.0 ** edges.high[c], lr_max_se=edges.sd[c],
+    )  # fmt: skip
+
+
+def _judged(
+    cell: Cell,
+    bare: Optimum,
+    c: int,
+    done: np.ndarray,
+    surface: Surface,
+    lr: Location,
+    rho: Location | None,
+    rho_bounds: np.ndarray | None,
+    middle: Location | None,
+    noise: dict[int, tuple[float, float]],
+) -> Optimum:
+    """LR*, rho* and their verdicts in one cell."""
+    known = surface.known[c] and len(cell.search) >= MIN_SEARCH_TRIALS
+    verdict = _verdict(bare, lr, c, done) if known else "insufficient"
     if cell.trials["role"].eq("warm").any():  # another study has told where to look
         verdict = "warm_started"
-    return Optimum(cell.method, cell.batch_size, cell.m, lr_star, low, high, rho_star,
-                   verdict, len(confirmed) > 0)  # fmt: skip
+    if verdict in ("flat", "insufficient"):
+        return replace(bare, verdict=verdict, rho_verdict=verdict)
+    at, se = lr.at[c], float(np.sqrt(lr.covariance[c, c]))
+    low, high = lr.low[c], lr.high[c]
+    if verdict == "stability_edge":
+        at, se = np.log2(bare.lr_max), bare.lr_max_se
+        low, high = np.log2(bare.lr_max_low), np.log2(bare.lr_max_high)
+    if verdict in ("at_lower", "at_upper"):  # beyond, which is no place
+        at = np.log2(bare.tried_high if verdict == "at_upper" else bare.tried_low)
+    half = np.sqrt(2 * noise[cell.batch_size][0] / max(-lr.fall, 1e-3))
+    found = replace(
+        bare, verdict=verdict, lr_star=2.0**at, lr_low=_power(low), lr_high=_power(high), se=se,
+        near_low=2.0 ** (at - half), near_high=2.0 ** (at + half),
+        shortfall=_shortfall(surface, c, at, rho, rho_bounds, bare),
+    )  # fmt: skip
+    if rho is None or rho_bounds is None or middle is None:
+        return found
+    rho_verdict: Verdict = verdict if verdict in ("insufficient", "warm_started") else "interior"
+    ends = rho_bounds[c]
+    if rho_verdict == "interior" and not np.isfinite(rho.low[c]):
+        rho_verdict = "flat"
+    elif rho_verdict == "interior" and not ends[0] + SURE < rho.at[c] < ends[1] - SURE:
+        rho_verdict = "at_lower" if rho.at[c] <= ends[0] + SURE else "at_upper"
+    return replace(
+        found, rho_verdict=rho_verdict, rho_star=float(2.0 ** np.clip(rho.at[c], *ends)),
+        rho_low=_power(rho.low[c]), rho_high=_power(rho.high[c]),
+        rho_se=float(np.sqrt(rho.covariance[c, c])),
+        lr_at_rho=2.0 ** middle.at[c], lr_at_rho_se=float(np.sqrt(middle.covariance[c, c])),
+    )  # fmt: skip
 
 
-def _near_optimal(cell: Cell, lr_star: float, spread: SeedSpread) -> tuple[float, float]:
-    """Range of the learning rates that scored within one seed-SD of the cell's best trial.
+def _power(octaves: float) -> float:
+    """2^octaves; what no learning rate comes near counts as unbounded."""
+    return float(2.0 ** np.where(np.abs(octaves) < FAR, octaves, np.inf * np.sign(octaves)))
 
-    Single trials at any rho, of the search or around the confirmed winner; LR* always belongs.
-    The best of many is lucky, so the interval errs on the narrow side.
+
+def _verdict(bare: Optimum, lr: Location, c: int, done: np.ndarray) -> Verdict:
+    """Where LR* lies in what was tried; beyond its ends the surface only says: beyond.
+
+    Further than an octave from all trials that came to their end, `done`, it says nothing. Without
+    a peak, a rise (fall) up to an end still tells, if the best trial lies next to it.
     """
-    if not np.isfinite(spread.sd):
-        return float("nan"), float("nan")
-    around = cell.confirm("winner", "half", "double")
-    scored = complete(pd.concat([cell.search, around]))
-    near = scored.loc[scored["score"] >= scored["score"].max() - spread.sd, "lr"]
-    return float(min(near.min(), lr_star)), float(max(near.max(), lr_star))
+    starts: dict[Verdict, float] = {
+        "at_lower": bare.tried_low,
+        "insufficient": done.min() / NEXT,
+    }
+    ends: dict[Verdict, float] = {
+        "at_upper": bare.tried_high,
+        "stability_edge": np.nan_to_num(bare.lr_max, nan=np.inf),
+        "insufficient": done.max() * NEXT,
+    }
+    below, above = max(starts, key=lambda v: starts[v]), min(ends, key=lambda v: ends[v])
+    low, high = starts[below], ends[above]
+    if np.isfinite(lr.low[c]):
+        at = 2.0 ** lr.at[c]
+        if at >= high / 2**SURE:
+            return above
+        return below if at <= low * 2**SURE else "interior"
+    slopes = lr.rises(c, np.log2(low)), lr.rises(c, np.log2(high))
+    if slopes == (1, 1) and bare.winner_lr >= high / NEXT:
+        return "flat" if above == "insufficient" else above
+    if slopes == (-1, -1) and bare.winner_lr <= low * NEXT:
+        return "flat" if below == "insufficient" else below
+    return "flat"
 
 
-def _verdict(cell: Cell, lr_star: float) -> Verdict:
-    """Whether the search passed the optimum on both sides.
-
-    Passed below: a trial half an octave or more below LR* survived (complete, or stopped for being
-    worse); above likewise. Not passed below: `at_lower`. Not passed above, or diverged before it
-    was: `stability_edge` if anything above LR* diverged, else `at_upper`. Passed on neither side,
-    the trials tell no direction: `insufficient`.
-    """
-    tried = pd.concat([cell.search, cell.confirm("half", "double")])
-    lr, status = tried["lr"], tried["status"]
-    best_from, best_to = _best_on_fresh_seeds(cell, lr_star)
-    below = status.isin(["complete", "stopped"]) & (lr <= best_from / BRACKET)
-    beyond = lr >= best_to * BRACKET
-    worked = bool((beyond & (status == "complete")).any())
-    nearest_stopped = lr[beyond & (status == "stopped")].min()  # NaN, never smaller, where none
-    nearest_diverged = lr[(lr > lr_star) & (status == "diverged")].min()
-    edge = not worked and bool(nearest_diverged > 0) and not nearest_stopped < nearest_diverged
-    passed_above = worked or bool(nearest_stopped > 0)
-    if not below.any():
-        return "at_lower" if passed_above or edge else "insufficient"
-    if edge:
-        return "stability_edge"
-    return "interior" if passed_above else "at_upper"
-
-
-def _best_on_fresh_seeds(cell: Cell, lr_star: float) -> tuple[float, float]:
-    """LR*, widened to the neighbours that did as well or better than it on fresh seeds.
-
-    The search's other trials are worse by construction; a neighbour need not be, and one that is
-    better shows that the optimum was not passed there.
-    """
-    fresh = complete(cell.confirm("winner", "half", "double")).groupby("lr")["score"].mean()
-    equals = fresh.index[fresh >= fresh.get(lr_star, np.inf)]
-    return float(min([lr_star, *equals])), float(max([lr_star, *equals]))
+def _shortfall(
+    surface: Surface,
+    c: int,
+    at: float,
+    rho: Location | None,
+    rho_bounds: np.ndarray | None,
+    bare: Optimum,
+) -> float:
+    """Expected score at the optimum less that at the winner's LR and rho."""
+    best, point = [at], [np.log2(bare.winner_lr)]
+    if rho is not None and rho_bounds is not None:
+        if not np.isfinite(rho.at[c]):
+            return float("nan")
+        best.append(float(np.clip(rho.at[c], *rho_bounds[c])))
+        point.append(np.log2(bare.winner_rho) if bare.winner_rho > 0 else np.nan)
+    b, H = surface.slope[c], surface.hessian
+    height = [
+        b @ u + u @ H @ u / 2 for u in (np.array(p) - surface.centre[c] for p in (best, point))
+    ]
+    return float(max(height[0] - height[1], 0.0))

@@ -1,143 +1,232 @@
-"""Which power of the batch size LR* follows, and whether SAM and ASAM change it.
-
-The cells are the replicates, not the trials. No law holds exactly: each cell misses it by an
-amount that more trials in the same cell cannot average away, so an interval from trials is too
-narrow and grows more wrong with compute (pseudo-replication). Hence an ordinary least-squares line
-through one point a cell, and t with k - 2 degrees of freedom.
-"""
+"""Which law of the batch size LR*, LR_max and rho* follow, and whether SAM and ASAM change it."""
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import pairwise
+from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
-from scipy import stats  # type: ignore[import-untyped,unused-ignore]
 
 from analysis.cells import is_plain
-from analysis.optimum import Optimum
+from analysis.laws import LAWS, LEVEL, SLOPES, Fit, Series, fit_law
+from analysis.optimum import Optimum, Response
 
-LAWS = {"constant": 0.0, "sqrt": 0.5, "linear": 1.0}
-IN_FIT = ("interior", "stability_edge")  # a boundary optimum is censored: no point, no fit
-LEVEL = 0.95
-
-
-@dataclass(frozen=True)
-class Line:
-    """y = intercept + slope x through k points, with the slope's `LEVEL` interval.
-
-    Two points have a slope but an infinite interval; fewer, or one x only, have neither.
-    """
-
-    slope: float
-    intercept: float
-    low: float
-    high: float
-    residual_sd: float
-    k: int
-
-    @property
-    def df(self) -> int:
-        return max(self.k - 2, 0)
-
-    def contains(self, value: float) -> bool:
-        """Whether the interval holds `value`; True also where nothing is known."""
-        tiny = 1e-9  # points exactly on a line have an interval of rounding errors
-        return not (value < self.low - tiny or value > self.high + tiny)
+Quantity = Literal["lr", "lr_at_rho", "lr_max", "rho"]
+RULES = {"constant": 0.0, "sqrt": 0.5, "linear": 1.0}
+IN_FIT = ("interior", "stability_edge")
+CENSORED = {"at_upper": 1, "at_lower": -1}  # the side of the bound on which the truth lies
+MARGIN = 0.25  # within it an exponent is nearer to a rule than to any other
+DECISIVE = 4.0  # of AICc: the better law is e^2 = 7 times as likely
+LEAST = 3  # cells for an exponent
+TELLING = 6  # cells to single out a law: with fewer AICc all but forbids a second parameter
+NOTHING = Series(np.zeros(1), np.zeros(1), np.ones(1), np.zeros((1, 1)))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Group:
-    """Cells that differ in batch size only. `m` is None where every shard is the whole batch."""
+    """Cells of one method that differ in batch size only, or (along "m") in m only.
+
+    m is None where every shard is the whole batch. covariance, rho_covariance : of log2 LR* and
+    log2 rho*, (cells, cells).
+    """
 
     method: str
     m: int | None
     label: str
     optima: tuple[Optimum, ...]
+    covariance: np.ndarray
+    rho_covariance: np.ndarray
+    along: Literal["B", "m"] = "B"
 
-    @property
-    def fitted(self) -> tuple[Optimum, ...]:
-        return tuple(each for each in self.optima if each.verdict in IN_FIT)
 
+@dataclass(frozen=True, eq=False)
+class Scaling:
+    """What one quantity does along the batch size (or m) in one group.
 
-@dataclass(frozen=True)
-class Exponent:
-    """LR* ~ B^slope within a group; `line` is log2 LR* on log2 B, `residual_sd` in octaves.
-
-    `law`: the only one of `LAWS` inside the interval, `neither`, or `undetermined`.
+    fits : by law. weights : of the laws, by AICc. leave_out : root mean square error, octaves, of
+    what each law says of a batch size that it was not fitted to. law : the one that the data single
+    out, or "undetermined". rules : those whose exponent the 95 % interval of the power law holds.
+    equivalent : the rule to which the exponent is shown to be nearer than to any other, or "".
+    excluded : cells that tell nothing, by verdict; censored : cells that tell one side.
     """
 
     group: Group
-    line: Line
+    quantity: Quantity
+    series: Series
+    fits: dict[str, Fit]
+    weights: dict[str, float]
+    leave_out: dict[str, float]
     law: str
-    laws_inside: tuple[str, ...]
-    excluded: dict[str, int]  # cells left out, by verdict
-    at_edge: int
-    unconfirmed: int
+    rules: tuple[str, ...]
+    equivalent: str
+    excluded: dict[str, int]
+    censored: int
+
+    @property
+    def power(self) -> Fit:
+        return self.fits["power"]
+
+    @property
+    def points(self) -> int:
+        return int((self.series.side == 0).sum())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Difference:
     """Exponent of a formulation minus that of its plain optimizer, over common batch sizes."""
 
     group: Group
     plain: str
-    line: Line
+    fit: Fit
     verdict: str
 
 
-def fit_line(x: ArrayLike, y: ArrayLike, level: float = LEVEL) -> Line:
-    """Least squares of y on x, both of shape (k,); t interval of the slope with k - 2 df."""
-    x, y = np.asarray(x, float), np.asarray(y, float)
-    k, nan = len(x), float("nan")
-    if k < 2 or np.ptp(x) == 0:
-        return Line(nan, nan, -np.inf, np.inf, nan, k)
-    spread = float(((x - x.mean()) ** 2).sum())
-    slope = float((x - x.mean()) @ (y - y.mean())) / spread
-    intercept = float(y.mean() - slope * x.mean())
-    if k == 2:
-        return Line(slope, intercept, -np.inf, np.inf, nan, k)
-    sd = float(np.sqrt(((y - intercept - slope * x) ** 2).sum() / (k - 2)))
-    half = float(stats.t.ppf((1 + level) / 2, k - 2)) * sd / np.sqrt(spread)
-    return Line(slope, intercept, slope - half, slope + half, sd, k)
-
-
-def groups(optima: Sequence[Optimum]) -> list[Group]:
-    """Split the cells into series over batch size, in the order given.
+def groups(responses: Sequence[Response]) -> list[Group]:
+    """Split each method's cells into series over batch size, in the order given.
 
     Where m is the batch size throughout, a method is one group. Otherwise each fixed m is one and
     the cells with m = B are another; a cell with m = B can then be in two, for two questions.
     """
     found = []
-    for method, some in groupby(optima, key=lambda each: each.method):
-        own = list(some)
-        whole = [each for each in own if each.m == each.batch_size]
-        fixed = sorted({each.m for each in own if each.m != each.batch_size})
-        if len(whole) > 1 or any(each.m not in fixed for each in whole):
-            label = f"{method}, m=B" if fixed else method
-            found.append(Group(method, None, label, tuple(whole)))
+    for each in responses:
+        own = each.optima
+        whole = [i for i, o in enumerate(own) if o.m == o.batch_size]
+        fixed = sorted({o.m for o in own if o.m != o.batch_size})
+        if len(whole) > 1 or any(own[i].m not in fixed for i in whole):
+            label = f"{each.method}, m=B" if fixed else each.method
+            found.append(_group(each, whole, label, None))
         for m in fixed:
-            same = tuple(each for each in own if each.m == m)
-            found.append(Group(method, m, f"{method}, m={m}", same))
+            same = [i for i, o in enumerate(own) if o.m == m]
+            found.append(_group(each, same, f"{each.method}, m={m}", m))
     return found
 
 
-def exponent(group: Group) -> Exponent:
-    """Fit one group's exponent over its interior and stability-edge cells and judge the laws.
+def groups_along_m(responses: Sequence[Response]) -> list[Group]:
+    """Cells of one method and batch size that differ in m, where there are several."""
+    found = []
+    for each in responses:
+        for size in sorted({o.batch_size for o in each.optima}):
+            same = [i for i, o in enumerate(each.optima) if o.batch_size == size]
+            if len(same) > 1:
+                found.append(_group(each, same, f"{each.method}, B={size}", None, "m"))
+    return found
 
-    Leaving boundary cells out loses what they tell (LR* lies beyond), hence they are counted.
+
+def _group(
+    response: Response, cells: list[int], label: str, m: int | None, along: Literal["B", "m"] = "B"
+) -> Group:
+    optima = tuple(response.optima[i] for i in cells)
+    take = np.ix_(cells, cells)
+    return Group(response.method, m, label, optima, response.covariance[take],
+                 response.rho_covariance[take], along)  # fmt: skip
+
+
+def series(group: Group, quantity: Quantity = "lr") -> tuple[Series, dict[str, int]]:
+    """The group's cells as the laws take them, and the verdicts of those that tell nothing.
+
+    A boundary optimum is one-sided: beyond the last learning rate tried, and no point.
     """
-    used = group.fitted
-    line = fit_line(_log2_batch(used), np.log2([each.lr_star for each in used]))
-    inside = tuple(name for name, slope in LAWS.items() if line.contains(slope))
-    law = "undetermined"
-    if line.k >= 3 and np.isfinite(line.slope) and len(inside) < 2:
-        law = inside[0] if inside else "neither"
-    left = Counter(str(each.verdict) for each in group.optima if each.verdict not in IN_FIT)
-    at_edge = sum(each.verdict == "stability_edge" for each in used)
-    unconfirmed = sum(not each.confirmed for each in used)
-    return Exponent(group, line, law, inside, dict(left), at_edge, unconfirmed)
+    rows, used, left = [], [], Counter[str]()
+    for i, each in enumerate(group.optima):
+        side, value, se = _told(each, quantity)
+        if side is None:
+            left[value] += 1
+            continue
+        used.append(i)
+        place = each.batch_size if group.along == "B" else each.m
+        rows.append((np.log2(place), np.log2(value), side, se))
+    x, y, sides, errors = np.array(rows, float).reshape(-1, 4).T
+    shared = group.rho_covariance if quantity == "rho" else group.covariance
+    covariance = shared[np.ix_(used, used)].copy()
+    own = quantity in ("lr_max", "lr_at_rho") or not len(covariance)
+    apart = own | np.array([group.optima[i].verdict != "interior" for i in used], bool)
+    covariance[apart | apart[:, None]] = 0.0
+    covariance[np.diag_indices(len(used))] = np.nan_to_num(errors) ** 2
+    return Series(x, y, sides, covariance), dict(left)
+
+
+def _told(each: Optimum, quantity: Quantity) -> tuple[int | None, Any, float]:
+    """(side, value or bound, SD in octaves) of a cell; side None: nothing, and why."""
+    if quantity == "lr_max":
+        if each.lr_max > 0:
+            return 0, each.lr_max, each.lr_max_se
+        if each.lr_max_low > 0:
+            return 1, each.lr_max_low, 0.0
+        return (-1, each.lr_max_high, 0.0) if each.lr_max_high < np.inf else (None, "no trial", 0.0)
+    if quantity == "rho":
+        if each.rho_verdict in CENSORED:
+            return CENSORED[each.rho_verdict], each.rho_star, 0.0
+        known = each.rho_verdict == "interior"
+        return (0, each.rho_star, each.rho_se) if known else (None, each.rho_verdict, 0.0)
+    if each.verdict in CENSORED:
+        bound = each.tried_high if each.verdict == "at_upper" else each.tried_low
+        return CENSORED[each.verdict], bound, 0.0
+    if each.verdict not in IN_FIT:
+        return None, each.verdict, 0.0
+    if quantity == "lr_at_rho":
+        known = each.verdict == "interior" and each.lr_at_rho > 0
+        return (0, each.lr_at_rho, each.lr_at_rho_se) if known else (None, each.verdict, 0.0)
+    return 0, each.lr_star, each.se
+
+
+def scaling(group: Group, quantity: Quantity = "lr") -> Scaling:
+    """Let the laws compete for one quantity of a group."""
+    data, left = series(group, quantity)
+    fits = {name: fit_law(data if len(data.x) else NOTHING, law) for name, law in LAWS.items()}
+    points = int((data.side == 0).sum())
+    power = fits["power"]
+    rules = tuple(name for name, a in RULES.items() if power.low - 1e-9 <= a <= power.high + 1e-9)
+    low, high = power.interval(1 - 2 * (1 - LEVEL))
+    near = [n for n, a in RULES.items() if a - MARGIN <= low and high <= a + MARGIN]
+    equivalent = near[0] if near and points >= LEAST else ""
+    law = _single_out(fits, equivalent) if points >= TELLING else "undetermined"
+    return Scaling(
+        group, quantity, data, fits, _weights(fits), _leave_out(data) if points > LEAST else {},
+        law, rules, equivalent, left, len(data.x) - points,
+    )  # fmt: skip
+
+
+def _weights(fits: dict[str, Fit]) -> dict[str, float]:
+    scores = np.array([fit.aicc for fit in fits.values()])
+    if np.isnan(scores).any():
+        return dict.fromkeys(fits, float("nan"))
+    shares = np.exp((scores.min() - scores) / 2)
+    return dict(zip(fits, (shares / shares.sum()).tolist(), strict=True))
+
+
+def _single_out(fits: dict[str, Fit], equivalent: str) -> str:
+    """The best law if no rival comes near; one that merely imitates it by its psi is no rival.
+
+    Since all that imitate a rule are spared, a rule must also be shown: `equivalent` to it.
+    """
+    name = min(fits, key=lambda n: fits[n].aicc)
+    rivals = [n for n in fits if n != name and name not in fits[n].law.special]
+    apart = all(fits[n].aicc - fits[name].aicc >= DECISIVE for n in rivals)
+    return name if apart and (name not in RULES or name == equivalent) else "undetermined"
+
+
+def _leave_out(data: Series) -> dict[str, float]:
+    """Error of each law at a batch size left out of its fit, over those that are points."""
+    errors: dict[str, list[float]] = {name: [] for name in LAWS}
+    for i in np.flatnonzero(data.side == 0):
+        rest = data.but(int(i))
+        for name, law in LAWS.items():
+            fit = fit_law(rest, law, law.grid(data.x))
+            errors[name].append(float(fit.at(data.x[i : i + 1])[0] - data.y[i]))
+    return {name: float(np.sqrt(np.mean(np.square(e)))) for name, e in errors.items()}
+
+
+def local_slopes(scaling: Scaling) -> list[tuple[float, float, float, float]]:
+    """(log2 B from, to, slope per octave, its standard error) between neighbouring points."""
+    data, found = scaling.series, []
+    at = [int(i) for i in np.argsort(data.x) if data.side[i] == 0]
+    for i, j in pairwise(at):
+        step = data.x[j] - data.x[i]
+        v = data.covariance
+        se = np.sqrt(max(v[i, i] + v[j, j] - 2 * v[i, j], 0.0)) / step
+        found.append((data.x[i], data.x[j], (data.y[j] - data.y[i]) / step, float(se)))
+    return found
 
 
 def differences(all_groups: Sequence[Group]) -> list[Difference]:
@@ -154,13 +243,24 @@ def differences(all_groups: Sequence[Group]) -> list[Difference]:
 
 
 def _difference(group: Group, plain: Group) -> Difference:
-    reference = {each.batch_size: each.lr_star for each in plain.fitted}
-    common = [each for each in group.fitted if each.batch_size in reference]
-    gain = np.log2([each.lr_star / reference[each.batch_size] for each in common])
-    line = fit_line(_log2_batch(common), gain)
-    verdict = "no difference shown" if line.contains(0.0) else "differs"
-    return Difference(group, plain.method, line, "undetermined" if line.k < 3 else verdict)
+    fit = fit_law(paired(series(group)[0], series(plain)[0]), LAWS["power"], SLOPES)
+    verdict = "undetermined"
+    if fit.points >= LEAST:
+        verdict = "no difference shown" if fit.low <= 1e-9 and fit.high >= -1e-9 else "differs"
+    return Difference(group, plain.method, fit, verdict)
 
 
-def _log2_batch(optima: Sequence[Optimum]) -> np.ndarray:
-    return np.log2([each.batch_size for each in optima])
+def paired(ours: Series, theirs: Series) -> Series:
+    """Ours minus theirs at common batch sizes; where one is censored, so is the difference."""
+    place = {x: j for j, x in enumerate(theirs.x)}
+    pairs = [
+        (i, place[x])
+        for i, x in enumerate(ours.x)
+        if x in place and ours.side[i] * theirs.side[place[x]] <= 0
+    ]
+    i, j = np.array(pairs, int).reshape(-1, 2).T
+    if not len(i):
+        return NOTHING
+    covariance = ours.covariance[np.ix_(i, i)] + theirs.covariance[np.ix_(j, j)]
+    side = np.sign(ours.side[i] - theirs.side[j])
+    return Series(ours.x[i], ours.y[i] - theirs.y[j], side, covariance)

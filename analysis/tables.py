@@ -10,11 +10,16 @@ from typing import Any
 import pandas as pd
 
 from analysis.cells import Cell, complete
-from analysis.optimum import Optimum, winner_runs
+from analysis.optimum import Optimum
 
 RULES = ("lr_copied", "lr_sqrt", "lr_linear")
+OPTIMUM = (
+    "verdict", "lr_star", "lr_low", "lr_high", "near_low", "near_high", "winner_lr", "winner_rho",
+    "shortfall", "rho_verdict", "rho_star", "rho_low", "rho_high", "lr_at_rho", "lr_max",
+    "lr_max_low", "lr_max_high",
+)  # fmt: skip
 COLUMNS = (
-    "method", "batch_size", "m", "lr_star", "lr_low", "lr_high", "rho_star", "verdict",
+    "method", "batch_size", "m", *OPTIMUM,
     "test_accuracy_mean", "test_accuracy_sd", "n_seeds", "generalization_gap_mean",
     "generalization_gap_sd", "lambda_max_mean", "lambda_max_sd", "sharpness", "steps", "seconds",
     "n_search", "n_stopped", "n_diverged",
@@ -29,7 +34,7 @@ COLUMNS = (
 def cell_table(cells: Sequence[Cell], optima: Sequence[Optimum]) -> pd.DataFrame:
     """One row a cell with the columns `COLUMNS`, in the order given; NaN where not run.
 
-    `lr_low`, `lr_high`: the near-optimal interval. Accuracies and gaps are fractions; mean and SD
+    The columns `OPTIMUM` are as in `Optimum`. Accuracies and gaps are fractions; mean and SD
     (divisor n - 1) over the `n_seeds` fresh seeds on which the winner completed; `steps` and
     `seconds` are means over the same, and so is `lambda_max`, the Hessian's largest eigenvalue at
     their minima, over those that were examined: at the level and on the number of images that
@@ -41,7 +46,7 @@ def cell_table(cells: Sequence[Cell], optima: Sequence[Optimum]) -> pd.DataFrame
 
 
 def _row(cell: Cell, best: Optimum) -> dict[str, Any]:
-    runs = winner_runs(cell)
+    runs = cell.winner_runs
     winners = complete(runs)
     winners = winners[winners["test_accuracy"].notna()]
     accuracy, gap = winners["test_accuracy"], winners["generalization_gap"]
@@ -51,11 +56,7 @@ def _row(cell: Cell, best: Optimum) -> dict[str, Any]:
         "method": cell.method,
         "batch_size": cell.batch_size,
         "m": cell.m,
-        "lr_star": best.lr_star,
-        "lr_low": best.lr_low,
-        "lr_high": best.lr_high,
-        "rho_star": best.rho_star,
-        "verdict": best.verdict,
+        **{name: getattr(best, name) for name in OPTIMUM},
         "test_accuracy_mean": accuracy.mean(),
         "test_accuracy_sd": accuracy.std(),
         "n_seeds": len(accuracy),

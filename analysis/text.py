@@ -1,55 +1,53 @@
-"""The report as a person reads it in a terminal: at most 110 columns, one block a method."""
+"""The report as a person reads it in a terminal: answers first, then one block a method."""
 
 import textwrap
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from analysis.cells import Cell
-from analysis.load import Study
-from analysis.optimum import SeedSpread
-from analysis.scaling import LAWS, LEVEL, Difference, Exponent
-from analysis.tables import RULES
-from analysis.words import WIDTH, accuracy, align, degrees, interval, number, slope, wrap
+from analysis.answers import Answers
+from analysis.compensation import answer
+from analysis.details import waterfall_lines
+from analysis.flatness import flatness_answer
+from analysis.laws import LEVEL
+from analysis.scaling import RULES, Difference, Scaling
+from analysis.words import WIDTH, accuracy, align, interval, number, slope, wrap
 
 PERCENT = f"{LEVEL * 100:.0f} %"
+NAMES = {"lr": "LR*", "lr_at_rho": "LR* at one rho", "lr_max": "LR_max", "rho": "rho*"}
+FORMS = {
+    "common": "one rho* serves all",
+    "tilted": "the score, and the best LR, only rise or fall with rho",
+    "level": "rho only shifts the score",
+}
 LEGEND = (
-    "LR*: learning rate of the confirmed winner, one of the finitely many tried ('?': best trial "
-    "of the search, unconfirmed). low, high: learning rates within one seed-SD of the best trial. "
-    "Test accuracy (%, mean ± SD (seeds)), gap (train - test, points), l_max (largest eigenvalue "
-    "of the Hessian at the minimum), steps and sec(onds) are from fresh seeds only. search: trials "
-    "ended/stopped by ASHA/diverged. "
-    "The exponent's interval takes the cells as replicates."
+    "LR*: where the fitted surface is highest, with its 95 % interval ('?': none is determined, or "
+    "it is flat; then the winner's). Test accuracy (%, mean ± SD (seeds)), gap (train - test, "
+    "points), l_max (largest eigenvalue of the Hessian at the minimum), steps and sec(onds) are "
+    "the winner's on fresh seeds only. search: trials ended/stopped by ASHA/diverged. Exponents "
+    "take the cells as replicates."
 )
 
 
-def render(
-    study: Study,
-    cells: Sequence[Cell],
-    table: pd.DataFrame,
-    spread: SeedSpread,
-    exponents: Sequence[Exponent],
-    differences: Sequence[Difference],
-) -> str:
-    """The whole text of the report, without the names of files."""
-    blocks = [_header(study, spread)]
+def render(found: Answers) -> str:
+    """The report without its details and without the names of files."""
+    blocks = [_header(found), "\n".join(answer_lines(found))]
+    table = found.table
     for method in dict.fromkeys(table["method"]):
         rows = table[table["method"] == method]
-        lines = [f"{method}"]
-        for each in exponents:
-            if each.group.method == method:
-                lines += wrap(exponent_line(each))
-        for every in differences:
+        lines = [str(method)]
+        for quantity in ("lr", "lr_max"):
+            for each in found.scalings[quantity]:
+                if each.group.method == method:
+                    lines += wrap(exponent_line(each))
+        for every in found.differences:
             if every.group.method == method:
                 lines += wrap(difference_line(every))
-        lines += align(_cell_rows(rows)) + _rules(rows)
-        blocks.append("\n".join(lines))
+        blocks.append("\n".join(lines + align(_cell_rows(rows))))
     if table.empty:
         blocks.append("No cell has a trial yet.")
-    missing = missing_lines(study, cells, table, spread)
-    for title, listed in (("Missing", missing), ("Notes", study.config.get("notes", []))):
+    for title, listed in (("Missing", missing_lines(found)), ("Notes", _notes(found))):
         if listed:
             wrapped = (part for line in listed for part in wrap(line, "- "))
             blocks.append("\n".join([title, *wrapped]))
@@ -58,46 +56,92 @@ def render(
     return "\n\n".join(blocks) + "\n"
 
 
-def exponent_line(each: Exponent) -> str:
-    """`LR* ~ B^0.62 [0.31, 0.93] (95 %, 7 of 8 cells, t with 5 df): consistent with ...`."""
-    line, total = each.line, len(each.group.optima)
-    name = "LR*" if each.group.label == each.group.method else each.group.label + ": LR*"
-    said = f"{name} ~ B^{slope(line.slope)} {interval(line.low, line.high)} "
-    said += f"({PERCENT}, {line.k} of {total} cells{degrees(line)}): {_judged(each)}"
-    if each.law == "undetermined":
-        inside = f"inside: {', '.join(each.laws_inside)}"
-        said += f" ({inside if line.k > 2 else 'fewer than 3 cells'})"
-    if each.law == "neither":
-        said += " (constant, sqrt and linear all outside)"
-    if np.isfinite(line.residual_sd):
-        said += f"; residual SD {line.residual_sd:.2f} octaves"
+def answer_lines(found: Answers) -> list[str]:
+    """The three answers: compensation, the law of LR*, flatness."""
+    lines = ["1. Does SAM or ASAM compensate?"]
+    for each in found.compensations:
+        lines += wrap(answer(each))
+        lines += waterfall_lines(each)
+    lines.append("2. How does LR* follow B, and is it the same under SAM and ASAM?")
+    for scaling in found.scalings["lr"]:
+        lines += wrap(f"{scaling.group.label}: {_law_words(scaling)}{_by_winners(found, scaling)}")
+    for difference in found.differences:
+        lines += wrap(f"{difference.group.label}: {difference_line(difference)}")
+    lines.append("3. Do flatter minima generalise better here?")
+    return lines + flatness_answer(found.associations)
+
+
+def _by_winners(found: Answers, each: Scaling) -> str:
+    """What the cruder estimator says, where the surface says nothing."""
+    table = found.crosschecks
+    own = table[table["group"].eq(each.group.label) & table["estimator"].eq("winner")]
+    if each.points >= 3 or own.empty or not own["cells"].iloc[0] >= 3:
+        return ""
+    a, low, high, cells = own[["exponent", "low", "high", "cells"]].iloc[0]
+    return f"; by the confirmed winners alone {slope(a)} {interval(low, high)} ({cells:.0f} cells)"
+
+
+def exponent_line(each: Scaling) -> str:
+    """`LR* ~ B^0.62 [0.31, 0.93] (95 %, 7 of 8 cells): consistent with ...`."""
+    group, power, total = each.group, each.power, len(each.group.optima)
+    name = NAMES[each.quantity]
+    if group.label != group.method:
+        name = f"{group.label}: {name}"
+    said = f"{name} ~ {group.along}^{_law_words(each)}"
+    if np.isfinite(power.tau):
+        said += f"; cells miss it by an SD of {power.tau:.2f} octaves"
+    if each.leave_out:
+        best = min(each.leave_out, key=lambda law: each.leave_out[law])
+        said += f"; a batch size left out is missed least by {best}"
+        said += f" ({each.leave_out[best]:.2f} octaves)"
+    if each.censored:
+        said += f"; {each.censored} of {total} cells tell one side only"
     if each.excluded:
-        said += "; excluded: " + ", ".join(
+        said += "; tell nothing: " + ", ".join(
             f"{n} {verdict.replace('_', ' ')}" for verdict, n in each.excluded.items()
         )
-    if each.at_edge:
-        said += f"; fitted though at the stability edge: {each.at_edge}"
-    if each.unconfirmed:
-        said += f"; fitted though unconfirmed: {each.unconfirmed}"
     return said
+
+
+def _law_words(each: Scaling) -> str:
+    power, total = each.power, len(each.group.optima)
+    said = f"{slope(power.psi)} {interval(power.low, power.high)} "
+    said += f"({PERCENT}, {each.points} of {total} cells)"
+    if each.points < 3:
+        return f"{said}: undetermined (fewer than 3 cells)"
+    return f"{said}: {_judged(each)}"
+
+
+def _judged(each: Scaling) -> str:
+    """The law in words: an interval can leave one rule standing, it cannot prove it."""
+    inside = [name for name in RULES if name in each.rules]
+    if not inside:
+        said = "neither constant nor sqrt nor linear"
+    elif len(inside) == 1:
+        others = " or ".join(name for name in RULES if name not in inside)
+        said = f"consistent with {inside[0]}, not with {others}"
+    else:
+        said = f"undetermined, {' and '.join(inside)} inside"
+    if each.equivalent:
+        said += f" (shown to be nearer to {each.equivalent} than to the others)"
+    ranked = sorted(each.weights, key=lambda law: -each.weights[law])
+    best = [f"{law} {each.weights[law] * 100:.0f} %" for law in ranked[:2]]
+    law = f"the data single out {each.law}" if each.law != "undetermined" else "no law singled out"
+    return f"{said}; {law} (weights: {', '.join(best)})"
 
 
 def difference_line(each: Difference) -> str:
     """The exponent against the plain method's, in one sentence."""
-    line = each.line
-    label = "" if each.group.label == each.group.method else each.group.label + ": "
+    fit = each.fit
     return (
-        f"{label}exponent minus {each.plain}'s: {slope(line.slope, '+')} "
-        f"{interval(line.low, line.high)} ({PERCENT}, {line.k} common batch sizes"
-        f"{degrees(line)}): {each.verdict}"
+        f"exponent minus {each.plain}'s: {slope(fit.psi, '+')} {interval(fit.low, fit.high)} "
+        f"({PERCENT}, {fit.points} common batch sizes): {each.verdict}"
     )
 
 
-def missing_lines(
-    study: Study, cells: Sequence[Cell], table: pd.DataFrame, spread: SeedSpread
-) -> list[str]:
+def missing_lines(found: Answers) -> list[str]:
     """What a complete study would have and this one lacks, one line a kind."""
-    status = study.trials["status"]
+    table, cells, status = found.table, found.cells, found.study.trials["status"]
     lost = {
         "no trial yet": [cell for cell in cells if cell.trials.empty],
         "not confirmed on fresh seeds, so without an accuracy": [
@@ -116,7 +160,7 @@ def missing_lines(
             f"minima were examined at different levels or on different images ({', '.join(levels)})"
             ", so l_max cannot be compared: python -m study.measure NAME makes them alike"
         )
-    if not spread.df:
+    if not any(df for _, df in found.noise.values()):
         lines.append("no cell has two confirmed seeds: no seed-SD and no near-optimal intervals")
     for word, meaning in (("running", "still running"), ("error", "ended with an error")):
         count = int((status == word).sum())
@@ -125,71 +169,66 @@ def missing_lines(
     return lines
 
 
-def _header(study: Study, spread: SeedSpread) -> str:
-    config, status = study.config, study.trials["status"]
+def _notes(found: Answers) -> list[str]:
+    drifts = found.halving.exponents
+    told = list(found.study.config.get("notes", []))
+    for response in found.responses:
+        if (
+            response.surface is not None
+            and response.surface.form != "own"
+            and "+" in response.method
+        ):
+            told.append(
+                f"{response.method}: too few trials for a rho* of each cell; "
+                + FORMS[response.surface.form]
+            )
+    if len(drifts) and drifts["verdict"].eq("drifts").any():
+        told.append("the exponent drifts between rungs and end: see report/details.txt on ASHA")
+    return told
+
+
+def _header(found: Answers) -> str:
+    config, status = found.study.config, found.study.trials["status"]
     facts = [f"{key} {config[key]}" for key in ("dataset", "model", "train_size", "budget")
              if config.get(key) is not None]  # fmt: skip
     counts = ", ".join(f"{n} {word}" for word, n in status.value_counts().items())
-    lines = [f"{config.get('name') or study.path.name}: {', '.join(facts)}"]
-    lines.append(f"{len(status)} trials" + (f": {counts}" if counts else ""))
-    if spread.df:
-        lines.append(
-            f"score: {config.get('score', 'unknown')}; SD over seeds {spread.sd:.3g} "
-            f"(pooled over {spread.cells} cells, {spread.df} df)"
-        )
+    title = f"{config.get('name') or found.study.path.name}: {', '.join(facts)}".rstrip(": ")
+    lines = [title, f"{len(status)} trials" + (f": {counts}" if counts else "")]
+    known = [(size, sd) for size, (sd, df) in found.noise.items() if df]
+    if known:
+        ends = dict.fromkeys((known[0], known[-1]))
+        sds = " to ".join(f"{sd:.2g} (B={size})" for size, sd in ends)
+        lines.append(f"score: {config.get('score', 'unknown')}; SD over seeds {sds}")
     return "\n".join(part for line in lines for part in textwrap.wrap(line, WIDTH))
 
 
 def _cell_rows(rows: pd.DataFrame) -> list[list[str]]:
     own_m = bool((rows["m"] != rows["batch_size"]).any())
-    radius = bool((rows["rho_star"] > 0).any())
+    radius = bool((rows["winner_rho"] > 0).any())
     examined = bool(rows["lambda_max_mean"].notna().any())
     head = ["B", *["m"] * own_m, "LR*", "low", "high", *["rho*"] * radius, "verdict",
             "test accuracy", "gap", *["l_max"] * examined, "steps", "sec",
             "search"]  # fmt: skip
-    body = [
-        [
-            str(row["batch_size"]),
-            *[str(row["m"])] * own_m,
-            number(row["lr_star"], 3) + "?" * (row["lr_star"] > 0 and not row["confirmed"]),
-            number(row["lr_low"], 3),
-            number(row["lr_high"], 3),
-            *[number(row["rho_star"], 2)] * radius,
-            row["verdict"].replace("_", " "),
-            accuracy(row["test_accuracy_mean"], row["test_accuracy_sd"], row["n_seeds"]),
-            number(row["generalization_gap_mean"] * 100, None),
-            *[number(row["lambda_max_mean"], 3)] * examined,
-            number(row["steps"], 0),
-            number(row["seconds"], 3),
-            f"{row['n_search']}/{row['n_stopped']}/{row['n_diverged']}",
-        ]
-        for row in rows.to_dict("records")
+    return [head, *(_cell_row(row, own_m, radius, examined) for row in rows.to_dict("records"))]
+
+
+def _cell_row(row: dict[Any, Any], own_m: bool, radius: bool, examined: bool) -> list[str]:
+    lost = row["verdict"] in ("flat", "insufficient") and row["lr_star"] > 0
+    rho = row["rho_star"] if row["rho_star"] > 0 else row["winner_rho"]
+    beyond = {"at_upper": ">", "at_lower": "<"}.get(row["verdict"], "")
+    bounded = not lost and not beyond and np.isfinite(row["lr_high"]) and row["lr_low"] > 0
+    return [
+        str(row["batch_size"]),
+        *[str(row["m"])] * own_m,
+        beyond + number(row["lr_star"], 3) + "?" * lost,
+        number(row["lr_low"], 3) if bounded else "-",
+        number(row["lr_high"], 3) if bounded else "-",
+        *[number(rho, 2) + "?" * (row["rho_verdict"] != "interior" and rho > 0)] * radius,
+        row["verdict"].replace("_", " "),
+        accuracy(row["test_accuracy_mean"], row["test_accuracy_sd"], row["n_seeds"]),
+        number(row["generalization_gap_mean"] * 100, None),
+        *[number(row["lambda_max_mean"], 3)] * examined,
+        number(row["steps"], 0),
+        number(row["seconds"], 3),
+        f"{row['n_search']}/{row['n_stopped']}/{row['n_diverged']}",
     ]
-    return [head, *body]
-
-
-def _rules(rows: pd.DataFrame) -> list[str]:
-    counts = [name for rule in RULES for name in (f"n_{rule}", f"n_diverged_{rule}")]
-    ran = rows[rows[counts].sum(axis=1) > 0]
-    if ran.empty:
-        return []
-    body = [["B", "LR tuned", "LR copied", "LR sqrt", "LR linear"]]
-    for row in ran.to_dict("records"):
-        tuned = accuracy(row["test_accuracy_mean"], row["test_accuracy_sd"], row["n_seeds"])
-        body.append([str(row["batch_size"]), tuned, *(_rule(row, rule) for rule in RULES)])
-    return ["  test accuracy (%) with the small-batch reference's LR, copied or scaled; "
-            "(seeds that survived)", *align(body)]  # fmt: skip
-
-
-def _rule(row: dict[Any, Any], rule: str) -> str:
-    survived, diverged = row[f"n_{rule}"], row[f"n_diverged_{rule}"]
-    if not survived:
-        return f"diverged (0/{diverged})" if diverged else "-"
-    of = f"/{survived + diverged}" if diverged else ""
-    return f"{row[f'test_accuracy_{rule}'] * 100:.2f} ({survived}{of})"
-
-
-def _judged(each: Exponent) -> str:
-    """The law in words: an interval can leave one law standing, it cannot prove it."""
-    others = " or ".join(name for name in LAWS if name != each.law)
-    return f"consistent with {each.law}, not with {others}" if each.law in LAWS else each.law

@@ -4,8 +4,6 @@ import textwrap
 
 import numpy as np
 
-from analysis.scaling import Line
-
 WIDTH = 110
 
 
@@ -31,11 +29,6 @@ def number(value: float, digits: int | None) -> str:
 def slope(value: float, sign: str = "") -> str:
     """An exponent with two decimals; `sign` "+" shows the sign always."""
     return f"{value:{sign}.2f}" if np.isfinite(value) else "?"
-
-
-def degrees(line: Line) -> str:
-    """The degrees of freedom of an interval, if it has any."""
-    return f", t with {line.df} df" if line.df else ""
 
 
 def interval(low: float, high: float) -> str:

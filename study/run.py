@@ -107,10 +107,31 @@ def dry_run(asked: Asked) -> int:
         events = read(path) if (path / "log.jsonl").exists() else []
         forecast = calibrated(asked, resources, sizing=not events)[0]
         print(overview(forecast))
+        print("\n".join(powered(forecast.config)))
         if events:
             left = forecast.left(Planner(forecast.config, MemoryLog(events))) / forecast.slots
             print(f"of these about {duration(left)} are left")
     return 0
+
+
+def powered(config: StudyConfig) -> list[str]:
+    """What a study of this design could tell, by simulated ones."""
+    from analysis.power import TYPICAL, simulated
+    from analysis.simulate import Design
+
+    plain = all(cell.plain for cell in config.cells)
+    if len(config.batch_sizes) < 3:
+        return ["power: fewer than 3 batch sizes determine no law"]
+    design = Design(
+        methods=("momentum",) if plain else ("momentum", "momentum+sam"),
+        batch_sizes=config.batch_sizes,
+        trials=config.trials,
+        seeds=config.seeds,
+        reference_seeds=config.reference_seeds,
+        control_share=config.control_share,
+        asha=config.scheduler == "asha",
+    )
+    return simulated(design, TYPICAL, repetitions=40)
 
 
 def train(asked: Asked, log: Log, planner: Planner | None) -> None:

@@ -54,10 +54,15 @@ def point(
     m: int | None = None,
     verdict: Verdict = "interior",
     confirmed: bool = True,
+    se: float = 0.1,
 ) -> Optimum:
-    """A cell's answer given outright, to test what is made of it."""
-    own_m = m or batch_size
-    return Optimum(method, batch_size, own_m, lr, lr / 2, lr * 2, 0.0, verdict, confirmed)
+    """A cell's answer given outright, to test what is made of it; `se` in octaves."""
+    wide = 2 ** (1.96 * se)
+    return Optimum(
+        method, batch_size, m or batch_size, verdict, lr_star=lr, lr_low=lr / wide,
+        lr_high=lr * wide, se=se, near_low=lr / 2, near_high=lr * 2, tried_low=lr / 16,
+        tried_high=lr * 16, winner_lr=lr, confirmed=confirmed, shortfall=0.0,
+    )  # fmt: skip
 
 
 def study(rows: list[dict[str, Any]], **config: Any) -> Study:

@@ -1,4 +1,4 @@
-"""The door: raw tables become complete ones, and what is no study is refused by name."""
+"""The door: tables become complete, several studies one, and what is no study is refused."""
 
 import subprocess
 import sys
@@ -7,13 +7,40 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+from synthetic import trial
 
 import analysis
 import study
 from analysis import report
-from analysis.load import NUMBER_COLUMNS, TEXT_COLUMNS
+from analysis.cells import cells, is_plain
+from analysis.compare import contrasts
+from analysis.load import NUMBER_COLUMNS, TEXT_COLUMNS, Study
 
 ROOT = Path(__file__).parents[2]
+METHODS = ["momentum", "momentum+sam"]
+
+
+@pytest.fixture
+def directories(monkeypatch, tmp_path):
+    """Makes results directories: each with one trial a method at B=64, and the given settings."""
+    made = {}
+
+    def load(path):
+        settings = {"methods": METHODS, "batch_sizes": [64], "m": [0], "budget": "10epochs",
+                    "lr_range": {name: [0.1, 1.0] for name in METHODS}}  # fmt: skip
+        config = settings | {"name": path.name} | made[path]
+        rows = [trial(name, trial_id=name, seed=config.get("seed", 0)) for name in METHODS]
+        reports = [{"trial_id": name, "report": number} for name in METHODS for number in (1, 2)]
+        return config, pd.DataFrame(rows), pd.DataFrame(reports)
+
+    def make(name, **settings):
+        path = tmp_path / name
+        path.mkdir(parents=True)
+        made[path] = settings
+        return path
+
+    monkeypatch.setattr(study, "results", SimpleNamespace(load=load), raising=False)
+    return make
 
 
 def test_imports_neither_ray_nor_torch():
@@ -66,3 +93,122 @@ def test_the_command_runs_as_a_module():
     command = [sys.executable, "-m", "analysis.report", "--help"]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert "RESULTS" in ran.stdout
+
+
+def test_studies_that_differ_in_seed_are_pooled(directories):
+    joined = analysis.load(
+        directories("A", seed=1, batch_sizes=[64, 256], trials=8),
+        directories("B", seed=2, notes=["slow"], lr_range={METHODS[0]: [0.01, 2]}),
+    )
+    assert joined.trials["trial_id"].tolist() == [f"{s}/{m}" for s in "AB" for m in METHODS]
+    assert joined.trials["study"].tolist() == ["A", "A", "B", "B"]
+    assert set(joined.reports["trial_id"]) == set(joined.trials["trial_id"])
+    assert len(joined.reports) == 8
+    found = {str(cell): len(cell.trials) for cell in cells(joined)}
+    assert found == {f"{m} B={b}": n for m in METHODS for b, n in ((64, 2), (256, 0))}
+    config = joined.config
+    assert (config["name"], config["budget"], config["notes"]) == ("A + B", "10epochs", ["B: slow"])
+    assert config["batch_sizes"] == [64, 256] and config["m"] == [0]
+    assert config["lr_range"] == {"momentum": [0.01, 2], "momentum+sam": [0.1, 1.0]}
+    assert "seed" not in config and "trials" not in config
+
+
+def test_studies_of_different_settings_are_kept_apart(directories):
+    joined = analysis.load(
+        directories("A"),
+        directories("B", budget="30epochs"),
+        directories("C", budget="10epochs", seed=3),
+    )
+    methods = [f"{name}:{method}" for name in ("A&C", "B") for method in METHODS]
+    assert sorted(set(joined.trials["method"])) == methods
+    assert sorted(joined.config["methods"]) == methods == sorted(joined.config["lr_range"])
+    assert "budget" not in joined.config
+    [why, line] = joined.config["notes"]
+    assert line == "settings differ: budget is 10epochs in A and C, 30epochs in B"
+    assert "NAME:method" in why
+    assert [is_plain(cell.method) for cell in cells(joined)] == [True, False, True, False]
+    pairs = [(ours.method, plain.method) for ours, plain in contrasts(cells(joined))]
+    assert pairs == [("A&C:momentum+sam", "A&C:momentum"), ("B:momentum+sam", "B:momentum")]
+
+
+def test_joined_studies_of_different_grids_plan_what_each_of_them_did(directories):
+    """A has B=256 and the whole batch as m, B ASAM at m=32: neither has the product of all."""
+    wide = directories("A", batch_sizes=[64, 256], m=[0])
+    joined = analysis.load(wide, directories("B", methods=[*METHODS, "momentum+asam"], m=[32]))
+    planned = {
+        "momentum B=64", "momentum B=256", "momentum+sam B=64", "momentum+sam B=256",
+        "momentum+sam B=64 m=32", "momentum+asam B=64 m=32",
+    }  # fmt: skip
+    assert {str(cell) for cell in cells(joined)} == planned
+    again = analysis.join([joined, analysis.load(directories("C", batch_sizes=[512]))])
+    assert {str(cell) for cell in cells(again)} == planned | {f"{m} B=512" for m in METHODS}
+
+
+def test_a_setting_that_one_study_does_not_state_keeps_it_apart(directories):
+    joined = analysis.load(directories("A"), directories("B", weight_decay=0.1))
+    assert len(set(joined.trials["method"])) == 4
+    assert "settings differ: weight_decay is not stated in A, 0.1 in B" in joined.config["notes"]
+
+
+def test_a_table_is_kept_apart_from_a_study_and_from_another_table(directories, tmp_path):
+    tables = [tmp_path / folder / "runs.csv" for folder in ("x", "y+z")]
+    for path in tables:
+        path.parent.mkdir()
+        pd.DataFrame([trial(), trial()]).to_csv(path)
+    joined = analysis.load(directories("A"), *tables)
+    assert {m for m in joined.trials["method"] if is_plain(m)} == {
+        "A:momentum", "x-runs:momentum", "y-z-runs:momentum",
+    }  # fmt: skip
+    assert joined.config["notes"][0].endswith("of x-runs and y-z-runs")
+    assert "foreign" not in joined.config and joined.path == tmp_path / "A"
+
+
+def test_a_copy_of_a_study_and_a_path_given_twice_count_once(directories):
+    first, copy = directories("A"), directories("old/A")
+    assert "study" not in analysis.load(first, first).trials
+    joined = analysis.load(first, copy)
+    assert len(joined.trials) == 2 and len(joined.reports) == 4
+    assert joined.config["notes"] == ["2 trials are in more than one of the studies: counted once"]
+    assert list(joined.config["studies"].values()) == [str(first), str(copy)]
+
+
+def test_equal_trials_of_unknown_seed_are_not_taken_for_copies(directories):
+    joined = analysis.load(directories("A", seed=None), directories("B", seed=None))
+    assert len(joined.trials) == 4 and joined.config["notes"] == []
+
+
+def test_young_studies_join(tmp_path):
+    young = [Study.from_tables({}, pd.DataFrame(), pd.DataFrame(), tmp_path / n) for n in "AA"]
+    joined = analysis.join(young)
+    assert joined.trials.empty and joined.reports.empty and cells(joined) == []
+    assert len(set(joined.config["studies"])) == 2
+
+
+def test_no_two_sets_of_studies_share_a_report_directory(directories, tmp_path):
+    def directory(*paths):
+        return analysis.load(*paths).report_dir
+
+    paths = [directories(name, seed=seed) for seed, name in enumerate(["A", "B", "C", "D", "E"])]
+    others = [directories(f"other/{name}", seed=9) for name in "AB"]
+    assert directory(paths[0]) == paths[0] / "report"
+    assert str(directory(*paths[:2])).startswith("report-A-B-")
+    assert str(directory(*paths[:4])).startswith("report-A-B-C-and-1-")
+    assert directory(*paths[:2]) == directory(*paths[1::-1])
+    sets = [paths[:2], others, paths[:3], paths[:4], [*paths[:3], paths[4]]]
+    assert len({directory(*each) for each in sets}) == len(sets)
+    tables = [tmp_path / name for name in ("runs.csv", "runs.csv.gz", "more.csv")]
+    for path in tables:
+        pd.DataFrame([trial()]).to_csv(path)
+    assert [directory(path).name for path in tables] == [
+        "runs.csv-report", "runs.csv.gz-report", "more-report",
+    ]  # fmt: skip
+
+
+def test_what_is_neither_a_study_nor_a_table_is_refused(directories, tmp_path):
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(analysis.NotAStudyError, match=r"notes.txt: neither .* ending in .csv"):
+        analysis.load(tmp_path / "notes.txt")
+    with pytest.raises(analysis.NotAStudyError, match=r"x.csv: no such file"):
+        analysis.load(tmp_path / "x.csv")
+    with pytest.raises(analysis.ForeignTableError, match=r"^--columns: no table among .*A; acc"):
+        analysis.load(directories("A"), columns="lr=x")

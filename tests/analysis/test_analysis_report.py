@@ -1,59 +1,144 @@
-"""What people get: the table's numbers, a text that fits, a figure that shows the same."""
+"""What people get: answers on top, a text that fits, tables and a figure that say the same."""
 
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic import Law, grid, point, study, trial
+from synthetic import point, study, trial
 
 import analysis.report
 from analysis import Study
+from analysis.answers import answered
 from analysis.cells import cells
+from analysis.compensation import answer
+from analysis.details import details
 from analysis.figures import draw, learning_rate_figure
-from analysis.optimum import optimum, seed_spread
-from analysis.scaling import exponent, groups
+from analysis.optimum import Response, responses
+from analysis.scaling import groups, scaling
+from analysis.simulate import Design, Truth, simulate
 from analysis.tables import COLUMNS, cell_table
+from analysis.text import render
 
-LAW = Law(misfit=0.3, trials=16)
-METHODS = {"momentum": replace(LAW, alpha=1.0, edge=1.0), "momentum+sam": LAW, "adam+asam": LAW}
-SIZES = tuple(2**i for i in range(6, 14))
+METHODS = ("momentum", "momentum+sam", "adam+asam")
+SIZES = (64, 256, 1024, 4096)
+FIGURE = "lr_vs_batch_size.png"
+
+
+def spoken(text):
+    """Without line breaks."""
+    return re.sub(r"\s+", " ", text)
+
+
+def fits(text):
+    return max(map(len, text.split("\nwrote ")[0].splitlines())) <= 112
 
 
 @pytest.fixture(scope="module")
 def full() -> Study:
-    return grid(METHODS, SIZES, np.random.default_rng(0))
+    truths = {"momentum": Truth(exponent=1.0, loss=0.02, diverge=0.05),
+              "momentum+sam": Truth(loss=0.02, recovered=0.5), "adam+asam": Truth()}  # fmt: skip
+    design = Design(methods=METHODS, batch_sizes=SIZES, trials=16)
+    return simulate(design, truths, np.random.default_rng(0))[0]
 
 
-def written(monkeypatch, directory: Path, made: Study) -> str:
-    placed = Study(made.config, made.trials, made.reports, directory)
-    monkeypatch.setattr(analysis.report, "load", lambda results: placed)
-    return analysis.report.write(directory)
+@pytest.fixture(scope="module")
+def written(full, tmp_path_factory):
+    """The text of one whole report, and its directory."""
+    path = tmp_path_factory.mktemp("full")
+    placed = Study(full.config, full.trials, full.reports, path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(analysis.report, "load", lambda *paths, columns=None: placed)
+        return analysis.report.write(path), path / "report"
+
+
+@pytest.fixture(scope="module")
+def found(full):
+    return answered(full)
+
+
+@pytest.fixture(scope="module")
+def lines(tmp_path_factory):
+    """The log of a study by the real planner on simulated trials, line by line."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(Path(__file__).parents[1] / "study"))
+        from simulated import make_config, simulate, study_event
+    from study.log import Log
+    from study.planner import Planner
+
+    path, config = tmp_path_factory.mktemp("planned"), make_config(trials=2, seeds=1)
+    with Log(path) as log:
+        log.append(study_event(config))
+        simulate(Planner(config, log))
+    return (path / "log.jsonl").read_bytes().splitlines(keepends=True)
+
+
+def logged(path, lines):
+    path.mkdir(exist_ok=True)
+    (path / "log.jsonl").write_bytes(b"".join(lines))
+    return path
 
 
 def table_of(made: Study) -> pd.DataFrame:
-    all_cells = cells(made)
-    spread = seed_spread(all_cells)
-    return cell_table(all_cells, [optimum(cell, spread) for cell in all_cells])
+    own = cells(made)
+    return cell_table(own, [each for response in responses(own) for each in response.optima])
 
 
-def test_report_of_a_full_study(monkeypatch, tmp_path, full):
-    text = written(monkeypatch, tmp_path, full)
-    assert max(map(len, text.split("\nwrote ")[0].splitlines())) <= 112
-    assert sorted(path.name for path in (tmp_path / "report").iterdir()) == [
-        "lr_vs_batch_size.png", "scaling.csv",
-    ]  # fmt: skip
-    assert text.endswith(f"wrote {tmp_path / 'report' / 'lr_vs_batch_size.png'}\n")
-    for method in METHODS:
-        assert f"\n{method}\n  LR* ~ B^" in text
-    assert "exponent minus momentum's" in text and "Missing" not in text
-    csv = pd.read_csv(tmp_path / "report" / "scaling.csv")
-    assert tuple(csv.columns) == COLUMNS and len(csv) == 24
-    table = table_of(full)
-    assert np.allclose(csv["lr_star"], table["lr_star"])
-    assert (csv["n_seeds"] == table["n_seeds"]).all()
+def test_the_files_are_those_it_says(written):
+    text, directory = written
+    said = re.search(r"\nwrote (.*) in (.*)\n$", text)
+    assert said and said[2] == str(directory)
+    names = said[1].split(", ")
+    assert sorted(names) == sorted(path.name for path in directory.iterdir())
+    assert {"scaling.csv", "laws.csv", "compensation.csv", "recovered.csv", "report.txt",
+            "details.txt", FIGURE} <= set(names)  # fmt: skip
+    assert (directory / "report.txt").read_text() == text.split("\nwrote ")[0]
+    assert all((directory / name).stat().st_size > 1 for name in names)
+    assert (directory / FIGURE).stat().st_size > 10_000
+
+
+def test_the_three_answers_stand_on_top(written, found):
+    text, _ = written
+    said = spoken(text)
+    places = [said.index(f"{n}. {word}") for n, word in enumerate(("Does", "How", "Do"), 1)]
+    assert places == sorted(places) and places[-1] < said.index("LR* ~ B^")
+    [compensation] = found.compensations
+    assert places[0] < said.index(spoken(answer(compensation))) < places[1]
+    for each in found.scalings["lr"]:
+        psi = f"{each.group.label}: {each.power.psi:.2f} [{each.power.low:.2f}, "
+        assert places[1] < said.index(psi) < places[2]
+    assert "exponent minus momentum's" in said[places[1] : places[2]]
+    assert "insufficient" in said[places[2] : places[2] + 200]  # no minimum was examined
+    assert text.count("\n1. ") == text.count("\n2. ") == text.count("\n3. ") == 1
+
+
+def test_text_and_details_fit_a_terminal(written):
+    text, directory = written
+    assert fits(text) and fits((directory / "details.txt").read_text())
+    assert all(f"\n{method}\n  LR* ~ B^" in text for method in METHODS)
+
+
+def test_csv_numbers_are_the_tables(written, found):
+    directory = written[1]
+    for name, table in analysis.report.tables(found).items():
+        csv = pd.read_csv(directory / f"{name}.csv")
+        assert list(csv) == list(table) and len(csv) == len(table)
+        for column in table.select_dtypes("number"):
+            assert np.allclose(csv[column], table[column].astype(float), equal_nan=True), column
+    scaled = pd.read_csv(directory / "scaling.csv")
+    assert tuple(scaled.columns) == COLUMNS and len(scaled) == len(METHODS) * len(SIZES)
+    laws = pd.read_csv(directory / "laws.csv").set_index(["quantity", "group", "law"])
+    for each in found.scalings["lr"]:
+        row = laws.loc[("lr", each.group.label, "power")]
+        assert row["psi"] == pytest.approx(each.power.psi) and row["points"] == each.points
+    shares = pd.read_csv(directory / "recovered.csv")
+    whole = shares[shares["batch_size"].eq(0)].set_index("method")["value"]
+    [compensation] = found.compensations
+    overall = compensation.overall["momentum+sam", "B"].value
+    assert whole["momentum+sam"] == pytest.approx(overall)
 
 
 def test_accuracies_come_from_fresh_seeds_only():
@@ -80,26 +165,27 @@ def test_accuracies_come_from_fresh_seeds_only():
     assert np.isnan(row["test_accuracy_lr_linear"]) and np.isnan(row["test_accuracy_lr_copied"])
 
 
-def test_the_widest_rows_fit(monkeypatch, tmp_path):
-    rows = [trial("momentum+sam", 32_768, m=16_384, lr=1.234e-5 * 2**i, rho=0.12, score=i)
-            for i in range(4)]  # fmt: skip
-    rows += [trial("momentum+sam", 32_768, m=16_384, lr=1e-3, status="diverged")] * 200
-    rows += [trial("momentum+sam", 32_768, m=16_384, lr=1.234e-5 * 8, rho=0.12, test_accuracy=1.0,
-                   phase="confirm", role="winner", steps=100_000, seconds=36_000,
-                   lambda_max=12_345.6, sharpness="full", sharpness_images=1024)] * 3  # fmt: skip
-    text = written(monkeypatch, tmp_path, study(rows))
-    assert "stability edge" in text and "100.00 ± 0.00 (3)" in text
-    assert max(map(len, text.split("\nwrote ")[0].splitlines())) <= 112
+def test_the_widest_rows_fit():
+    sam = {"method": "momentum+sam", "batch_size": 32_768, "m": 16_384}
+    rows = [trial(**sam, lr=1.234e-5 * 2**i, rho=0.12, score=i) for i in range(4)]
+    rows += [trial(**sam, lr=1e-3, rho=0.12, status="diverged")] * 200
+    rows += [trial(**sam, lr=1.234e-5 * 8, rho=0.12, test_accuracy=1.0, phase="confirm",
+                   role="winner", steps=100_000, seconds=36_000, lambda_max=12_345.6,
+                   sharpness="full", sharpness_images=1024)] * 3  # fmt: skip
+    found = answered(study(rows))
+    text = render(found)
+    assert "100.00 ± 0.00 (3)" in text and "16384" in text and "12346" in text
+    assert fits(text) and fits(details(found))
 
 
-def test_text_marks_what_did_not_survive_and_what_is_missing(monkeypatch, tmp_path):
+def test_text_marks_what_did_not_survive_and_what_is_missing():
     rows = [trial(lr=0.1 * 2**i, score=3 - abs(i - 2)) for i in range(5)]
     rows += [trial(lr=0.4, phase="confirm", role="winner", status="diverged"),
              trial(lr=0.4, phase="confirm", role="winner", test_accuracy=0.9),
              trial(phase="confirm", role="lr_linear", status="diverged"),
              trial(batch_size=128, status="running"), trial(status="error")]  # fmt: skip
     made = study(rows, methods=["momentum", "momentum+sam"], batch_sizes=[64, 128])
-    text = written(monkeypatch, tmp_path, made)
+    text = spoken(render(answered(made)))
     for said in [
         "no trial yet: momentum+sam B=64, momentum+sam B=128",
         "so without an accuracy: momentum B=128",
@@ -107,59 +193,124 @@ def test_text_marks_what_did_not_survive_and_what_is_missing(monkeypatch, tmp_pa
         "no cell has two confirmed seeds",
         "1 trial still running",
         "1 trial ended with an error",
-        "diverged (0/1)",
         "90.00 (1)",
-        "(95 %, 1 of 2 cells): undetermined (fewer than 3 cells)",
+        "of 2 cells): undetermined (fewer than 3 cells)",
     ]:
-        assert said in re.sub(r"\s+", " ", text)
+        assert said in text
+
+
+def test_rules_that_did_not_survive_are_marked_in_the_waterfall():
+    rows = []
+    for size, accuracy in ((64, 0.96), (1024, 0.94)):
+        rows += [trial(batch_size=size, lr=0.1)] + [
+            trial(batch_size=size, lr=0.1, phase="confirm", role="winner", test_accuracy=accuracy)
+        ] * 2
+    ruled = {"batch_size": 1024, "phase": "confirm"}
+    rows += [trial(**ruled, role=role, status="diverged") for role in ("lr_linear", "lr_sqrt")]
+    rows += [trial(**ruled, role="lr_sqrt", test_accuracy=0.9)]
+    text = spoken(render(answered(study(rows))))
+    assert "1024 - 90.00 (1/2) diverged (0/1) 94.00" in text
 
 
 @pytest.mark.parametrize(
-    "rows",
+    ("count", "says"),
     [
-        [],
-        [trial()],
-        [trial(status="running", score=None, lr=None)],
-        [trial(status="diverged", score=float("nan"))],
-        [trial() | {"method": None, "batch_size": None}],
-        [trial(phase="confirm", role="winner")],
-        [trial(score=None, m=None, rho=None, test_accuracy=None) for _ in range(9)],
-        [{"trial_id": "a", "method": "momentum", "batch_size": 64}],
+        (1, ["0 trials", "no trial yet: momentum B=64", "nothing to compare with"]),
+        (2, ["1 trials: 1 running", "1 trial still running"]),
+        (12, ["running", "not confirmed on fresh seeds", "no cell has two confirmed seeds"]),
+        (0.7, ["complete", "Missing"]),
     ],
 )
-def test_a_young_or_broken_study_gets_a_report(monkeypatch, tmp_path, rows):
-    config = {"methods": ["momentum"], "batch_sizes": [64, 128]} if len(rows) == 1 else {}
-    text = written(monkeypatch, tmp_path, study(rows, **config))
-    assert "synthetic" in text and "interior" not in text
-    assert (tmp_path / "report" / "lr_vs_batch_size.png").stat().st_size > 0
+def test_a_study_cut_after_any_line_gets_a_report_of_what_is_missing(lines, tmp_path, count, says):
+    """As killed: the last line is torn."""
+    kept = count if isinstance(count, int) else int(count * len(lines))
+    path = logged(tmp_path / "cut", [*lines[:kept], b'{"event": "repo'])
+    text = analysis.report.write(path)
+    assert fits(text) and text.startswith("cut: dataset glyphs")
+    assert all(said in spoken(text) for said in says)
+    assert (path / "report" / FIGURE).stat().st_size > 0
+    assert len(pd.read_csv(path / "report" / "scaling.csv")) == 4
 
 
-def test_every_moment_of_a_running_study_gets_a_report(monkeypatch, tmp_path, full):
-    for share in (0.05, 0.3, 0.7):
-        some = full.trials.iloc[: int(share * len(full.trials))].copy()
-        some.loc[some.index[-3:], ["status", "score"]] = ["running", np.nan]
-        text = written(monkeypatch, tmp_path, Study(full.config, some, full.reports, tmp_path))
-        assert "3 trials still running" in text
+def test_several_directories_at_once(lines, tmp_path, monkeypatch, capsys):
+    one, two = (logged(tmp_path / name, lines) for name in ("one", "two"))
+    shutil.copytree(one, tmp_path / "same")
+    monkeypatch.chdir(tmp_path)
+    assert analysis.report.main([str(one), str(two), str(one)]) == 0
+    text = capsys.readouterr().out
+    assert fits(text) and "one" in text.splitlines()[0] and "two" in text.splitlines()[0]
+    [directory] = tmp_path.glob("report-one-two-*")
+    assert (directory / "report.txt").read_text() in text
+    assert not (one / "report").exists()
 
 
-def test_figure_shows_the_tables_numbers(full):
-    table = table_of(full)
-    all_cells = cells(full)
-    spread = seed_spread(all_cells)
-    fits = [exponent(group) for group in groups([optimum(c, spread) for c in all_cells])]
-    figure = learning_rate_figure(fits)
-    columns = ["batch_size", "lr_star", "lr_low", "lr_high", "verdict", "confirmed"]
+def test_a_table_from_elsewhere_by_the_command(tmp_path, capsys):
+    random, rows = np.random.default_rng(2), []
+    for size in (64, 256, 1024):
+        best = np.log2(0.05) + 0.5 * np.log2(size / 64)
+        for x in random.uniform(-9, 1, 14):
+            score = 3 - 0.1 * (x - best) ** 2 + 0.01 * random.standard_normal()
+            rows.append({"learning rate": 2.0**x, "bs": size, "quality": score})
+    pd.DataFrame(rows).to_csv(tmp_path / "theirs.csv", index=False)
+    mapping = "lr=learning rate,batch_size=bs,score=quality"
+    assert analysis.report.main([str(tmp_path / "theirs.csv"), "--columns", mapping]) == 0
+    text = capsys.readouterr().out
+    assert fits(text) and "42 trials: 42 complete" in text
+    csv = pd.read_csv(tmp_path / "theirs-report" / "scaling.csv")
+    assert csv["batch_size"].tolist() == [64, 256, 1024] and csv["lr_star"].notna().all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nowhere"], "no such directory"),
+        (["nowhere.csv"], "no such file"),
+        (["notes.txt"], "neither a study nor a table"),
+        (["empty"], "no study"),
+        (["runs.csv"], "score"),
+        (["runs.csv", "--columns", "lr"], "is no mapping"),
+        (["runs.csv", "--columns", "size=bs"], "none of our columns"),
+        (["runs.csv", "--columns", "lr=lr,lr=lr"], "given twice"),
+        (["nowhere", "runs.csv"], "no such directory"),
+        (["empty", "--columns", "lr=lr"], "no study"),
+    ],
+)
+def test_bad_arguments_are_one_line_and_exit_2(arguments, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "notes.txt").write_text("nothing\n")
+    (tmp_path / "runs.csv").write_text("lr,batch_size\n0.1,64\n")
+    assert analysis.report.main(arguments) == 2
+    out, error = capsys.readouterr()
+    assert out == "" and error.count("\n") == 1 and said in error
+    assert error.startswith("python -m analysis.report: ")
+    assert not list(tmp_path.rglob("report.txt"))
+
+
+@pytest.mark.parametrize("arguments", [[], ["a", "--nonsense"]])
+def test_usage_is_told(arguments, capsys):
+    with pytest.raises(SystemExit) as stop:
+        analysis.report.main(arguments)
+    assert stop.value.code == 2 and "RESULTS" in capsys.readouterr().err
+
+
+def test_figure_shows_the_tables_numbers(found):
+    scalings, table = found.scalings["lr"], found.table
+    figure = learning_rate_figure(scalings)
+    columns = ["batch_size", "lr_star", "verdict", "confirmed"]
     pd.testing.assert_frame_equal(figure.points[columns], table[columns], check_dtype=False)
-    assert figure.undrawn == 0
-    for row, fit in zip(figure.lines.to_dict("records"), fits, strict=True):
-        assert (row["exponent"], row["low"], row["high"]) == (
-            fit.line.slope, fit.line.low, fit.line.high,
-        )  # fmt: skip
+    closed = figure.points["lr_low"].notna()
+    assert closed.any() and figure.points["in_fit"][closed].all() and figure.undrawn == 0
+    for name in ("lr_low", "lr_high"):
+        assert figure.points[name][closed].to_numpy() == pytest.approx(table[name][closed])
+    drawn = [each for each in scalings if each.points >= 2]
+    for row, each in zip(figure.lines.to_dict("records"), drawn, strict=True):
+        fit = each.power
+        assert (row["exponent"], row["low"], row["high"]) == (fit.psi, fit.low, fit.high)
         octaves = np.log2(row["batch_to"] / row["batch_from"])
-        assert np.log2(row["lr_to"] / row["lr_from"]) == pytest.approx(fit.line.slope * octaves)
-        used = [best.batch_size for best in fit.group.fitted]
-        assert (row["batch_from"], row["batch_to"]) == (min(used), max(used))
-    assert figure.points["in_fit"].sum() == sum(fit.line.k for fit in fits)
+        assert np.log2(row["lr_to"] / row["lr_from"]) == pytest.approx(fit.psi * octaves)
+        assert row["lr_from"] == pytest.approx(2 ** fit.at(np.log2(row["batch_from"])))
+        assert row["cells"] == each.points
     for row in figure.guides.to_dict("records"):
         rise = np.log2(row["lr_to"] / row["lr_from"]) / np.log2(row["batch_to"] / row["batch_from"])
         assert rise == pytest.approx({"sqrt": 0.5, "linear": 1.0}[row["law"]])
@@ -167,15 +318,20 @@ def test_figure_shows_the_tables_numbers(full):
 
 
 def test_figure_draws_every_verdict(tmp_path):
-    verdicts = ("interior", "at_lower", "at_upper", "stability_edge", "insufficient")
+    verdicts = ("interior", "at_lower", "at_upper", "stability_edge", "insufficient", "flat",
+                "warm_started")  # fmt: skip
     optima = [
         point(64 * 2**i, 0.1 * 2**i, verdict=verdict, confirmed=i != 0)
         for i, verdict in enumerate(verdicts)
     ]
-    nothing = replace(point(4096, 1.0), lr_star=np.nan, lr_low=np.nan, verdict="insufficient")
-    figure = learning_rate_figure([exponent(group) for group in groups([*optima, nothing])])
+    optima.append(replace(optima[-1], batch_size=2**14, m=2**14, lr_star=np.nan))
+    errors = 0.01 * np.eye(len(optima))
+    response = Response("momentum", tuple(optima), errors, errors, None)
+    figure = learning_rate_figure([scaling(group) for group in groups([response])])
     draw(figure, tmp_path / "f.png")
     assert figure.undrawn == 1 and (tmp_path / "f.png").stat().st_size > 10_000
+    assert figure.points["verdict"].tolist() == list(verdicts)
+    assert figure.points["in_fit"].tolist() == [True, False, False, True, False, False, False]
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_rubbish(tmp_path):
@@ -191,16 +347,17 @@ def test_a_failed_write_leaves_the_old_file_and_no_rubbish(tmp_path):
     assert old.read_text() == "old" and list(tmp_path.iterdir()) == [old]
 
 
-@pytest.mark.parametrize("arguments", [[], ["a", "b"]])
-def test_the_command_takes_exactly_one_directory(arguments, capsys):
-    with pytest.raises(SystemExit) as stop:
-        analysis.report.main(arguments)
-    assert stop.value.code == 2 and "RESULTS" in capsys.readouterr().err
+def test_progress_is_silent_until_it_lasts(capsys):
+    with analysis.report.progress(patience=60) as watch:
+        watch("minds", 0.5)
+    assert capsys.readouterr() == ("", "")
+    with analysis.report.progress(patience=0) as watch:
+        watch("minds", 0.5)
+    out, error = capsys.readouterr()
+    assert out == "" and error.startswith("analysing: minds (50%, about ")
 
 
-def test_sharpness_of_the_winners_is_compared_only_where_it_was_looked_at_alike(
-    monkeypatch, tmp_path
-):
+def test_sharpness_of_the_winners_is_compared_only_where_it_was_looked_at_alike():
     def rows(batch_size, looks):
         search = [trial(batch_size=batch_size, lr=lr) for lr in (0.05, 0.1, 0.2)]
         for seed, (value, level, images) in enumerate(looks):
@@ -222,7 +379,6 @@ def test_sharpness_of_the_winners_is_compared_only_where_it_was_looked_at_alike(
     assert table["lambda_max_sd"].iloc[0] == pytest.approx(2**0.5)
     assert table["lambda_max_mean"].iloc[1:].isna().all()
     assert table["sharpness"].tolist() == ["fast/512", "mixed", ""]
-    said = " ".join(written(monkeypatch, tmp_path, made).split())
+    said = spoken(render(answered(made)))
     assert "l_max" in said and "different levels" in said and "fast/512, mixed" in said
-    said = written(monkeypatch, tmp_path, study(alike))
-    assert "different levels" not in said
+    assert "different levels" not in render(answered(study(alike)))

@@ -1,122 +1,281 @@
-"""LR*, its interval and its verdict on cells whose answer is known by construction."""
+"""LR* and rho*, their intervals and verdicts, in studies whose answer is known."""
+
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 from synthetic import study, trial
 
 from analysis.cells import cells
-from analysis.optimum import optimum, seed_spread, winner_runs
+from analysis.evidence import observed
+from analysis.optimum import responses, winner_runs
+
+FALL = 0.1  # score lost an octave squared of LR
+RHO = -4.0  # log2 of the best radius
+DIVERGED = {"status": "diverged", "score": -5.0}
 
 
-def search(lrs, scores, status=None):
-    status = status or ["complete"] * len(lrs)
+def curve(size, peak, low=-4.0, high=4.0, n=13, sd=0.03, edge=np.inf, **values):
+    """A cell's search: learning rates evenly over [low, high] octaves, diverged above `edge`."""
+    random, rows = np.random.default_rng([size, n]), []
+    for x in np.linspace(low, high, n):
+        score = 3 - FALL * (x - peak) ** 2 + sd * random.standard_normal()
+        row = trial(batch_size=size, lr=2**x, score=score, **values)
+        rows.append(row | DIVERGED if x > edge else row)
+    return rows
+
+
+def perturbed(size, peak, rho_star=RHO, n=24, sd=0.02, rhos=(-7.0, -1.0), tilt=0.0, bend=0.06):
+    """A cell's search of LR and radius; the score is a tilted quadratic about (peak, rho_star)."""
+    random, rows = np.random.default_rng([size, n]), []
+    for x, z in zip(random.uniform(-4, 4, n), random.uniform(*rhos, n), strict=True):
+        u, v = x - peak, z - rho_star
+        score = 3 - FALL * u**2 - bend * v**2 + tilt * u * v + sd * random.standard_normal()
+        rows.append(trial("momentum+sam", size, lr=2**x, rho=2**z, score=score))
+    return rows
+
+
+def others(sd=0.03, **values):
+    """Three cells that show how fast the score falls."""
+    return [row for size in (64, 128, 256) for row in curve(size, 0.0, sd=sd, **values)]
+
+
+def winner(lr, scores=(2.9, 3.0, 3.1), role="winner", size=64, **values):
     return [
-        trial(lr=lr, score=score, status=word)
-        for lr, score, word in zip(lrs, scores, status, strict=True)
+        trial(batch_size=size, lr=lr, score=s, phase="confirm", role=role, **values) for s in scores
     ]
 
 
-def winner(lr, scores=(2.9, 3.0, 3.1), role="winner", **values):
-    return [trial(lr=lr, score=s, phase="confirm", role=role, **values) for s in scores]
+def judge(rows, **config):
+    """The optima by cell, as `momentum B=64`."""
+    made = cells(study(rows, **config))
+    found = [optimum for each in responses(made) for optimum in each.optima]
+    return {str(cell): optimum for cell, optimum in zip(made, found, strict=True)}
 
 
-def judge(rows):
-    [cell] = cells(study(rows))
-    return optimum(cell, seed_spread([cell]))
+def last(rows):
+    return list(judge(rows).values())[-1]
+
+
+def octaves(value):
+    return np.log2(value)
 
 
 def test_interior():
-    best = judge(search([0.01, 0.05, 0.1, 0.2, 0.5], [1, 2, 3, 2.5, 1]) + winner(0.1))
-    assert (best.verdict, best.lr_star, best.confirmed) == ("interior", 0.1, True)
+    best = last(others() + curve(512, 0.5))
+    assert best.verdict == "interior" and not best.confirmed
+    assert octaves(best.lr_star) == pytest.approx(0.5, abs=0.15)
+    assert best.lr_low < 2**0.5 < best.lr_high and best.se < 0.1
+    assert (best.tried_low, best.tried_high) == (2**-4, 2**4)
 
 
-def test_unconfirmed_falls_back_to_the_best_complete_search_trial():
-    rows = search(
-        [0.01, 0.05, 0.1, 0.2], [1, 2, 9, 2.5], ["complete"] * 2 + ["stopped", "complete"]
-    )
-    best = judge(rows)
-    assert (best.lr_star, best.confirmed, best.verdict) == (0.2, False, "at_upper")
-    assert np.isnan(best.lr_low) and np.isnan(best.lr_high), "no seeds, so no seed-SD"
+def test_a_peak_beyond_the_last_lr_is_only_known_to_be_beyond():
+    best = last(others() + curve(512, 0.0, -6, -1))
+    assert (best.verdict, best.lr_star) == ("at_upper", 0.5)
+    best = last(others() + curve(512, 0.0, 1, 6))
+    assert (best.verdict, best.lr_star) == ("at_lower", 2.0)
 
 
-def test_a_winner_that_diverged_on_every_fresh_seed_is_not_confirmed():
-    rows = search([0.01, 0.05, 0.1, 0.2], [1, 2, 3, 2]) + winner(0.1, status="diverged")
-    assert not judge(rows).confirmed
+@pytest.mark.parametrize(("slope", "verdict"), [(0.3, "at_upper"), (-0.3, "at_lower")])
+def test_a_rise_without_a_peak_still_points_beyond(slope, verdict):
+    random, found = np.random.default_rng(0), []
+    for _ in range(8):
+        rows = [
+            trial(batch_size=size, lr=2.0**x, score=slope * x + 0.05 * random.standard_normal())
+            for size in (64, 128, 256) for x in range(-6, 7)
+        ]  # fmt: skip
+        found += judge(rows).values()
+    no_peak = [each.verdict for each in found if (each.lr_low, each.lr_high) == (0, np.inf)]
+    assert len(no_peak) >= 12 and no_peak.count(verdict) >= 0.75 * len(no_peak)
+    assert {each.verdict for each in found} <= {verdict, "flat"}
 
 
-def test_controls_belong_to_the_search():
-    rows = search([0.01, 0.05, 0.1, 0.2], [1, 2, 3, 2])
-    rows[2]["phase"] = "control"
-    assert judge(rows).lr_star == 0.1
+def test_divergence_below_the_peak_is_the_stability_edge():
+    best = last(others() + curve(512, 1.0, -5, 3, n=33, edge=0.0))
+    assert best.verdict == "stability_edge" and best.lr_star == best.lr_max
+    assert 2**0.0 <= best.lr_max <= 2**0.25
+    assert (best.lr_low, best.lr_high, best.se) == (
+        best.lr_max_low, best.lr_max_high, best.lr_max_se,
+    )  # fmt: skip
+    above = last(others() + curve(512, 1.0, -5, 4, n=33, edge=2.5))
+    assert above.verdict == "interior" and octaves(above.lr_max) == pytest.approx(2.6, abs=0.2)
+
+
+def test_a_peak_far_from_all_that_came_to_their_end_is_not_believed():
+    """The curvature of the other cells would place it, more than an octave further."""
+    rows = [row | ({"status": "stopped", "score": 2.9} if row["lr"] > 2**-2 else {})
+            for row in curve(512, 0.0)]  # fmt: skip
+    assert last(others() + rows).verdict == "insufficient"
+
+
+def test_nothing_but_noise_is_flat():
+    random = np.random.default_rng(1)
+    flat = [trial(batch_size=size, lr=2.0**x, score=random.normal(3, 0.1))
+            for size in (64, 128, 256) for x in range(-6, 7)]  # fmt: skip
+    found = judge(flat).values()
+    assert {each.verdict for each in found} == {"flat"}
+    assert all((each.lr_low, each.lr_high) == (0, np.inf) for each in found)
 
 
 @pytest.mark.parametrize(
-    ("lrs", "scores", "status", "verdict"),
+    "change",
     [
-        ([0.1, 0.2, 0.4, 0.8], [4, 3, 2, 1], "cccc", "at_lower"),
-        ([0.1, 0.2, 0.4, 0.8], [1, 2, 3, 4], "cccc", "at_upper"),
-        # A neighbour within half an octave is no witness that the optimum was passed.
-        ([0.1, 0.2, 0.4, 0.8, 0.9], [1, 2, 3, 4, 3.9], "ccccc", "at_upper"),
-        ([0.09, 0.1, 0.2, 0.4, 0.8], [3.9, 4, 3, 2, 1], "ccccc", "at_lower"),
-        ([0.1, 0.2, 0.4, 0.8], [1, 2, 3, -5], "cccd", "stability_edge"),
-        ([0.1, 0.2, 0.4, 0.41], [1, 2, 3, -5], "cccd", "stability_edge"),
-        # The next higher diverged; a stopped one beyond it does not undo that, a complete one does.
-        ([0.1, 0.2, 0.4, 0.8, 1.6], [1, 2, 3, -5, 1], "cccds", "stability_edge"),
-        ([0.1, 0.2, 0.4, 0.8, 1.6], [1, 2, 3, -5, 1], "cccdc", "interior"),
-        # Stopped for being worse before the edge: the optimum was passed.
-        ([0.1, 0.2, 0.4, 0.8, 1.6], [1, 2, 3, 1, -5], "cccsd", "interior"),
-        # Divergence below says nothing about the learning rate being too low.
-        ([0.1, 0.2, 0.4, 0.8], [-5, 3, 2, 1], "dccc", "at_lower"),
-        ([0.1, 0.2, 0.4, 0.8], [3, -5, -5, -5], "cddd", "at_lower"),
-        ([0.1, 0.11, 0.12, 0.13], [1, 3, 2, 1], "cccc", "insufficient"),
-        ([0.1, 0.2, 0.4], [1, 3, 1], "ccc", "insufficient"),
-        ([0.1, 0.2, 0.4, 0.8], [1, 3, 1, 1], "ccer", "insufficient"),
-        ([0.1, 0.2, 0.4, 0.8], [1, 3, 1, 1], "ssdd", "insufficient"),
-        ([0.1, 0.2, 0.4, 0.8], [np.nan] * 4, "cccc", "insufficient"),
+        {"lr": 0.1}, {"status": "error"}, {"status": "running"}, {"status": "stopped"},
+        {"score": np.nan}, {"score": None, "status": "running"}, DIVERGED, {"lr": np.nan},
     ],
+    ids=lambda change: "-".join(f"{k}={v}" for k, v in change.items()),
 )  # fmt: skip
-def test_verdicts(lrs, scores, status, verdict):
-    words = {"c": "complete", "s": "stopped", "d": "diverged", "e": "error", "r": "running"}
-    assert judge(search(lrs, scores, [words[letter] for letter in status])).verdict == verdict
+def test_a_cell_that_tells_nothing_is_insufficient_and_leaves_the_others(change):
+    found = judge(others() + [row | change for row in curve(512, 0.0)])
+    assert found["momentum B=512"].verdict == "insufficient"
+    assert [each.verdict for each in found.values()][:3] == ["interior"] * 3
 
 
-def test_a_worse_double_shows_that_the_optimum_was_passed_and_a_better_one_that_it_was_not():
-    rows = search([0.1, 0.2, 0.4, 0.8], [1, 2, 3, 4]) + winner(0.8)
-    assert judge(rows).verdict == "at_upper"
-    assert judge(rows + winner(1.6, (2.0, 2.1), "double")).verdict == "interior"
-    assert judge(rows + winner(1.6, (3.4, 3.5), "double")).verdict == "at_upper"
-    gone = winner(1.6, (-5.0, -5.0), "double", status="diverged")
-    assert judge(rows + gone).verdict == "stability_edge"
+def test_three_trials_are_too_few():
+    assert last(others() + curve(512, 0.0, n=3)).verdict == "insufficient"
+    assert last(others() + curve(512, 0.0, n=4)).verdict == "interior"
 
 
-def test_pooled_seed_spread_is_the_closed_form():
-    a, b, alone = [1.0, 2.0, 4.0], [5.0, 5.5], [7.0]
-    rows = winner(0.1, a) + winner(0.2, b, batch_size=128) + winner(0.3, alone, batch_size=256)
-    rows += winner(0.1, [100.0], "half") + winner(0.1, [-50.0], status="diverged")
-    spread = seed_spread(cells(study(rows)))
-    squares = 2 * np.var(a, ddof=1) + 1 * np.var(b, ddof=1)
-    assert spread.sd == pytest.approx(np.sqrt(squares / 3))
-    assert (spread.df, spread.cells) == (3, 2)
+def test_where_another_study_told_where_to_look_is_no_evidence_of_its_own():
+    rows = others() + curve(512, 0.5)
+    rows[-7]["role"] = "warm"
+    best = last(rows)
+    assert best.verdict == "warm_started" and octaves(best.lr_star) == pytest.approx(0.5, abs=0.15)
 
 
-def test_no_repeated_seed_means_no_spread():
-    spread = seed_spread(cells(study(winner(0.1, [1.0]))))
-    assert np.isnan(spread.sd) and (spread.df, spread.cells) == (0, 0)
+def test_unusable_studies_raise_nothing():
+    assert responses([]) == []
+    [lone] = judge([trial()]).values()
+    assert (lone.verdict, lone.lr_star) == ("insufficient", 0.1)
+    [running] = judge([trial(status="running", score=None)]).values()
+    assert running.verdict == "insufficient" and np.isnan(running.lr_star)
+    found = judge([], methods=["momentum", "momentum+sam"], batch_sizes=[64, 128])
+    assert [each.verdict for each in found.values()] == ["insufficient"] * 4
+    [nan] = judge([trial(lr=np.nan, rho=np.nan, score=np.nan)] * 9).values()
+    assert nan.verdict == "insufficient"
 
 
-def test_near_optimal_interval_holds_what_scored_within_one_seed_sd_of_the_best():
-    lrs = [0.01, 0.05, 0.1, 0.2, 0.5]
-    rows = search(lrs, [1, 2.95, 3.1, 2.5, 3.09]) + winner(0.1)  # SD 0.1: the bar is 3.0
-    rows[4]["status"] = "stopped"
-    rows += winner(0.2, [3.05], "double") + winner(0.05, [2.0], "half")
-    best = judge(rows)
-    assert (best.lr_low, best.lr_high) == (0.1, 0.2)
+def test_a_score_of_another_origin_and_unit_has_its_best_at_the_same_place():
+    rows = others() + curve(512, 0.5)
+    best = last(rows)
+    for shift, unit in ((10.0, 1.0), (0.0, 50.0), (-4.0, 0.01)):
+        moved = last([row | {"score": shift + unit * row["score"]} for row in rows])
+        assert moved.verdict == best.verdict
+        for name in ("lr_star", "lr_low", "lr_high", "se"):
+            assert getattr(moved, name) == pytest.approx(getattr(best, name), rel=1e-3)
+
+
+def test_a_learning_rate_in_another_unit_only_moves_the_place():
+    rows = others() + curve(512, 0.5)
+    best, moved = last(rows), last([row | {"lr": row["lr"] / 8} for row in rows])
+    assert moved.lr_star == pytest.approx(best.lr_star / 8, rel=1e-6)
+    assert (moved.verdict, moved.se) == (best.verdict, pytest.approx(best.se, rel=1e-6))
+
+
+def test_methods_do_not_mix():
+    adam = [row | {"method": "adam"} for row in others(high=2.0)]
+    alone, beside = judge(others()), judge(others() + adam)
+    for name, each in alone.items():
+        np.testing.assert_equal(asdict(beside[name]), asdict(each))
+
+
+def test_stopped_trials_are_no_scores_and_survived():
+    rows = others() + curve(512, 0.5)
+    rows[-1] |= {"status": "stopped", "score": 2.0}
+    other = [*rows[:-1], rows[-1] | {"score": 2.5}]
+    best = last(rows)
+    assert best.lr_star == last(other).lr_star and best.lr_max_low == 2**4
+
+
+def test_controls_that_would_have_been_stopped_stand_for_all_that_were():
+    """Weight 1 / share, where any was stopped; all others stand for themselves."""
+    base = curve(64, 0.3, n=16, sd=0.1)
+    marked = [row | {"phase": "control"} | ({"asha_would_stop_at": 2.0} if i % 8 == 0 else {})
+              if i % 4 == 0 else row for i, row in enumerate(base)]  # fmt: skip
+    stopped = trial(batch_size=64, lr=16.0, score=0.0, status="stopped")
+    weights = observed(cells(study([*marked, stopped])), 0.25)[0]["weight"]
+    assert weights.tolist() == [4.0 if i % 8 == 0 else 1.0 for i in range(16)]
+    weights = observed(cells(study([*marked, stopped])), np.nan)[0]["weight"]
+    assert weights.max() == pytest.approx(17 / 4), "the controls' share among the trials"
+    assert (observed(cells(study(marked)), 0.25)[0]["weight"] == 1).all(), "none is missing"
+
+
+def test_trials_on_fresh_seeds_count_too():
+    """Copied and doubled learning rates are evidence wherever they lie."""
+    rows = others() + curve(512, 0.5, -4, -1)
+    fresh = [row | {"phase": "confirm", "role": "double"} for row in curve(512, 0.5, -1, 4, n=9)]
+    assert last(rows + fresh).se < last(rows).se
+    assert last(rows).tried_high == 0.5 and last(rows + fresh).tried_high == 16
+
+
+def test_the_confirmed_winner_and_its_shortfall():
+    """0 at the optimum; what the quadratic says away from it."""
+    rows = others(sd=0.0) + curve(512, 0.5, sd=0.0)
+    top = winner(2**0.5, [3.0] * 3, size=512)
+    assert last(rows + top).shortfall == pytest.approx(0, abs=1e-6)
+    aside = last(rows + winner(2**1.5, [2.9] * 3, size=512))
+    assert aside.confirmed and aside.winner_lr == 2**1.5
+    assert aside.lr_star == pytest.approx(2**0.5, rel=1e-6)
+    assert aside.shortfall == pytest.approx(FALL, rel=1e-6)
+    gone = last(rows + winner(2**1.5, size=512, status="diverged"))
+    assert not gone.confirmed
+
+
+def test_near_optimal_is_within_one_seed_sd():
+    """FALL d^2 = SD: an SD of 0.1 is an octave to each side."""
+    rows = curve(64, 0.0, sd=0.0) + curve(128, 0.0, sd=0.0)
+    rows += winner(1.0, [2.9, 3.0, 3.1]) + winner(1.0, [2.9, 3.0, 3.1], size=128)
+    for best in judge(rows).values():
+        assert octaves(best.near_high / best.lr_star) == pytest.approx(1.0, abs=0.01)
+        assert octaves(best.lr_star / best.near_low) == pytest.approx(1.0, abs=0.01)
+
+
+def test_rho_star_and_the_best_lr_at_one_radius():
+    """LR* tilts with rho: at the cells' middle radius, 2^RHO, it is `peak` for the middle cell."""
+    tilt = 0.05
+    stars = {64: (0.0, RHO - 1), 128: (0.5, RHO), 256: (1.0, RHO + 1)}
+    rows = [r for size, at in stars.items() for r in perturbed(size, *at, sd=0.0, tilt=tilt)]
+    for (peak, rho_star), best in zip(stars.values(), judge(rows).values(), strict=True):
+        assert (best.verdict, best.rho_verdict) == ("interior", "interior")
+        assert octaves([best.lr_star, best.rho_star]) == pytest.approx([peak, rho_star], abs=1e-3)
+        held = peak + tilt / 2 / FALL * (RHO - rho_star)
+        assert octaves(best.lr_at_rho) == pytest.approx(held, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("rhos", "verdict", "end"), [((-3.0, -1.0), "at_lower", 0), ((-7.0, -5.0), "at_upper", 1)]
+)
+def test_a_rho_star_beyond_the_radii_tried_is_at_their_end(rhos, verdict, end):
+    """LR* is then the best at that end: max over the radii searched."""
+    tilt = 0.05
+    rows = [row for size in (64, 128) for row in perturbed(size, 0.0, sd=0.0, tilt=tilt)]
+    own = perturbed(256, 0.0, sd=0.0, rhos=rhos, tilt=tilt)
+    best, bound = last(rows + own), sorted(row["rho"] for row in own)[-end]
+    assert best.rho_verdict == verdict and best.rho_star == pytest.approx(bound)
+    held = tilt / 2 / FALL * (octaves(bound) - RHO)
+    assert octaves(best.lr_star) == pytest.approx(held, abs=1e-3) and abs(held) > 0.2
+
+
+def test_a_radius_that_does_not_matter_is_flat_and_lr_star_stands():
+    rows = [r for size in (64, 128, 256) for r in perturbed(size, 0.5, bend=0.0, sd=0.03)]
+    for best in judge(rows).values():
+        assert best.verdict == "interior" and best.rho_verdict == "flat"
+        assert octaves(best.lr_star) == pytest.approx(0.5, abs=0.2)
+
+
+def test_one_radius_for_all():
+    rows = [row | {"rho": 0.05} for s in (64, 128, 256) for row in perturbed(s, 0.5, bend=0.0)]
+    for best in judge(rows).values():
+        assert best.verdict == "interior" and best.rho_verdict in ("flat", "insufficient")
+        assert octaves(best.lr_star) == pytest.approx(0.5, abs=0.1)
 
 
 def test_an_extended_study_uses_the_winner_that_the_search_ranks_higher():
-    rows = search([0.1, 0.2, 0.4, 0.8], [1, 3, 4, 2]) + winner(0.2) + winner(0.4, [2.5])
-    [cell] = cells(study(rows))
+    rows = [trial(lr=lr, score=s) for lr, s in zip([0.1, 0.2, 0.4, 0.8], [1, 3, 4, 2], strict=True)]
+    [cell] = cells(study(rows + winner(0.2) + winner(0.4, [2.5])))
     assert set(winner_runs(cell)["lr"]) == {0.4}
+    [best] = judge(rows + winner(0.2) + winner(0.4, [2.5])).values()
+    assert (best.winner_lr, best.confirmed) == (0.4, True)
 
 
 def test_planned_cells_without_trials_are_kept_and_plain_methods_have_no_m():

@@ -1,0 +1,114 @@
+"""All that is asked of a study, answered in order: the one place that knows every question."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from analysis.budgets import Budgets, budgets
+from analysis.cells import Cell, cells
+from analysis.compare import pairwise
+from analysis.compensation import Compensation, compensations
+from analysis.crosscheck import estimates, exponents
+from analysis.envelope import envelope_responses
+from analysis.flatness import association
+from analysis.gaps import gap_table, gap_trends
+from analysis.halving import Halving, halving
+from analysis.load import Study
+from analysis.minima import Minima, minima, sharpness_table
+from analysis.optimum import Response, responses, seed_noise
+from analysis.prediction import Predictions, predictions
+from analysis.scaling import (
+    Difference,
+    Group,
+    Quantity,
+    Scaling,
+    differences,
+    groups,
+    groups_along_m,
+    scaling,
+)
+from analysis.steps import Steps, steps_to_target
+from analysis.tables import cell_table
+
+QUANTITIES: tuple[Quantity, ...] = ("lr", "lr_at_rho", "lr_max", "rho")
+Watch = Callable[[str, float], None]  # what is being computed, and the share that is done
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """Everything the report shows, as tables and frozen results."""
+
+    study: Study
+    cells: list[Cell]
+    noise: dict[int, tuple[float, float]]
+    responses: list[Response]
+    groups: list[Group]
+    compensations: list[Compensation]
+    scalings: dict[Quantity, list[Scaling]]
+    along_m: list[Scaling]
+    differences: list[Difference]
+    table: pd.DataFrame
+    estimates: pd.DataFrame
+    crosschecks: pd.DataFrame
+    predictions: Predictions
+    halving: Halving
+    steps: Steps
+    budgets: Budgets
+    pairs: pd.DataFrame
+    gaps: pd.DataFrame
+    gap_trends: pd.DataFrame
+    minima: Minima
+    sharpness: pd.DataFrame
+    associations: pd.DataFrame
+
+    @property
+    def optima(self) -> list[Any]:
+        return [each for response in self.responses for each in response.optima]
+
+
+def answered(study: Study, watch: Watch = lambda what, share: None) -> Answers:
+    """Ask everything of a study; what it cannot answer yet is said to be missing, not raised."""
+    own = cells(study)
+    watch("learning rates", 0.0)
+    found = _responses(study, own)
+    optima = [each for response in found for each in response.optima]
+    split = groups(found)
+    scalings: dict[Quantity, list[Scaling]] = {}
+    for i, quantity in enumerate(QUANTITIES):
+        watch("laws of the batch size", 0.1 + 0.05 * i)
+        scalings[quantity] = [scaling(g, quantity) for g in split if _asked(g, quantity)]
+    answers: dict[str, Any] = {}
+    steps: Iterable[tuple[str, str, Callable[[], Any]]] = (
+        ("along_m", "m", lambda: [scaling(g, "rho") for g in groups_along_m(found)]),
+        ("estimates", "other estimators of LR*", lambda: estimates(own, found)),
+        ("predictions", "noise scales", lambda: predictions(study, own, found)),
+        ("halving", "what stopping early did", lambda: halving(study, own)),
+        ("steps", "steps to a target", lambda: steps_to_target(study, own)),
+        ("budgets", "equal budgets", lambda: budgets(study, own)),
+        ("pairs", "pairs of methods", lambda: pairwise(own)),
+        ("associations", "sharpness against gap", lambda: association(own)),
+    )
+    for i, (name, what, ask) in enumerate(steps):
+        watch(what, 0.3 + 0.7 * i / 8)
+        answers[name] = ask()
+    gaps = gap_table(own)
+    return Answers(
+        study=study, cells=own, noise=seed_noise(own), responses=found, groups=split,
+        compensations=compensations(own), scalings=scalings, differences=differences(split),
+        table=cell_table(own, optima), crosschecks=exponents(answers["estimates"]), gaps=gaps,
+        gap_trends=gap_trends(own), minima=minima(own), sharpness=sharpness_table(own), **answers,
+    )  # fmt: skip
+
+
+def _responses(study: Study, own: list[Cell]) -> list[Response]:
+    """By the surface; where a foreign table hides what else its trials differ in, the envelope."""
+    share = float(study.config.get("control_share") or "nan")
+    hidden = study.config.get("foreign") and not (study.trials["rho"] > 0).any()
+    return envelope_responses(own) if hidden else responses(own, share)
+
+
+def _asked(group: Group, quantity: Quantity) -> bool:
+    """Plain methods have no radius to fix or to fit."""
+    return quantity in ("lr", "lr_max") or "+" in group.method

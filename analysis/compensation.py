@@ -1,0 +1,258 @@
+"""The first question: how much of what a large batch loses do tuning, SAM and ASAM win back?
+
+For each batch size a waterfall of test accuracy on fresh seeds: the small-batch reference's
+learning rate copied, scaled by sqrt(B), scaled by B, tuned, and tuned with SAM and ASAM.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+from scipy import stats  # type: ignore[import-untyped,unused-ignore]
+
+from analysis.cells import Cell, complete, is_plain
+from analysis.laws import LEVEL
+from analysis.optimum import seed_noise
+
+SMALL_BATCH = 512  # the reference is looked for at or below it
+STEPS = ("lr_copied", "lr_sqrt", "lr_linear", "tuned")
+
+
+@dataclass(frozen=True)
+class Mean:
+    """Mean accuracy over n fresh seeds (a fraction), its variance and that one's df.
+
+    diverged : seeds that did not survive and are not in the mean, which flatters it.
+    """
+
+    value: float
+    variance: float
+    df: float
+    n: int
+    diverged: int
+
+
+@dataclass(frozen=True)
+class Share:
+    """(numerator) / (gap), with its Fieller interval; infinite where the gap could be zero.
+
+    gap : accuracy of the reference minus that of the plain method, with gap_low and gap_high, on
+    average over the batch `sizes` at which all three are known.
+    verdict : all | part | part or all | none shown | harm | no gap to recover | insufficient
+    """
+
+    value: float
+    low: float
+    high: float
+    gap: float
+    gap_low: float
+    gap_high: float
+    verdict: str
+    sizes: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Compensation:
+    """The answer for one base optimizer.
+
+    reference : the plain small-batch cell. waterfall : a row a batch size and step, with columns
+    batch_size, step, method, m, accuracy, low, high, n, diverged. shares : by (method, m, batch
+    size). overall : by (method, m), the mean over all larger batch sizes in both numerator and gap.
+    lost : the gap alone, over all larger batch sizes. train_gap : how much of training accuracy the
+    tuned plain method loses there; that is optimisation, not generalisation.
+    """
+
+    optimizer: str
+    reference: Cell | None
+    reference_mean: Mean
+    waterfall: pd.DataFrame
+    shares: dict[tuple[str, int, int], Share]
+    overall: dict[tuple[str, str], Share]
+    lost: Share
+    train_gap: float
+
+
+def compensations(cells: Sequence[Cell]) -> list[Compensation]:
+    """One answer for each base optimizer that has a plain method."""
+    noise = seed_noise(cells, "test_accuracy")
+    plain = dict.fromkeys(cell.method for cell in cells if is_plain(cell.method))
+    return [_compensation(optimizer, cells, noise) for optimizer in plain]
+
+
+def _compensation(
+    optimizer: str, cells: Sequence[Cell], noise: dict[int, tuple[float, float]]
+) -> Compensation:
+    own = {c.batch_size: c for c in cells if c.method == optimizer}
+    reference = _reference([own[b] for b in sorted(own)])
+    others = [c for c in cells if c.method.startswith(f"{optimizer}+")]
+    if reference is None:
+        nothing = _mean(pd.DataFrame(columns=["status", "test_accuracy", "score"]), (np.nan, 0))
+        return Compensation(optimizer, None, nothing, _table([]), {}, {},
+                            over_sizes({}, nothing), float("nan"))  # fmt: skip
+    base = _mean(reference.winner_runs, noise[reference.batch_size])
+    rows, shares = [], {}
+    pairs: dict[tuple[str, str], dict[int, tuple[Mean, Mean]]] = {}
+    plain: dict[int, tuple[Mean, Mean]] = {}
+    for size in sorted(b for b in own if b > reference.batch_size):
+        runs = {step: own[size].confirm(step) for step in STEPS[:-1]}
+        means = {step: _mean(run, noise[size]) for step, run in runs.items()}
+        tuned = means["tuned"] = _mean(own[size].winner_runs, noise[size])
+        plain[size] = tuned, tuned
+        rows += [(size, step, optimizer, size, mean) for step, mean in means.items()]
+        for cell in (c for c in others if c.batch_size == size):
+            mean = _mean(cell.winner_runs, noise[size])
+            rows.append((size, cell.method, cell.method, cell.m, mean))
+            shares[cell.method, cell.m, size] = share([mean], [tuned], base)
+            series = "B" if cell.m == size else str(cell.m)
+            pairs.setdefault((cell.method, series), {})[size] = mean, tuned
+    overall = {key: over_sizes(some, base) for key, some in pairs.items()}
+    lost = over_sizes(plain, base)
+    fits = [complete(c.winner_runs)["train_accuracy"].mean()
+            for c in (reference, *(own[b] for b in lost.sizes))]  # fmt: skip
+    train_gap = float(fits[0] - np.mean(fits[1:])) if lost.sizes else float("nan")
+    return Compensation(optimizer, reference, base, _table(rows), shares, overall, lost, train_gap)
+
+
+def over_sizes(pairs: Mapping[int, tuple[Mean, Mean]], reference: Mean) -> Share:
+    """The share over all batch sizes at which both (method, plain) have a mean."""
+    known = {size: pair for size, pair in pairs.items() if pair[0].n and pair[1].n}
+    methods, plain = ([pair[i] for pair in known.values()] for i in (0, 1))
+    return replace(share(methods, plain, reference), sizes=tuple(sorted(known)))
+
+
+def _reference(plain: list[Cell]) -> Cell | None:
+    """The plain small-batch cell whose winner scores best in validation on fresh seeds."""
+    small = [c for c in plain if c.batch_size <= SMALL_BATCH] or plain[:1]
+    scores = {i: complete(c.winner_runs)["score"].mean() for i, c in enumerate(small)}
+    known = {i: score for i, score in scores.items() if np.isfinite(score)}
+    return small[max(known, key=lambda i: known[i])] if known else None
+
+
+def _mean(runs: pd.DataFrame, noise: tuple[float, float]) -> Mean:
+    values = complete(runs)["test_accuracy"].dropna().to_numpy(float)
+    diverged = int(runs["status"].eq("diverged").sum())
+    n = len(values)
+    if not n:
+        return Mean(np.nan, np.nan, 0.0, 0, diverged)
+    return Mean(float(values.mean()), noise[0] ** 2 / n, noise[1], n, diverged)
+
+
+def share(method: Sequence[Mean], plain: Sequence[Mean], reference: Mean) -> Share:
+    """Sum of (method - plain) over sum of (reference - plain), over batch sizes in step.
+
+    Fieller's interval: all R for which (method - plain) - R (reference - plain) is not shown to
+    differ from 0, by a t test whose degrees of freedom are Satterthwaite's. Seeds are shared by
+    methods; that correlation is left out, which makes the interval wider, not narrower.
+    """
+    known = [i for i, pair in enumerate(zip(method, plain, strict=True))
+             if all(np.isfinite(each.variance) for each in (*pair, reference))]  # fmt: skip
+    method, plain = [method[i] for i in known], [plain[i] for i in known]
+    k = len(known)
+    if not k:
+        nan = float("nan")
+        return Share(nan, -np.inf, np.inf, nan, -np.inf, np.inf, "insufficient")
+    m, p = (sum(each.value for each in some) for some in (method, plain))
+    v_m, v_p = (sum(each.variance for each in some) for some in (method, plain))
+    v_r = k**2 * reference.variance
+    numerator, gap = m - p, k * reference.value - p
+
+    def t(weights: tuple[float, float, float]) -> float:
+        """Of a sum with these squared weights of method, plain and reference."""
+        parts = [(weights[0] * e.variance, e.df) for e in method]
+        parts += [(weights[1] * e.variance, e.df) for e in plain]
+        parts += [(weights[2] * v_r, reference.df)]
+        squares = sum(v**2 / max(df, 1) for v, df in parts)
+        df = sum(v for v, _ in parts) ** 2 / squares if squares else np.inf
+        return float(stats.t.ppf((1 + LEVEL) / 2, df))
+
+    wide = t((0, 1, 1)) * np.sqrt(v_p + v_r)
+    gap_low, gap_high = float(gap - wide) / k, float(gap + wide) / k
+    value = float(numerator / gap) if gap else float("nan")
+    if gap_low <= 0:
+        return Share(value, -np.inf, np.inf, gap / k, gap_low, gap_high, "no gap to recover")
+    low, high = _fieller(numerator, gap, v_m + v_p, v_p, v_p + v_r,
+                         t((1, (1 - value) ** 2, value**2)))  # fmt: skip
+    if np.isinf(low):
+        return Share(value, low, high, gap / k, gap_low, gap_high, "insufficient")
+    return Share(value, low, high, gap / k, gap_low, gap_high, _verdict(low, high))
+
+
+def _fieller(n: float, d: float, v_n: float, c: float, v_d: float, t: float) -> tuple[float, float]:
+    """All R with (n - R d)^2 <= t^2 (v_n - 2 R c + R^2 v_d); (-inf, inf) where unbounded."""
+    a2, a1, a0 = d**2 - t**2 * v_d, n * d - t**2 * c, n**2 - t**2 * v_n
+    if a2 <= 0:
+        return -np.inf, np.inf
+    root = np.sqrt(max(a1**2 - a2 * a0, 0.0))
+    return float((a1 - root) / a2), float((a1 + root) / a2)
+
+
+def _verdict(low: float, high: float) -> str:
+    if high < 0:
+        return "harm"
+    if low <= 0:
+        return "none shown"
+    if low >= 1:
+        return "all"
+    return "part" if high < 1 else "part or all"
+
+
+def _table(rows: list[tuple[int, str, str, int, Mean]]) -> pd.DataFrame:
+    found = []
+    for size, step, method, m, mean in rows:
+        half = stats.t.ppf((1 + LEVEL) / 2, max(mean.df, 1)) * np.sqrt(mean.variance)
+        found.append((size, step, method, m, mean.value, mean.value - half, mean.value + half,
+                      mean.n, mean.diverged))  # fmt: skip
+    names = ["batch_size", "step", "method", "m", "accuracy", "low", "high", "n", "diverged"]
+    return pd.DataFrame(found, columns=names)
+
+
+def answer(found: Compensation) -> str:
+    """The sentence on top of every output: how much is lost, and how much of it comes back."""
+    if found.reference is None:
+        return (f"{found.optimizer}: no plain cell at a small batch has a winner confirmed on "
+                "fresh seeds, so there is nothing to compare with")  # fmt: skip
+    mean = found.reference_mean
+    at = f"B={found.reference.batch_size}" + (f" ({mean.value * 100:.1f} %)" if mean.n else "")
+    lost = found.lost
+    if not lost.sizes:
+        return f"{found.optimizer}: no larger batch size than the reference's, {at}, is known yet"
+    said = f"{found.optimizer}, tuned, "
+    if lost.verdict == "insufficient":
+        said += f"was run on too few seeds to tell what {_over(lost)} loses against {at}"
+    else:
+        said += (
+            f"loses {lost.gap * 100:.1f} points of test accuracy [{lost.gap_low * 100:.1f}, "
+            f"{lost.gap_high * 100:.1f}] on average over {_over(lost)} against {at}"
+        )
+    if found.train_gap > 0.5 * lost.gap > 0 and lost.gap_low > 0:
+        said += (f", where training accuracy loses {found.train_gap * 100:.1f} points too (the "
+                 "larger batches train less in this budget)")  # fmt: skip
+    parts = [
+        _said(method, m, each) + (f" (over {_over(each)})" if each.sizes != lost.sizes else "")
+        for (method, m), each in found.overall.items()
+    ]
+    return "; ".join([said, *(parts or ["no sharpness formulation to compare"])])
+
+
+def _over(each: Share) -> str:
+    if not each.sizes:
+        return "no batch size"
+    first, last = each.sizes[0], each.sizes[-1]
+    return f"B={first}" if first == last else f"{len(each.sizes)} batch sizes, B={first} to {last}"
+
+
+def _said(method: str, m: str, each: Share) -> str:
+    name = method.partition("+")[2].upper() if method.endswith(("+sam", "+asam")) else method
+    name += "" if m == "B" else f" with m={m}"
+    if each.verdict in ("no gap to recover", "insufficient"):
+        return f"{name}: {each.verdict}"
+    interval = f"{each.value * 100:.0f} % [{each.low * 100:.0f}, {each.high * 100:.0f}]"
+    return {
+        "all": f"{name} recovers all and more, {interval} of that",
+        "part": f"{name} recovers a part, {interval} of that",
+        "part or all": f"{name} recovers a part or all, {interval} of that",
+        "none shown": f"{name} is not shown to recover any ({interval})",
+        "harm": f"{name} loses a further {-each.value * 100:.0f} % "
+        f"[{-each.high * 100:.0f}, {-each.low * 100:.0f}] of that",
+    }[each.verdict]

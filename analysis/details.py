@@ -1,0 +1,128 @@
+"""The rest of the report: what stands behind the answers, a block a question."""
+
+import pandas as pd
+
+from analysis.answers import Answers
+from analysis.budgets import budget_lines
+from analysis.compare import compare_lines
+from analysis.compensation import STEPS, Compensation
+from analysis.crosscheck import crosscheck_lines
+from analysis.flatness import flatness_lines
+from analysis.gaps import gap_lines
+from analysis.halving import halving_lines
+from analysis.prediction import prediction_lines
+from analysis.scaling import Scaling, local_slopes
+from analysis.steps import steps_lines
+from analysis.words import align, interval, slope, wrap
+
+WORDS = {"lr_copied": "LR copied", "lr_sqrt": "LR sqrt", "lr_linear": "LR linear", "tuned": "tuned"}
+
+
+def details(found: Answers) -> str:
+    """Blocks of at most 110 columns."""
+    blocks = {
+        "Recovered share of the lost test accuracy (%)": [
+            line for each in found.compensations for line in share_lines(each)
+        ],
+        "Laws: weight by AICc, and error (octaves) at a batch size left out": law_lines(
+            [s for some in found.scalings.values() for s in some] + found.along_m
+        ),
+        "Other estimators of LR*": crosscheck_lines(found.crosschecks, found.estimates),
+        "Noise scale, and what the rules of thumb cost": prediction_lines(found.predictions),
+        "What ASHA did to the answer": halving_lines(found.halving),
+        "Steps to a target, critical batch size": steps_lines(found.steps),
+        "Equal epochs, equal gradients, equal seconds; time with P workers": budget_lines(
+            found.budgets
+        ),
+        "Methods paired by seed; generalisation gap": compare_lines(found.pairs)
+        + gap_lines(found.gap_trends),
+        "Sharpness": flatness_lines(found.minima, found.sharpness, found.associations),
+    }
+    return "\n\n".join("\n".join([title, *lines]) for title, lines in blocks.items()) + "\n"
+
+
+def waterfall_lines(found: Compensation) -> list[str]:
+    """Test accuracy by batch size: the reference's LR copied, scaled, tuned, then SAM and ASAM."""
+    table = found.waterfall
+    if table.empty:
+        return []
+    columns = [*STEPS, *dict.fromkeys(s for s in table["step"] if s not in STEPS)]
+    body = [["B", *(WORDS.get(c, "+" + c.partition("+")[2].rpartition(":")[2]) for c in columns)]]
+    for size, rows in table.groupby("batch_size"):
+        cells: dict[str, list[str]] = {}
+        for _, row in rows.iterrows():
+            m = "" if row.m == size else f" m={row.m}"
+            cells.setdefault(row.step, []).append(_accuracy(row) + m)
+        body.append([str(size), *("; ".join(cells.get(c, ["-"])) for c in columns)])
+    return ["  test accuracy (%) on fresh seeds (x/n: of n seeds x survived)", *align(body)]
+
+
+def _accuracy(row: pd.Series) -> str:
+    if not row.n:
+        return f"diverged (0/{row.diverged})" if row.diverged else "-"
+    return f"{row.accuracy * 100:.2f}" + (
+        f" ({row.n}/{row.n + row.diverged})" if row.diverged else ""
+    )
+
+
+def share_lines(found: Compensation) -> list[str]:
+    """The recovered share at each batch size."""
+    if not found.shares:
+        return [f"  {found.optimizer}: nothing to compare"]
+    body = [["B", "method", "gap (points)", "share (%)", "95 %", "verdict"]]
+    for (method, m, size), share in found.shares.items():
+        name = method if m == size else f"{method} m={m}"
+        body.append([
+            str(size), name,
+            f"{share.gap * 100:.2f} {interval(share.gap_low * 100, share.gap_high * 100)}",
+            f"{share.value * 100:.0f}", interval(share.low * 100, share.high * 100), share.verdict,
+        ])  # fmt: skip
+    return align(body)
+
+
+def law_lines(scalings: list[Scaling]) -> list[str]:
+    """A row for each quantity of each group that has three cells, then the slopes in between."""
+    known = [each for each in scalings if each.points >= 3]
+    if not known:
+        return ["  fewer than 3 cells everywhere"]
+    laws = list(known[0].weights)
+    body = [["", *laws]]
+    for each in known:
+        name = f"{each.group.label} {each.quantity} ({each.group.along})"
+        left_out = {law: each.leave_out.get(law, float("nan")) for law in laws}
+        body.append([name, *(f"{each.weights[n] * 100:.0f} % {left_out[n]:.2f}" for n in laws)])
+    lines = align(body)
+    for each in (s for s in known if s.quantity == "lr"):
+        steps = ", ".join(
+            f"{2**a:.0f}-{2**b:.0f} {slope(s)} ± {se:.2f}" for a, b, s, se in local_slopes(each)
+        )
+        lines += wrap(
+            f"{each.group.label}, slope of LR* an octave of B (± SE of its trials): {steps}"
+        )
+    return lines
+
+
+def laws_table(found: Answers) -> pd.DataFrame:
+    """A row for each law, quantity and group: what was fitted, and how well it stands."""
+    rows = []
+    for each in [s for some in found.scalings.values() for s in some] + found.along_m:
+        for name, fit in each.fits.items():
+            rows.append({
+                "group": each.group.label, "method": each.group.method, "quantity": each.quantity,
+                "along": each.group.along, "law": name, "psi": fit.psi, "low": fit.low,
+                "high": fit.high, "intercept": fit.intercept, "tau": fit.tau, "aicc": fit.aicc,
+                "weight": each.weights[name], "leave_one_out": each.leave_out.get(name),
+                "points": each.points, "censored": each.censored, "singled_out": each.law == name,
+            })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def shares_table(compensations: list[Compensation]) -> pd.DataFrame:
+    """A row for each method, m and batch size, and one for all larger batches (batch_size 0)."""
+    rows = []
+    for each in compensations:
+        for (method, m, size), share in each.shares.items():
+            rows.append({"method": method, "m": str(m), "batch_size": size, **vars(share)})
+        for (method, series), share in each.overall.items():
+            rows.append({"method": method, "m": series, "batch_size": 0, **vars(share)})
+    return pd.DataFrame(rows)

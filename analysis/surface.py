@@ -1,0 +1,299 @@
+"""The score near its best as a quadratic in (log LR, log rho): curvature shared, location free.
+
+All cells of a method share how fast the score falls away from its best; where the best lies is
+each cell's own. That makes the fit linear least squares, and puts no law of the batch size into it.
+"""
+
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Literal
+
+import numpy as np
+from scipy import stats  # type: ignore[import-untyped,unused-ignore]
+
+from analysis.noise import moderated
+
+Form = Literal["own", "common", "tilted", "level"]
+WIDTHS = (np.inf, 5.0, 3.5, 2.5, 1.75)  # octaves on either side of a cell's best
+LACK_OF_FIT = 0.05  # below this p of cubic and quartic terms, the window narrows
+SETTLED = 0.1  # octaves between a window's centre and the best in it
+NARROW = 0.05  # octaves: trials closer together than this show no slope
+EXACT = 1e-9  # of the scores' range: less noise than that is rounding
+LEVEL = 0.95
+
+
+@dataclass(frozen=True, eq=False)
+class Observations:
+    """Scores of completed trials, shape (n,): `x`, `z` are log2 of LR and rho, `z` None for none.
+
+    `cell` in 0..cells-1. `weight`: how many trials each stands for, by its chance of being seen.
+    """
+
+    cell: np.ndarray
+    x: np.ndarray
+    z: np.ndarray | None
+    y: np.ndarray
+    weight: np.ndarray
+    cells: int
+
+    def at(self, chosen: np.ndarray) -> "Observations":
+        z = None if self.z is None else self.z[chosen]
+        return replace(self, cell=self.cell[chosen], x=self.x[chosen], z=z, y=self.y[chosen],
+                       weight=self.weight[chosen])  # fmt: skip
+
+    @property
+    def points(self) -> np.ndarray:
+        """(n, d): the coordinates, d = 1 or 2."""
+        return np.column_stack([self.x] if self.z is None else [self.x, self.z])
+
+
+@dataclass(frozen=True, eq=False)
+class Surface:
+    """y = a_c + b_c u + u'Hu/2 + noise, u = (x, z) - centre_c, with d = 1 or 2 coordinates.
+
+    centre, slope : (cells, d). hessian : (d, d), the same for all cells. form : "own" where each
+    cell has a rho* of its own, "common" where too few trials leave one for all; where they show
+    none, the score only changes with rho, and so does the best LR if "tilted", but not if "level".
+    covariance : of (all b_c in order, then H's free entries xx[, xz, zz]). sigma : (cells,), the
+    noise SD, with df (cells,) degrees of freedom. known : which cells the trials determine.
+    bent : whether a cubic term, the same for all, lets the two sides fall differently; it is of
+    third order in u, so what is said at the best, u = 0, does not name it. width : of the window,
+    octaves. misfit_p : of the terms of the next orders in this window.
+    """
+
+    centre: np.ndarray
+    slope: np.ndarray
+    hessian: np.ndarray
+    covariance: np.ndarray
+    sigma: np.ndarray
+    df: np.ndarray
+    known: np.ndarray
+    width: float
+    form: Form
+    bent: bool
+    misfit_p: float
+
+    @property
+    def t(self) -> np.ndarray:
+        """(cells,): the quantile of a two-sided interval."""
+        return np.asarray(stats.t.ppf((1 + LEVEL) / 2, np.maximum(self.df, 1)))
+
+    @property
+    def d(self) -> int:
+        return self.slope.shape[1]
+
+
+def fit(seen: Observations, start: np.ndarray) -> Surface | None:
+    """The richest form that the trials determine; None if they determine no cell.
+
+    Parameters
+    ----------
+    start : (cells, d), log2 of where each cell's best is thought to be; NaN where unknown.
+    """
+    if start.shape[1] == 1:
+        return _narrowed(seen, start, "own")
+    radii = len(np.unique(np.round(seen.points[:, 1] / NARROW)))
+    if radii == 1:
+        return _narrowed(replace(seen, z=None), start[:, :1], "own")
+    common = _narrowed(seen, start, "common") if radii > 2 else None
+    own = _narrowed(seen, start, "own") if radii > 2 else None
+    for each in (own, common):
+        if each is None or np.linalg.eigvalsh(each.hessian).max() >= 0:
+            continue
+        if common is None or each.known.sum() >= common.known.sum():
+            return each
+    tilted = _narrowed(seen, start, "tilted")
+    if tilted is not None and tilted.hessian[0, 0] < 0:
+        tilt, se = tilted.hessian[0, 1], np.sqrt(tilted.covariance[-2, -2])
+        if abs(tilt) > se * np.nanmin(tilted.t):
+            return tilted
+    return _narrowed(seen, start, "level")
+
+
+def _narrowed(seen: Observations, start: np.ndarray, form: Form) -> Surface | None:
+    """The fit in the widest window in which a quadratic is enough.
+
+    A quadratic is the first terms of an expansion about the best. Where cubic and quartic terms
+    tell more, a cubic one is taken in, and where that is not enough the window, centred on each
+    cell's own best, narrows, as long as no cells are lost.
+    """
+    found: Surface | None = None
+    for width, bent in product(WIDTHS, (False, True)):
+        now = _in_window(seen, start, width, form, bent)
+        if now is None or (found and now.known.sum() < found.known.sum()):
+            if bent:
+                continue
+            break
+        if found is None or not bent or now.misfit_p > LACK_OF_FIT:
+            found = now
+        if now.misfit_p > LACK_OF_FIT:
+            break
+    return found
+
+
+def _in_window(
+    seen: Observations, start: np.ndarray, width: float, form: Form, bent: bool
+) -> Surface | None:
+    """The fit whose window is centred on its own optimum, by a few rounds.
+
+    A bent one says what it says at its centre only, so it must have settled there.
+    """
+    surface, centre = None, start
+    low, high = _tried(seen)
+    for step in (1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.5, 0.5) if bent else (1.0, 1.0, 1.0):
+        if form != "own":  # one rho for all cells, so that one slope is one rho*
+            centre = np.column_stack([centre[:, 0], np.full(len(centre), _middle(centre[:, 1]))])
+        near = np.abs(seen.points - centre[seen.cell]).max(axis=1) <= width
+        now = _solve(seen.at(near), centre, width, form, bent)
+        if now is None:
+            return None if bent else surface
+        surface = now
+        best = np.clip(_bests(surface), low, high)
+        off = np.nanmax(np.abs(best - centre), initial=0.0)
+        if off < SETTLED or (np.isinf(width) and not bent):
+            return surface
+        centre = np.where(np.isnan(best), centre, centre + step * (best - centre))
+    return None if bent else surface
+
+
+def _middle(values: np.ndarray) -> float:
+    known = values[np.isfinite(values)]
+    return float(np.median(known)) if len(known) else 0.0
+
+
+def _tried(seen: Observations) -> tuple[np.ndarray, np.ndarray]:
+    low = np.full((seen.cells, seen.points.shape[1]), np.inf)
+    high = -low
+    np.minimum.at(low, seen.cell, seen.points)
+    np.maximum.at(high, seen.cell, seen.points)
+    return low, high
+
+
+def _solve(
+    seen: Observations, centre: np.ndarray, width: float, form: Form, bent: bool
+) -> Surface | None:
+    """Feasible weighted least squares: the noise of each cell from the residuals, twice."""
+    known = _determined(seen, centre, form)
+    seen = seen.at(known[seen.cell])
+    count, d = int(known.sum()), centre.shape[1]
+    cell, u = (np.cumsum(known) - 1)[seen.cell], seen.points - centre[seen.cell]
+    design, expand = _design(cell, u, count, form, bent)
+    if not count or len(u) <= design.shape[1] or not _full_rank(design):
+        return None
+    sigma, own = np.ones(count), 1 + (d if form == "own" else 1)
+    for _ in range(3):
+        weight = seen.weight / sigma[cell] ** 2
+        inverse = np.linalg.pinv(design.T @ (design * weight[:, None]), hermitian=True)
+        solution = inverse @ (design.T @ (weight * seen.y))
+        residual = seen.y - design @ solution
+        sigma, freedom = _noise(residual, cell, count, own, len(u) - design.shape[1])
+        sigma = np.maximum(sigma, EXACT * np.ptp(seen.y))
+    gain = expand @ inverse @ (design * weight[:, None]).T
+    every = expand @ solution
+    hessian = every[-1:, None] if d == 1 else every[[-3, -2, -2, -1]].reshape(2, 2)
+
+    def spread(values: np.ndarray) -> np.ndarray:
+        whole = np.full((len(known), *values.shape[1:]), np.nan)
+        whole[known] = values
+        return whole
+
+    return Surface(
+        centre=centre, slope=spread(every[: count * d].reshape(count, d)), hessian=hessian,
+        covariance=(gain * sigma[cell] ** 2) @ gain.T, sigma=spread(sigma), df=spread(freedom),
+        known=known, width=width, form=form, bent=bent,
+        misfit_p=_misfit(design, u, seen.y, seen.weight, sigma[cell], bent),
+    )  # fmt: skip
+
+
+def _design(
+    cell: np.ndarray, u: np.ndarray, count: int, form: Form, bent: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Columns of the regression, and the matrix from its solution to (all b_c, xx[, xz, zz])."""
+    d, rows = u.shape[1], np.arange(len(u))
+    indicator = np.zeros((len(u), count))
+    indicator[rows, cell] = 1
+    x, z = u[:, :1], u[:, -1:]
+    columns, slopes = [indicator, indicator * x], [np.arange(count, 2 * count)]
+    if d == 2:
+        columns.append(indicator * z if form == "own" else z)
+        first = 2 * count
+        slopes.append(first + (np.arange(count) if form == "own" else np.zeros(count, int)))
+    every = [x * x / 2, x * z, z * z / 2]
+    shared = every[: 1 if d == 1 else {"level": 1, "tilted": 2}.get(form, 3)]
+    cubic = [u**3, u**4] if bent else []
+    design = np.column_stack(columns + cubic + shared)
+    expand = np.zeros((count * d + (1 if d == 1 else 3), design.shape[1]))
+    for axis, places in enumerate(slopes):
+        expand[np.arange(count) * d + axis, places] = 1
+    at = count * d
+    expand[np.arange(at, at + len(shared)), np.arange(-len(shared), 0)] = 1
+    return design, expand
+
+
+def _determined(seen: Observations, centre: np.ndarray, form: Form) -> np.ndarray:
+    """Cells whose trials span the height and the slopes that are their own."""
+    known = np.zeros(seen.cells, bool)
+    for c in range(seen.cells):
+        u = (seen.points - centre[seen.cell])[seen.cell == c]
+        if form != "own":
+            u = u[:, :1]
+        if len(u) > u.shape[1] and not np.isnan(u).any():
+            values = np.linalg.svd(u - u.mean(axis=0), compute_uv=False)
+            spread = values[-1] > NARROW * np.sqrt(len(u))
+            places = len(np.unique(u, axis=0)) > u.shape[1] + (u.shape[1] == 2)
+            known[c] = spread and places
+    return known
+
+
+def _noise(
+    residual: np.ndarray, cell: np.ndarray, count: int, own: int, df: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Noise SD of each cell and its degrees of freedom, moderated over the cells."""
+    free = np.maximum(np.bincount(cell, minlength=count) - own, 0)
+    free = free * df / max(free.sum(), 1)  # the shared curvature takes its part from all
+    found = moderated(np.bincount(cell, residual**2, minlength=count), free)
+    return np.sqrt(np.maximum(found.variance, 1e-18)), found.df
+
+
+def _misfit(
+    design: np.ndarray, u: np.ndarray, y: np.ndarray, weight: np.ndarray, sigma: np.ndarray,
+    bent: bool,
+) -> float:  # fmt: skip
+    """p of the Wald test that the next two orders, shared by all cells, add nothing."""
+    extra = np.column_stack([u**order for order in ((5, 6) if bent else (3, 4))])
+    root = np.sqrt(weight[:, None]) / sigma[:, None]
+    basis, _ = np.linalg.qr(design * root)
+    left = extra / np.linalg.norm(extra, axis=0).clip(1e-300) * root
+    scale = np.linalg.norm(left, axis=0).max()
+    left = left - basis @ (basis.T @ left)
+    _, sizes, turn = np.linalg.svd(left, full_matrices=False)
+    left = left @ turn[sizes > 1e-6 * scale].T  # on a grid of few LRs higher orders are no news
+    k, df = left.shape[1], len(u) - design.shape[1] - left.shape[1]
+    if not k or df < 1:
+        return 1.0
+    gain = np.linalg.solve(left.T @ left, left.T) * root.T
+    found, covariance = gain @ y, (gain * sigma**2) @ gain.T
+    return float(stats.f.sf(found @ np.linalg.solve(covariance, found) / k, k, df))
+
+
+def _full_rank(design: np.ndarray) -> bool:
+    """Whether each column says something that the others do not."""
+    unit = design / np.linalg.norm(design, axis=0).clip(1e-300)
+    return bool(np.linalg.eigvalsh(unit.T @ unit)[0] > 1e-9)
+
+
+def _bests(surface: Surface) -> np.ndarray:
+    """The vertices, or where there are none the best LR at the centre's rho."""
+    H = surface.hessian
+    found = vertices(surface)
+    if surface.d == 2 and np.isnan(found).all() and H[0, 0] < 0:
+        found = surface.centre.copy()
+        found[:, 0] -= surface.slope[:, 0] / H[0, 0]
+    return found
+
+
+def vertices(surface: Surface) -> np.ndarray:
+    """(cells, d): the stationary point of each cell; NaN where it is no maximum."""
+    if np.linalg.eigvalsh(surface.hessian).max() >= 0:
+        return np.full_like(surface.slope, np.nan)
+    return surface.centre - np.linalg.solve(surface.hessian, surface.slope.T).T

@@ -1,0 +1,242 @@
+"""The recovered share against hand computation, an inverted t test, and its promised coverage."""
+
+import numpy as np
+import pytest
+from scipy import optimize, stats  # type: ignore[import-untyped,unused-ignore]
+from synthetic import study, trial
+
+from analysis.cells import cells
+from analysis.compensation import Mean, answer, compensations, share
+from analysis.optimum import seed_noise
+
+SPREAD = (-0.001, 0.0, 0.001)  # of three seeds, SD 0.001
+
+
+def mean(value, sd=0.001, df=1e6, n=3):
+    return Mean(value, sd**2, df, n, 0)
+
+
+def winners(method, size, accuracy, score=3.0, role="winner", spread=SPREAD, **values):
+    """A search trial and the fresh seeds of its LR."""
+    given = {"lr": 0.1, "rho": 0.1 if "+" in method else 0.0, "score": score} | values
+    return [trial(method, size, **given)] + [
+        trial(method, size, **given | {"phase": "confirm", "role": role, "seed": seed,
+                                       "test_accuracy": accuracy + away})
+        for seed, away in enumerate(spread)
+    ]  # fmt: skip
+
+
+def only(rows, **config):
+    [found] = compensations(cells(study(rows, **config)))
+    return found
+
+
+LOSING = (*winners("momentum", 64, 0.96), *winners("momentum", 1024, 0.94),
+          *winners("momentum", 4096, 0.92))  # fmt: skip
+
+
+def test_share_by_hand():
+    """(0.945 - 0.94) / (0.96 - 0.94) = 1/4; over two batch sizes sums are divided, not shares."""
+    one = share([mean(0.945)], [mean(0.94)], mean(0.96))
+    assert one.value == pytest.approx(0.25) and one.gap == pytest.approx(0.02)
+    half = stats.norm.ppf(0.975) * np.sqrt(2) * 0.001
+    assert (one.gap_low, one.gap_high) == pytest.approx((0.02 - half, 0.02 + half), rel=1e-4)
+    two = share([mean(0.945), mean(0.95)], [mean(0.94), mean(0.92)], mean(0.96))
+    assert two.value == pytest.approx((0.005 + 0.03) / (0.02 + 0.04))
+    assert two.gap == pytest.approx(0.03)
+    half = stats.norm.ppf(0.975) * np.sqrt(2 + 4) * 0.001 / 2  # the reference is one and the same
+    assert two.gap_high - two.gap == pytest.approx(half, rel=1e-4)
+
+
+@pytest.mark.parametrize("k", [1, 3])
+@pytest.mark.parametrize("level", [0.3, 0.9])
+def test_interval_is_an_inverted_t_test(k, level):
+    """Where |m - (1 - R) p - R r| over its standard error crosses the quantile of t."""
+    random, df = np.random.default_rng(k), 7.0
+    sds = 0.002 * random.uniform(0.5, 2, (2, k))
+    reference, plain = Mean(0.96, 0.001**2, df, 3, 0), 0.94 - 0.01 * np.arange(k)
+    methods = plain + level * (0.96 - plain)
+    found = share([Mean(a, s**2, df, 3, 0) for a, s in zip(methods, sds[0], strict=True)],
+                  [Mean(a, s**2, df, 3, 0) for a, s in zip(plain, sds[1], strict=True)],
+                  reference)  # fmt: skip
+
+    def parts(ratio):
+        return np.concatenate([sds[0] ** 2, (1 - ratio) ** 2 * sds[1] ** 2,
+                               [(ratio * k * 0.001) ** 2]])  # fmt: skip
+
+    freedom = parts(level).sum() ** 2 / (parts(level) ** 2 / df).sum()  # Satterthwaite
+
+    def excess(ratio):
+        contrast = (methods - (1 - ratio) * plain - ratio * 0.96).sum()
+        return abs(contrast) / np.sqrt(parts(ratio).sum()) - stats.t.ppf(0.975, freedom)
+
+    low, high = optimize.brentq(excess, -20, level), optimize.brentq(excess, level, 20)
+    assert (found.low, found.high) == pytest.approx((low, high), rel=1e-6)
+    assert found.value == pytest.approx(level)
+
+
+@pytest.mark.parametrize("truth", [-0.5, 0.0, 0.6, 1.0])
+def test_interval_covers_at_its_nominal_rate(truth):
+    """Three seeds each, variances unlike and estimated; 1,000 triples, binomial test at 0.001."""
+    random, inside, bounded = np.random.default_rng(11), 0, 0
+    plain, reference = 0.93, 0.95
+    sds, df = np.array([0.003, 0.0015, 0.001]), np.array([8, 6, 12])
+    centre = np.array([plain + truth * (reference - plain), plain, reference])
+    values = centre + sds / np.sqrt(3) * random.standard_normal((1000, 3))
+    variances = sds**2 * random.chisquare(df, (1000, 3)) / df / 3
+    for value, variance in zip(values, variances, strict=True):
+        m, p, r = (
+            Mean(*each, 3, 0) for each in zip(value, variance, df.astype(float), strict=True)
+        )
+        found = share([m], [p], r)
+        inside += found.low <= truth <= found.high
+        bounded += np.isfinite(found.high)
+    assert stats.binomtest(inside, 1000, 0.95).pvalue > 0.001 and bounded > 900
+
+
+@pytest.mark.parametrize(
+    ("methods", "verdict"),
+    [(0.97, "all"), (0.95, "part"), (0.94, "none shown"), (0.92, "harm")],
+)
+def test_verdicts(methods, verdict):
+    found = share([mean(methods)], [mean(0.94)], mean(0.96))
+    assert found.verdict == verdict
+    assert (found.low > 0) == (verdict in ("all", "part")) and (found.high < 0) == (
+        verdict == "harm"
+    )
+
+
+@pytest.mark.parametrize("reference", [0.94, 0.9405, 0.93])
+def test_no_gap_to_recover_where_the_gap_may_be_zero(reference):
+    found = share([mean(0.95)], [mean(0.94)], mean(reference))
+    assert found.verdict == "no gap to recover" and found.gap_low <= 0
+    assert (found.low, found.high) == (-np.inf, np.inf)
+    assert found.gap == pytest.approx(reference - 0.94)
+
+
+def test_what_has_no_accuracy_is_left_out_of_both_sums():
+    lost = Mean(np.nan, np.nan, 0.0, 0, 3)
+    both = share([mean(0.945), lost], [mean(0.94), mean(0.5)], mean(0.96))
+    assert both == share([mean(0.945)], [mean(0.94)], mean(0.96))
+    none = share([lost], [mean(0.94)], mean(0.96))
+    assert none.verdict == "insufficient" and np.isnan([none.value, none.gap]).all()
+    assert (none.low, none.gap_high) == (-np.inf, np.inf)
+
+
+def test_the_reference_is_the_best_by_validation_score_whatever_its_test_accuracy():
+    rows = [*winners("momentum", 64, 0.99, score=3.0), *winners("momentum", 256, 0.95, score=3.5),
+            *winners("momentum", 1024, 0.97, score=9.0)]  # fmt: skip
+    found = only(rows)
+    assert found.reference.batch_size == 256  # nor the large batch, whatever its score
+    assert found.reference_mean.value == pytest.approx(0.95) and found.reference_mean.n == 3
+    assert set(found.waterfall["batch_size"]) == {1024}
+
+
+def test_waterfall_and_shares_of_a_study():
+    sam = [*winners("momentum+sam", 1024, 0.95), *winners("momentum+sam", 4096, 0.95)]
+    rules = winners("momentum", 4096, 0.80, role="lr_copied")[1:]
+    rules += winners("momentum", 4096, 0.90, role="lr_linear", spread=(0.0, 0.002))[1:]
+    rules += [trial("momentum", 4096, phase="confirm", role="lr_linear", status="diverged")]
+    found = only([*LOSING, *sam, *rules])
+    table = found.waterfall.set_index(["batch_size", "step"])
+    assert table.loc[(4096, "tuned"), "accuracy"] == pytest.approx(0.92)
+    assert table.loc[(4096, "lr_copied"), "accuracy"] == pytest.approx(0.80)
+    assert table.loc[(4096, "momentum+sam"), "accuracy"] == pytest.approx(0.95)
+    linear = table.loc[(4096, "lr_linear")]
+    assert (linear["n"], linear["diverged"]) == (2, 1)
+    assert linear["accuracy"] == pytest.approx(0.901)  # of those that survived
+    assert np.isnan(table.loc[(4096, "lr_sqrt"), "accuracy"])
+    assert (table["low"] < table["accuracy"])[table["n"] > 0].all()
+    assert found.shares["momentum+sam", 4096, 4096].value == pytest.approx(0.75)
+    assert found.shares["momentum+sam", 1024, 1024].value == pytest.approx(0.5)
+    assert found.overall["momentum+sam", "B"].value == pytest.approx((0.01 + 0.03) / (0.02 + 0.04))
+
+
+def test_noise_is_that_of_the_batch_size_over_its_seeds():
+    found = only([*LOSING, *winners("momentum+sam", 1024, 0.95)])
+    all_cells = cells(study([*LOSING, *winners("momentum+sam", 1024, 0.95)]))
+    sd, df = seed_noise(all_cells, "test_accuracy")[1024]
+    row = found.waterfall.set_index(["batch_size", "step"]).loc[(1024, "tuned")]
+    half = stats.t.ppf(0.975, df) * sd / np.sqrt(3)
+    assert sd == pytest.approx(0.001) and row["high"] - row["accuracy"] == pytest.approx(half)
+
+
+def test_a_shard_size_of_its_own_is_a_share_of_its_own():
+    sam = [*winners("momentum+sam", 1024, 0.95), *winners("momentum+sam", 4096, 0.94)]
+    sharded = [row for size in (1024, 4096) for row in winners("momentum+sam", size, 0.955, m=64)]
+    found = only([*LOSING, *sam, *sharded])
+    assert set(found.overall) == {("momentum+sam", "B"), ("momentum+sam", "64")}
+    assert found.overall["momentum+sam", "64"].value == pytest.approx((0.015 + 0.035) / 0.06)
+    assert set(found.shares) == {("momentum+sam", m, b) for b in (1024, 4096) for m in (64, b)}
+    assert "SAM with m=64 recovers a part, 83 %" in answer(found)
+
+
+def test_the_answer_holds_the_numbers():
+    sam = [*winners("momentum+sam", 1024, 0.95), *winners("momentum+sam", 4096, 0.95)]
+    asam = [*winners("momentum+asam", 1024, 0.92), *winners("momentum+asam", 4096, 0.90)]
+    found = only([*LOSING, *sam, *asam])
+    said, overall = answer(found), found.overall["momentum+sam", "B"]
+    assert said.startswith("momentum, tuned, loses 3.0 points of test accuracy [2.")
+    assert "over 2 batch sizes, B=1024 to 4096 against B=64 (96.0 %)" in said
+    low, high = round(overall.low * 100), round(overall.high * 100)
+    assert f"SAM recovers a part, 67 % [{low}, {high}] of that" in said and 50 < low < 67 < high
+    assert "ASAM loses a further 67 %" in said and "\n" not in said
+    even = [*winners("momentum", 64, 0.96), *winners("momentum", 1024, 0.96)]
+    assert answer(only([*even, *winners("momentum+sam", 1024, 0.97)])).endswith(
+        "SAM: no gap to recover"
+    )
+    nothing = [*LOSING, *winners("momentum+sam", 1024, 0.94), *winners("momentum+sam", 4096, 0.92)]
+    assert "SAM is not shown to recover any (0 % [-" in answer(only(nothing))
+
+
+def test_lost_training_accuracy_is_told_apart_from_lost_generalisation():
+    def made(train):
+        rows = [*winners("momentum", 64, 0.96, train_accuracy=1.0),
+                *winners("momentum", 1024, 0.94, train_accuracy=train)]  # fmt: skip
+        return only([*rows, *winners("momentum+sam", 1024, 0.95)])
+
+    assert made(0.97).train_gap == pytest.approx(0.03)
+    assert "training accuracy loses 3.0 points too" in answer(made(0.97))
+    assert "training accuracy" not in answer(made(0.995))
+
+
+def test_winners_that_all_diverged_and_cells_unfinished_are_insufficient():
+    dead = [trial("momentum+sam", 1024, rho=0.1), *(
+        trial("momentum+sam", 1024, rho=0.1, phase="confirm", role="winner", status="diverged")
+        for _ in range(3))]  # fmt: skip
+    found = only([*LOSING, *dead])
+    row = found.waterfall.set_index(["batch_size", "step"]).loc[(1024, "momentum+sam")]
+    assert (row["n"], row["diverged"]) == (0, 3) and np.isnan(row["accuracy"])
+    assert found.shares["momentum+sam", 1024, 1024].verdict == "insufficient"
+    assert "insufficient" in answer(found)
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([], "nothing to compare with"), ([trial()], "nothing to compare with"),
+        ([trial(status="running", score=None)], "nothing to compare with"),
+        (winners("momentum", 64, 0.9), "no larger batch size"),
+        (LOSING, "no sharpness formulation to compare"),
+        ([*LOSING, trial("momentum+sam", 1024)], "insufficient"),
+        ([row | {"test_accuracy": None} for row in LOSING], "no larger batch size"),
+        (winners("momentum", 64, 0.9, spread=(0.0,)), "no larger batch size"),
+    ],
+)  # fmt: skip
+def test_young_studies_say_what_is_missing(rows, said):
+    found = only(rows, methods=["momentum"], batch_sizes=[64])
+    assert said in answer(found) and answer(found).startswith("momentum")
+
+
+def test_without_a_plain_method_there_is_no_answer():
+    assert compensations(cells(study(winners("momentum+sam", 64, 0.9)))) == []
+    assert compensations([]) == []
+
+
+def test_optimizers_are_kept_apart():
+    adam = [dict(row, method=row["method"].replace("momentum", "adam"),
+                 test_accuracy=row["test_accuracy"] - 0.1) for row in LOSING]  # fmt: skip
+    sam = [*winners("momentum+sam", 1024, 0.95), *winners("adam+sam", 1024, 0.86)]
+    by = {c.optimizer: c for c in compensations(cells(study([*LOSING, *adam, *sam])))}
+    assert by["momentum"].overall["momentum+sam", "B"].value == pytest.approx(0.5)
+    assert by["adam"].overall["adam+sam", "B"].value == pytest.approx(1.0)

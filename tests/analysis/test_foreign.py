@@ -1,0 +1,271 @@
+"""Tables laid out unlike ours say the same as ours; what is not understood is named in a line."""
+
+import gzip
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from synthetic import Law, grid, trial
+
+import analysis
+from analysis import ForeignTableError
+from analysis.cells import cells
+from analysis.foreign import OURS, parse_columns, read
+from analysis.load import NUMBER_COLUMNS, TEXT_COLUMNS
+
+THEIRS = {"lr": "learning rate", "batch_size": "bs", "score": "val/top1", "method": "algo",
+          "rho": "radius", "status": "state", "phase": "stage", "role": "purpose",
+          "seed": "rng", "m": "shard"}  # fmt: skip
+MAPPING = ",".join(f"{ours}={theirs}" for ours, theirs in THEIRS.items())
+CURVES = [
+    {"hp": {"lr": 0.1}, "bs": 64, "id": "a",
+     "curve": [{"t": 10, "top_1": 0.5}, {"t": 20, "top_1": 0.7}]},
+    {"hp": {"lr": 0.2}, "bs": 64, "id": "b", "curve": [{"t": 10, "top_1": 0.4}]},
+    {"hp": {"lr": 9.0}, "bs": 64, "id": "c", "curve": [], "nan": True},
+]  # fmt: skip
+NESTED = "lr=hp.lr,batch_size=bs,trial_id=id,score=curve[-1].top_1,steps=curve[-1].t,diverged=nan"
+
+
+def saved(directory, rows, name="runs.csv"):
+    """A file of the rows, in the format of its name."""
+    path, frame = directory / name, pd.DataFrame(rows)
+    if ".csv" in name:
+        frame.to_csv(path, index=False)
+    elif ".json" in name and "jsonl" not in name:
+        path.write_text(json.dumps(rows))
+    elif ".parquet" in name:
+        frame.to_parquet(path)
+    else:
+        lines = "".join(json.dumps(row) + "\n" for row in rows)
+        (gzip.open if name.endswith("gz") else open)(path, "wt").write(lines)
+    return path
+
+
+def rows(*changes):
+    return [{"lr": 0.1, "batch_size": 64, "score": 1.0} | each for each in changes or ({},)]
+
+
+def refusal(path, columns=None):
+    """The one line with which a table is refused."""
+    with pytest.raises(ForeignTableError) as caught:
+        analysis.load(path, columns=columns)
+    [line] = str(caught.value).splitlines()
+    assert "; accepted: " in line
+    return line
+
+
+@pytest.mark.parametrize(
+    "ending", ["csv", "csv.gz", "jsonl", "jsonl.gz", "ndjson", "json", "parquet"]
+)
+def test_a_study_laid_out_differently_has_the_same_cells(tmp_path, ending):
+    methods = {"momentum": Law(), "momentum+sam": Law()}
+    made = grid(methods, (64, 512), np.random.default_rng(0))
+    made.trials["seed"] = range(2**62 + 1, 2**62 + 1 + len(made.trials))  # no float holds these
+    theirs = made.trials[list(THEIRS)].rename(columns=THEIRS)
+    read_back = analysis.load(saved(tmp_path, theirs.to_dict("records"), f"x.{ending}"),
+                              columns=MAPPING)  # fmt: skip
+    assert [str(cell) for cell in cells(read_back)] == [str(cell) for cell in cells(made)]
+    same = [*THEIRS, "optimizer", "formulation"]
+    pd.testing.assert_frame_equal(read_back.trials[same], made.trials[same], check_dtype=False)
+    assert read_back.config["name"] == "x" and read_back.config["foreign"] is True
+    assert read_back.config["score"] == "val/top1" and read_back.config["notes"] == []
+
+
+def test_our_own_tables_need_no_mapping_and_bare_ones_get_defaults(tmp_path):
+    own = analysis.load(saved(tmp_path, [trial(), trial("adam+sam", 128, trial_id="u")]))
+    assert own.trials["method"].tolist() == ["momentum", "adam+sam"]
+    bare = analysis.load(saved(tmp_path, rows({}, {"lr": 0.2})))
+    assert {*TEXT_COLUMNS, *NUMBER_COLUMNS, "seed"} <= set(bare.trials)
+    first = bare.trials.iloc[0]
+    assert first[["method", "phase", "role", "status"]].tolist() == [
+        "base", "search", "search", "complete",
+    ]  # fmt: skip
+    assert (first["m"], first["rho"]) == (64, 0) and bare.trials["seed"].isna().all()
+    assert bare.trials["trial_id"].tolist() == ["1", "2"] and bare.reports.empty
+
+
+def test_a_method_is_made_of_optimizer_and_formulation(tmp_path):
+    kinds = [("sgd", None), ("sgd", "none"), ("sgd", "sam"), (None, "sam"), (None, None)]
+    path = saved(tmp_path, rows(*({"o": o, "f": f} for o, f in kinds)))
+    made = analysis.load(path, columns="optimizer=o,formulation=f")
+    assert made.trials["method"].tolist() == ["sgd", "sgd", "sgd+sam", "base+sam", "base"]
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "json", "parquet"])
+def test_nested_learning_curves_become_reports(tmp_path, ending):
+    made = analysis.load(saved(tmp_path, CURVES, f"runs.{ending}"), columns=NESTED)
+    assert made.trials[["trial_id", "lr", "status"]].to_numpy().tolist() == [
+        ["a", 0.1, "complete"], ["b", 0.2, "complete"], ["c", 9.0, "diverged"],
+    ]  # fmt: skip
+    assert made.trials["score"].tolist()[:2] == [0.7, 0.4] and math.isnan(made.trials["score"][2])
+    assert made.reports[["trial_id", "report", "steps", "score"]].to_numpy().tolist() == [
+        ["a", 1, 10, 0.5], ["a", 2, 20, 0.7], ["b", 1, 10, 0.4],
+    ]  # fmt: skip
+
+
+def test_the_curve_may_be_a_deep_list_of_numbers_to_be_minimised(tmp_path):
+    path = saved(tmp_path, [{"lr": 1, "batch_size": 8, "log": {"err": [[3], [2]]}}], "x.jsonl")
+    made = analysis.load(path, columns="score=-log.err[-1][0],val_loss=log.err[0][0]")
+    assert made.trials[["score", "val_loss"]].to_numpy().tolist() == [[-2, 3]]
+    assert made.reports[["report", "score"]].to_numpy().tolist() == [[1, -3], [2, -2]]
+    assert made.config["score"] == "-log.err[-1][0]"
+
+
+def test_a_column_of_that_very_name_goes_before_a_path_and_a_minus(tmp_path):
+    path = saved(tmp_path, [{"hp.lr": 0.5, "-loss": 3.0, "bs": 8}])
+    made = analysis.load(path, columns="lr=hp.lr, batch_size=bs, score=-loss")
+    assert made.trials[["lr", "score"]].to_numpy().tolist() == [[0.5, 3.0]]
+    negated = analysis.load(path, columns="lr=hp.lr,batch_size=bs,score=--loss")
+    assert negated.trials["score"].tolist() == [-3.0]
+
+
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [(True, "diverged"), (1, "diverged"), ("yes", "diverged"), (math.inf, "diverged"),
+     (False, "complete"), (0, "complete"), ("False", "complete"), (None, "complete")],
+)  # fmt: skip
+def test_divergence_as_tables_put_it(tmp_path, said, status):
+    made = analysis.load(saved(tmp_path, rows({"d": said}), "x.jsonl"), columns="diverged=d")
+    assert made.trials["status"].tolist() == [status]
+
+
+def test_a_score_that_is_missing_or_infinite_is_divergence_and_counted(tmp_path):
+    scores = ({"score": value} for value in (1.0, None, math.nan, math.inf, "nan"))
+    made = analysis.load(saved(tmp_path, rows(*scores), "x.jsonl"))
+    assert made.trials["status"].tolist() == ["complete"] + 4 * ["diverged"]
+    assert made.config["notes"] == ["4 trials without a finite score are counted as diverged"]
+
+
+def test_rows_without_a_place_are_left_out_and_counted(tmp_path):
+    nonsense = ({"lr": 0}, {"lr": -1}, {"lr": None}, {"lr": "inf"}, {"batch_size": 0},
+                {"batch_size": 1.5}, {})  # fmt: skip
+    made = analysis.load(saved(tmp_path, rows(*nonsense), "x.jsonl"))
+    assert made.trials["trial_id"].tolist() == ["7"]
+    [note] = made.config["notes"]
+    assert note.startswith("6 rows left out: lr")
+
+
+def test_strange_values_of_columns_nobody_asked_for_are_counted(tmp_path):
+    odd = {"status": "FINISHED", "steps": "10k", "seed": 0.5, "trial_id": "x"}
+    path = saved(tmp_path, rows(odd, odd | {"status": "Stopped"}))
+    made = analysis.load(path)
+    assert made.trials["status"].tolist() == ["complete", "stopped"]
+    assert made.trials["steps"].isna().all() and made.trials["trial_id"].tolist() == ["1", "2"]
+    notes = "\n".join(made.config["notes"])
+    for word in ("status: 1 ", "steps: 2 ", "seed: 2 ", "trial_id is missing or occurs twice"):
+        assert word in notes
+    assert "steps is '10k'; accepted: a number" in refusal(path, "steps=steps")
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        ("score=acc,batch_size=lr", ["--columns: acc is no column", "lr, bs, top1, curve"]),
+        ("score=top1", ["no batch_size;", "batch_size=COLUMN", "runs.jsonl has the columns lr"]),
+        ("score=top1,batch_size=bs,accuracy=top1", ["'accuracy' is none of our columns", "lr,"]),
+        ("score=top1,batch_size=bs,score=bs", ["score is given twice", "once"]),
+        ("score", ["'score' is no mapping", "OURS=COLUMN"]),
+        ("=top1", ["'=top1' is no mapping"]),
+        ("score=curve[-1].top_9,batch_size=bs", ["no row of", "has curve[-1].top_9"]),
+        ("score=curve[x],batch_size=bs", ["curve[x] is no column", "COLUMN[-1].FIELD"]),
+        ("score=top1,batch_size=bs,method=-top1", ["method=-top1 negates", "without the minus"]),
+        ("score=top1,batch_size=bs,status=word", ["row 2: status is 'odd'", "complete | stopped"]),
+        ("score=word,batch_size=bs", ["runs.jsonl: row 2: score is 'odd'", "a number"]),
+        ("score=curve,batch_size=bs", ["row 1: score is [{", "a number"]),
+        ("score=curve[-1].odd,batch_size=bs", ["row 1: score is 'odd'", "a number"]),
+        ("score=top1,batch_size=bs,seed=half", ["row 1: seed is 0.5", "a whole number"]),
+        ("score=top1,batch_size=bs,diverged=word", ["row 2: diverged is 'odd'", "true or false"]),
+    ],
+)
+def test_a_mapping_is_refused_in_one_line(tmp_path, columns, words):
+    row = {"lr": 0.1, "bs": 64, "top1": 0.9, "curve": [{"odd": "odd"}], "half": 0.5}
+    path = saved(tmp_path, [row | {"word": ""}, row | {"word": "odd"}], "runs.jsonl")
+    line = refusal(path, columns)
+    for word in words:
+        assert word in line
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("x.jsonl", b'{"lr": 1}\n{"lr": \n{"lr": 2}\n', "line 2 is broken; accepted: a JSON"),
+        ("x.jsonl", b'{"lr": 1}\n[1]\n{"lr": 1}', "line 2 is broken"),
+        ("x.jsonl", b'{"lr": 1}\n{"lr"\n', "line 2 is broken"),  # ended, so not torn
+        ("x.json", b'{"lr": 1}', "is no table; accepted: a list of objects"),
+        ("x.json", b"[", "cannot be read"),
+        ("x.json", b"[" * 99_999, "cannot be read"),
+        ("x.csv", b"lr,batch_size,lr\n1,2,3\n", "column lr occurs twice"),
+        ("x.csv", b"lr,batch_size,score\n1,2,3\n1,2,3,4\n", "line 3 has more fields"),
+        ("x.csv", b"lr;batch_size;score\n1;2;3\n", "no lr and no batch_size and no score"),
+        ("x.csv", b"lr,batch_size,score\n\xff\xfe\n", "cannot be read"),
+        ("x.csv", b"lr,batch_size,score\n1,2,9.5%\n", "row 1: score is '9.5%'"),
+        ("x.csv.gz", b"lr,batch_size,score\n1,2,3\n", "cannot be read"),
+        ("x.jsonl.gz", gzip.compress(b'{"lr": 1}\n' * 99)[:-9], "cannot be read"),
+        ("x.parquet", b"PAR1", "cannot be read"),
+    ],
+)
+def test_a_broken_file_is_named_in_one_line(tmp_path, name, content, words):
+    path = tmp_path / name
+    path.write_bytes(content)
+    line = refusal(path)
+    assert words in line and (str(path) in line or "--columns" in line)
+
+
+def test_a_torn_last_line_is_left_out_and_counted(tmp_path):
+    path = saved(tmp_path, rows({}, {}), "x.jsonl")
+    path.write_text(path.read_text() + '\n{"lr": 0.3, "batch_')
+    made = analysis.load(path)
+    assert len(made.trials) == 2
+    assert made.config["notes"] == ["1 line left out: the last, line 4, is torn"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("x.csv", ""), ("x.csv", "lr,batch_size,score\n"), ("x.jsonl", "\n"),
+                          ("x.jsonl", '{"lr'), ("x.json", "[]")],
+)  # fmt: skip
+def test_a_table_without_rows_is_an_empty_study(tmp_path, name, content):
+    (tmp_path / name).write_text(content)
+    made = analysis.load(tmp_path / name)
+    assert made.trials.empty and cells(made) == []
+    assert made.config["notes"][-1] == "the table holds no rows"
+
+
+@given(st.text() | st.from_regex(r"(lr|score|method)=-?[a-z.\[\]0-9=-]{0,12},?", fullmatch=True))
+@settings(max_examples=150)
+def test_the_grammar_knows_one_error_only(text):
+    try:
+        assert set(parse_columns(text)) <= set(OURS)
+    except ForeignTableError as error:
+        assert len(str(error).splitlines()) == 1
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("ab"), inner),
+    max_leaves=6,
+)
+PLACES = st.from_regex(r"-?[abc](\.[ab]|\[-?[0-9]{1,12}\]){0,3}", fullmatch=True)
+
+
+@given(
+    st.lists(st.fixed_dictionaries({"a": VALUES, "b": VALUES}), max_size=3),
+    st.dictionaries(st.sampled_from(OURS), PLACES, max_size=4), PLACES,
+)  # fmt: skip
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture],
+          deadline=None)  # fmt: skip
+def test_no_table_and_no_path_raises_anything_else(tmp_path, table, mapping, score):
+    path = tmp_path / "any.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in table))
+    full = {"lr": "a", "batch_size": "b", "score": score} | mapping
+    try:
+        _, trials, reports = read(path, ",".join(f"{k}={v}" for k, v in full.items()))
+    except ForeignTableError as error:
+        assert len(str(error).splitlines()) == 1
+    else:
+        assert len(trials) <= len(table) and set(reports.get("trial_id", ())) <= set(
+            trials.get("trial_id", ())
+        )
