@@ -73,7 +73,12 @@ def edges(cells: list[Cell], best: list[float], floor: float, plain: bool) -> Ed
     return edge(where[ended], np.log2(lr[ended]), z, failed[ended], len(cells))
 
 
-def rho_tried(cells: list[Cell]) -> np.ndarray:
-    """(cells, 2): log2 of the least and the largest radius searched."""
-    rhos = [cell.search["rho"][cell.search["rho"] > 0] for cell in cells]
-    return np.array([[np.log2(r.min()), np.log2(r.max())] if len(r) else [0, 0] for r in rhos])
+def rho_known(seen: Observations) -> np.ndarray:
+    """(cells, 2): log2 of the least and the largest radius at which a trial came to its end.
+
+    Where no trial trained the surface is not asked. Without any all of the method's serve.
+    """
+    assert seen.z is not None
+    whole = (seen.z.min(), seen.z.max())
+    own = [seen.z[seen.cell == c] for c in range(seen.cells)]
+    return np.array([(z.min(), z.max()) if len(z) else whole for z in own])

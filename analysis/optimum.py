@@ -11,11 +11,10 @@ from itertools import groupby
 from typing import Literal
 
 import numpy as np
-import pandas as pd
 
 from analysis.cells import Cell, complete
 from analysis.edge import Edge
-from analysis.evidence import edges, observations, observed, rho_tried
+from analysis.evidence import edges, observations, observed, rho_known
 from analysis.location import Location, locate
 from analysis.noise import moderated
 from analysis.surface import Surface, fit
@@ -86,11 +85,6 @@ class Response:
     surface: Surface | None
 
 
-def winner_runs(cell: Cell) -> pd.DataFrame:
-    """The fresh-seed trials of the cell's winner, of any status."""
-    return cell.winner_runs
-
-
 def seed_noise(cells: Sequence[Cell], column: str = "score") -> dict[int, tuple[float, float]]:
     """(SD over seeds at one setting, its degrees of freedom) by batch size; NaN, 0 if unknown.
 
@@ -148,7 +142,7 @@ def response(
     if surface.d == 1:
         lr = locate(surface, 0)
     else:
-        rho_bounds = rho_tried(cells)
+        rho_bounds = rho_known(seen)
         lr = locate(surface, 0, rho_bounds)
         rho = locate(surface, 1, np.log2([[o.tried_low, o.tried_high] for o in optima]))
         inside = rho.at[(rho.at > rho_bounds[:, 0]) & (rho.at < rho_bounds[:, 1])]
@@ -166,7 +160,7 @@ def response(
 
 def without_surface(cell: Cell) -> Optimum:
     """What is known without a surface: the winner and the ends of the search."""
-    searched, confirmed = cell.search, complete(winner_runs(cell))
+    searched, confirmed = cell.search, complete(cell.winner_runs)
     best = confirmed if len(confirmed) else cell.searched.nlargest(1, "score")
     empty = Optimum(cell.method, cell.batch_size, cell.m, "insufficient")
     lrs = np.concatenate([searched["lr"], cell.confirm("half", "double")["lr"]])

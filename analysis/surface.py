@@ -6,14 +6,13 @@ each cell's own. That makes the fit linear least squares, and puts no law of the
 
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Literal
 
 import numpy as np
 from scipy import stats  # type: ignore[import-untyped,unused-ignore]
 
 from analysis.noise import moderated
+from analysis.regression import Form, design_of, full_rank, misfit
 
-Form = Literal["own", "common", "tilted", "level"]
 WIDTHS = (np.inf, 5.0, 3.5, 2.5, 1.75)  # octaves on either side of a cell's best
 LACK_OF_FIT = 0.05  # below this p of cubic and quartic terms, the window narrows
 SETTLED = 0.1  # octaves between a window's centre and the best in it
@@ -177,8 +176,8 @@ def _solve(
     seen = seen.at(known[seen.cell])
     count, d = int(known.sum()), centre.shape[1]
     cell, u = (np.cumsum(known) - 1)[seen.cell], seen.points - centre[seen.cell]
-    design, expand = _design(cell, u, count, form, bent)
-    if not count or len(u) <= design.shape[1] or not _full_rank(design):
+    design, expand = design_of(cell, u, count, form, bent)
+    if not count or len(u) <= design.shape[1] or not full_rank(design):
         return None
     sigma, own = np.ones(count), 1 + (d if form == "own" else 1)
     for _ in range(3):
@@ -201,33 +200,8 @@ def _solve(
         centre=centre, slope=spread(every[: count * d].reshape(count, d)), hessian=hessian,
         covariance=(gain * sigma[cell] ** 2) @ gain.T, sigma=spread(sigma), df=spread(freedom),
         known=known, width=width, form=form, bent=bent,
-        misfit_p=_misfit(design, u, seen.y, seen.weight, sigma[cell], bent),
+        misfit_p=misfit(design, u, seen.y, seen.weight, sigma[cell], bent),
     )  # fmt: skip
-
-
-def _design(
-    cell: np.ndarray, u: np.ndarray, count: int, form: Form, bent: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """Columns of the regression, and the matrix from its solution to (all b_c, xx[, xz, zz])."""
-    d, rows = u.shape[1], np.arange(len(u))
-    indicator = np.zeros((len(u), count))
-    indicator[rows, cell] = 1
-    x, z = u[:, :1], u[:, -1:]
-    columns, slopes = [indicator, indicator * x], [np.arange(count, 2 * count)]
-    if d == 2:
-        columns.append(indicator * z if form == "own" else z)
-        first = 2 * count
-        slopes.append(first + (np.arange(count) if form == "own" else np.zeros(count, int)))
-    every = [x * x / 2, x * z, z * z / 2]
-    shared = every[: 1 if d == 1 else {"level": 1, "tilted": 2}.get(form, 3)]
-    cubic = [u**3, u**4] if bent else []
-    design = np.column_stack(columns + cubic + shared)
-    expand = np.zeros((count * d + (1 if d == 1 else 3), design.shape[1]))
-    for axis, places in enumerate(slopes):
-        expand[np.arange(count) * d + axis, places] = 1
-    at = count * d
-    expand[np.arange(at, at + len(shared)), np.arange(-len(shared), 0)] = 1
-    return design, expand
 
 
 def _determined(seen: Observations, centre: np.ndarray, form: Form) -> np.ndarray:
@@ -253,33 +227,6 @@ def _noise(
     free = free * df / max(free.sum(), 1)  # the shared curvature takes its part from all
     found = moderated(np.bincount(cell, residual**2, minlength=count), free)
     return np.sqrt(np.maximum(found.variance, 1e-18)), found.df
-
-
-def _misfit(
-    design: np.ndarray, u: np.ndarray, y: np.ndarray, weight: np.ndarray, sigma: np.ndarray,
-    bent: bool,
-) -> float:  # fmt: skip
-    """p of the Wald test that the next two orders, shared by all cells, add nothing."""
-    extra = np.column_stack([u**order for order in ((5, 6) if bent else (3, 4))])
-    root = np.sqrt(weight[:, None]) / sigma[:, None]
-    basis, _ = np.linalg.qr(design * root)
-    left = extra / np.linalg.norm(extra, axis=0).clip(1e-300) * root
-    scale = np.linalg.norm(left, axis=0).max()
-    left = left - basis @ (basis.T @ left)
-    _, sizes, turn = np.linalg.svd(left, full_matrices=False)
-    left = left @ turn[sizes > 1e-6 * scale].T  # on a grid of few LRs higher orders are no news
-    k, df = left.shape[1], len(u) - design.shape[1] - left.shape[1]
-    if not k or df < 1:
-        return 1.0
-    gain = np.linalg.solve(left.T @ left, left.T) * root.T
-    found, covariance = gain @ y, (gain * sigma**2) @ gain.T
-    return float(stats.f.sf(found @ np.linalg.solve(covariance, found) / k, k, df))
-
-
-def _full_rank(design: np.ndarray) -> bool:
-    """Whether each column says something that the others do not."""
-    unit = design / np.linalg.norm(design, axis=0).clip(1e-300)
-    return bool(np.linalg.eigvalsh(unit.T @ unit)[0] > 1e-9)
 
 
 def _bests(surface: Surface) -> np.ndarray:

@@ -8,7 +8,7 @@ from synthetic import study, trial
 
 from analysis.cells import cells
 from analysis.evidence import observed
-from analysis.optimum import responses, winner_runs
+from analysis.optimum import responses
 
 FALL = 0.1  # score lost an octave squared of LR
 RHO = -4.0  # log2 of the best radius
@@ -273,7 +273,7 @@ def test_one_radius_for_all():
 def test_an_extended_study_uses_the_winner_that_the_search_ranks_higher():
     rows = [trial(lr=lr, score=s) for lr, s in zip([0.1, 0.2, 0.4, 0.8], [1, 3, 4, 2], strict=True)]
     [cell] = cells(study(rows + winner(0.2) + winner(0.4, [2.5])))
-    assert set(winner_runs(cell)["lr"]) == {0.4}
+    assert set(cell.winner_runs["lr"]) == {0.4}
     [best] = judge(rows + winner(0.2) + winner(0.4, [2.5])).values()
     assert (best.winner_lr, best.confirmed) == (0.4, True)
 
