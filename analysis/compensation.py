@@ -76,12 +76,14 @@ class Compensation:
 def compensations(cells: Sequence[Cell]) -> list[Compensation]:
     """One answer for each base optimizer that has a plain method."""
     noise = seed_noise(cells, "test_accuracy")
+    seeds = [len(complete(cell.winner_runs)) for cell in cells]
+    most = float(max(1, sum(n - 1 for n in seeds if n > 1)))
     plain = dict.fromkeys(cell.method for cell in cells if is_plain(cell.method))
-    return [_compensation(optimizer, cells, noise) for optimizer in plain]
+    return [_compensation(optimizer, cells, noise, most) for optimizer in plain]
 
 
 def _compensation(
-    optimizer: str, cells: Sequence[Cell], noise: dict[int, tuple[float, float]]
+    optimizer: str, cells: Sequence[Cell], noise: dict[int, tuple[float, float]], most: float
 ) -> Compensation:
     own = {c.batch_size: c for c in cells if c.method == optimizer}
     reference = _reference([own[b] for b in sorted(own)])
@@ -89,7 +91,7 @@ def _compensation(
     if reference is None:
         nothing = _mean(pd.DataFrame(columns=["status", "test_accuracy", "score"]), (np.nan, 0))
         return Compensation(optimizer, None, nothing, _table([]), {}, {},
-                            over_sizes({}, nothing), float("nan"))  # fmt: skip
+                            over_sizes({}, nothing, most), float("nan"))  # fmt: skip
     base = _mean(reference.winner_runs, noise[reference.batch_size])
     rows, shares = [], {}
     pairs: dict[tuple[str, str], dict[int, tuple[Mean, Mean]]] = {}
@@ -103,22 +105,22 @@ def _compensation(
         for cell in (c for c in others if c.batch_size == size):
             mean = _mean(cell.winner_runs, noise[size])
             rows.append((size, cell.method, cell.method, cell.m, mean))
-            shares[cell.method, cell.m, size] = share([mean], [tuned], base)
+            shares[cell.method, cell.m, size] = share([mean], [tuned], base, most)
             series = "B" if cell.m == size else str(cell.m)
             pairs.setdefault((cell.method, series), {})[size] = mean, tuned
-    overall = {key: over_sizes(some, base) for key, some in pairs.items()}
-    lost = over_sizes(plain, base)
+    overall = {key: over_sizes(some, base, most) for key, some in pairs.items()}
+    lost = over_sizes(plain, base, most)
     fits = [complete(c.winner_runs)["train_accuracy"].mean()
             for c in (reference, *(own[b] for b in lost.sizes))]  # fmt: skip
     train_gap = float(fits[0] - np.mean(fits[1:])) if lost.sizes else float("nan")
     return Compensation(optimizer, reference, base, _table(rows), shares, overall, lost, train_gap)
 
 
-def over_sizes(pairs: Mapping[int, tuple[Mean, Mean]], reference: Mean) -> Share:
+def over_sizes(pairs: Mapping[int, tuple[Mean, Mean]], reference: Mean, most: float) -> Share:
     """The share over all batch sizes at which both (method, plain) have a mean."""
     known = {size: pair for size, pair in pairs.items() if pair[0].n and pair[1].n}
     methods, plain = ([pair[i] for pair in known.values()] for i in (0, 1))
-    return replace(share(methods, plain, reference), sizes=tuple(sorted(known)))
+    return replace(share(methods, plain, reference, most), sizes=tuple(sorted(known)))
 
 
 def _reference(plain: list[Cell]) -> Cell | None:
@@ -138,11 +140,14 @@ def _mean(runs: pd.DataFrame, noise: tuple[float, float]) -> Mean:
     return Mean(float(values.mean()), noise[0] ** 2 / n, noise[1], n, diverged)
 
 
-def share(method: Sequence[Mean], plain: Sequence[Mean], reference: Mean) -> Share:
+def share(
+    method: Sequence[Mean], plain: Sequence[Mean], reference: Mean, most: float = np.inf
+) -> Share:
     """Sum of (method - plain) over sum of (reference - plain), over batch sizes in step.
 
     Fieller's interval: all R for which (method - plain) - R (reference - plain) is not shown to
-    differ from 0, by a t test whose degrees of freedom are Satterthwaite's. Seeds are shared by
+    differ from 0, by a t test whose degrees of freedom are Satterthwaite's, but at most `most`, all
+    that the study has: variances that are pooled are no independent ones. Seeds are shared by
     methods; that correlation is left out, which makes the interval wider, not narrower.
     """
     known = [i for i, pair in enumerate(zip(method, plain, strict=True))
@@ -164,7 +169,7 @@ def share(method: Sequence[Mean], plain: Sequence[Mean], reference: Mean) -> Sha
         parts += [(weights[2] * v_r, reference.df)]
         squares = sum(v**2 / max(df, 1) for v, df in parts)
         df = sum(v for v, _ in parts) ** 2 / squares if squares else np.inf
-        return float(stats.t.ppf((1 + LEVEL) / 2, df))
+        return float(stats.t.ppf((1 + LEVEL) / 2, min(df, most)))
 
     wide = t((0, 1, 1)) * np.sqrt(v_p + v_r)
     gap_low, gap_high = float(gap - wide) / k, float(gap + wide) / k
