@@ -27,6 +27,7 @@ EQUAL_COLUMNS = ["method", "batch_size", "m", "budget", "share", "val_accuracy",
                  "n_pairs"]  # fmt: skip
 DEPTH_COLUMNS = ["label", "method", "batch_size", "m", "steps", "grads", "seconds", "step_seconds",
                  *(f"seconds_p{workers}" for workers in WORKERS)]  # fmt: skip
+DISTURBED = 0.15  # misfit of the step times from which on they are not those of a quiet machine
 
 
 @dataclass(frozen=True)
@@ -212,6 +213,8 @@ def _depth_lines(result: Budgets) -> list[str]:
         if np.isfinite(each.t0):
             said = f"t0 {number(each.t0 * 1e3, 3)} ms a step, t1 {number(each.t1 * 1e6, 3)} us an "
             said += f"image ({each.k} batch sizes, off by {each.misfit * 100:.0f} %)"
+            if each.misfit > DISTURBED:
+                said += ": the machine had other work, so do not trust what is said of seconds"
             lines += wrap(f"{each.label}: {said}", "- ")
     head = ["B", "series", "steps", "depth", "seconds", *(f"P={workers}" for workers in WORKERS)]
     shown = ["steps", "grads", "seconds", *(f"seconds_p{workers}" for workers in WORKERS)]

@@ -38,7 +38,8 @@ class Share:
     """(numerator) / (gap), with its Fieller interval; infinite where the gap could be zero.
 
     gap : accuracy of the reference minus that of the plain method, with gap_low and gap_high, on
-    average over the batch `sizes` at which all three are known.
+    average over the batch `sizes` at which all three are known. diverged : seeds of the method that
+    were lost. rests_on : (batch size, the verdict without it) where that is another.
     verdict : all | part | part or all | none shown | harm | no gap to recover | insufficient
     """
 
@@ -50,6 +51,8 @@ class Share:
     gap_high: float
     verdict: str
     sizes: tuple[int, ...] = ()
+    diverged: int = 0
+    rests_on: tuple[tuple[int, str], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +123,16 @@ def over_sizes(pairs: Mapping[int, tuple[Mean, Mean]], reference: Mean, most: fl
     """The share over all batch sizes at which both (method, plain) have a mean."""
     known = {size: pair for size, pair in pairs.items() if pair[0].n and pair[1].n}
     methods, plain = ([pair[i] for pair in known.values()] for i in (0, 1))
-    return replace(share(methods, plain, reference, most), sizes=tuple(sorted(known)))
+    found = share(methods, plain, reference, most)
+    rests = []
+    for left in known if len(known) > 2 else ():
+        rest = [pair for size, pair in known.items() if size != left]
+        other = share([m for m, _ in rest], [p for _, p in rest], reference, most).verdict
+        rests += [(left, other)] if other != found.verdict else []
+    return replace(
+        found, sizes=tuple(sorted(known)), diverged=sum(mean.diverged for mean in methods),
+        rests_on=tuple(rests),
+    )  # fmt: skip
 
 
 def _reference(plain: list[Cell]) -> Cell | None:
@@ -224,7 +236,10 @@ def answer(found: Compensation) -> str:
         return f"{found.optimizer}: no larger batch size than the reference's, {at}, is known yet"
     said = f"{found.optimizer}, tuned, "
     if lost.verdict == "insufficient":
-        said += f"was run on too few seeds to tell what {_over(lost)} loses against {at}"
+        said += (
+            "has too few seeds, or none that differ, to tell what "
+            f"{_over(lost)} loses against {at}"
+        )
     else:
         said += (
             f"loses {lost.gap * 100:.1f} points of test accuracy [{lost.gap_low * 100:.1f}, "
@@ -232,12 +247,24 @@ def answer(found: Compensation) -> str:
         )
     if found.train_gap > 0.5 * lost.gap > 0 and lost.gap_low > 0:
         said += (f", where training accuracy loses {found.train_gap * 100:.1f} points too (the "
-                 "larger batches train less in this budget)")  # fmt: skip
+                 "larger batches also fit the training set worse)")  # fmt: skip
     parts = [
-        _said(method, m, each) + (f" (over {_over(each)})" if each.sizes != lost.sizes else "")
+        _said(method, m, each)
+        + (f" (over {_over(each)})" if each.sizes != lost.sizes else "")
+        + _caveats(each)
         for (method, m), each in found.overall.items()
     ]
-    return "; ".join([said, *(parts or ["no sharpness formulation to compare"])])
+    parts = parts or ["no sharpness formulation to compare"]
+    return "; ".join([said, *parts]) + "; of the winners found, luck of the search not included"
+
+
+def _caveats(each: Share) -> str:
+    """What the verdict hangs on."""
+    said = f" ({each.diverged} diverged seeds left out, which flatters)" if each.diverged else ""
+    if each.rests_on and each.verdict not in ("no gap to recover", "insufficient"):
+        without = ", ".join(f"without B={size} it is '{other}'" for size, other in each.rests_on)
+        said += f" (it hangs on single batch sizes: {without})"
+    return said
 
 
 def _over(each: Share) -> str:

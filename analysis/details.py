@@ -11,7 +11,8 @@ from analysis.flatness import flatness_lines
 from analysis.gaps import gap_lines
 from analysis.halving import halving_lines
 from analysis.prediction import prediction_lines
-from analysis.scaling import Scaling, local_slopes
+from analysis.scaling import TELLING, Scaling, local_slopes
+from analysis.statements import exponent_line
 from analysis.steps import steps_lines
 from analysis.words import align, interval, slope, wrap
 
@@ -24,6 +25,12 @@ def details(found: Answers) -> str:
         "Recovered share of the lost test accuracy (%)": [
             line for each in found.compensations for line in share_lines(each)
         ],
+        "rho*, and LR* at one rho": [
+            line
+            for each in (*found.scalings["rho"], *found.scalings["lr_at_rho"], *found.along_m)
+            for line in wrap(exponent_line(each), "- ")
+        ]
+        or ["  no method with a radius"],
         "Laws: weight by AICc, and error (octaves) at a batch size left out": law_lines(
             [s for some in found.scalings.values() for s in some] + found.along_m
         ),
@@ -54,15 +61,29 @@ def waterfall_lines(found: Compensation) -> list[str]:
             m = "" if row.m == size else f" m={row.m}"
             cells.setdefault(row.step, []).append(_accuracy(row) + m)
         body.append([str(size), *("; ".join(cells.get(c, ["-"])) for c in columns)])
-    return ["  test accuracy (%) on fresh seeds (x/n: of n seeds x survived)", *align(body)]
+    head = "  test accuracy (%) on fresh seeds, in brackets how many (x/n: of n seeds x survived)"
+    return [head, *align(body), *_beaten(table)]
 
 
 def _accuracy(row: pd.Series) -> str:
     if not row.n:
         return f"diverged (0/{row.diverged})" if row.diverged else "-"
-    return f"{row.accuracy * 100:.2f}" + (
-        f" ({row.n}/{row.n + row.diverged})" if row.diverged else ""
+    return f"{row.accuracy * 100:.2f} ({row.n}" + (
+        f"/{row.n + row.diverged})" if row.diverged else ")"
     )
+
+
+def _beaten(table: pd.DataFrame) -> list[str]:
+    """Where a rule of thumb did better than the winner of the search."""
+    found = []
+    for size, rows in table.groupby("batch_size"):
+        means = rows.set_index("step")["accuracy"]
+        better = [WORDS[step] for step in STEPS[:-1] if means.get(step, -1) > means.get("tuned", 2)]
+        found += [f"B={size}: {', '.join(better)}"] if better else []
+    if not found:
+        return []
+    return wrap("better than tuned in the mean, so the search fell short or is noisy: "
+                + "; ".join(found), "- ")  # fmt: skip
 
 
 def share_lines(found: Compensation) -> list[str]:
@@ -87,11 +108,12 @@ def law_lines(scalings: list[Scaling]) -> list[str]:
         return ["  fewer than 3 cells everywhere"]
     laws = list(known[0].weights)
     body = [["", *laws]]
-    for each in known:
+    telling = [each for each in known if each.points >= TELLING]
+    for each in telling:
         name = f"{each.group.label} {each.quantity} ({each.group.along})"
         left_out = {law: each.leave_out.get(law, float("nan")) for law in laws}
         body.append([name, *(f"{each.weights[n] * 100:.0f} % {left_out[n]:.2f}" for n in laws)])
-    lines = align(body)
+    lines = align(body) if telling else [f"  fewer than {TELLING} cells everywhere"]
     for each in (s for s in known if s.quantity == "lr"):
         steps = ", ".join(
             f"{2**a:.0f}-{2**b:.0f} {slope(s)} ± {se:.2f}" for a, b, s, se in local_slopes(each)

@@ -93,12 +93,17 @@ def flatness_answer(associations: pd.DataFrame) -> list[str]:
     if associations.empty:
         return wrap("flatter minima generalise better here: insufficient, no minimum was examined")
     judged = verdicts(associations)
-    return wrap(_headline(judged[judged["target"] == "generalization_gap"]))
+    gap = judged[judged["target"] == "generalization_gap"].copy()
+    error = judged[judged["target"] == "test_error"].set_index("measure")
+    worse = gap["measure"].map(error["verdict"]).eq("opposite") & gap["verdict"].eq("shown")
+    gap.loc[worse, "verdict"] = "a smaller gap but a worse test error: fit, not generalisation,"
+    taus = ", ".join(f"{name} {tau:+.2f}" for name, tau in error["tau"].items())
+    return wrap(_headline(gap) + f"; with test error instead: {taus}")
 
 
 def _headline(gap: pd.DataFrame) -> str:
     by = gap.groupby("verdict")["measure"].agg(", ".join)
-    said = [f"{how} for {by[how]}" for how in ("shown", "opposite") if how in by]
+    said = [f"{how} for {by[how]}" for how in by.index if how not in ("not shown", "insufficient")]
     known = gap["verdict"].ne("insufficient").any()
     verdict = "; ".join(said) or ("not shown" if known else "insufficient")
     return (
@@ -120,8 +125,8 @@ def _simpson(target: str, rows: pd.DataFrame) -> str:
         for _, row in rows.iterrows()
     )
     return (
-        f"Simpson's paradox, {target}, as far as both are shown: tau within methods and tau across "
-        f"methods at one batch size differ in sign: {', '.join(found)}"
+        f"Simpson's paradox, {target}: tau within methods and tau across methods at one batch size "
+        f"differ in sign, a finding only as far as both are shown: {', '.join(found)}"
     )
 
 

@@ -34,7 +34,8 @@ class Optimum:
     """LR* of a cell; learning rates and radii as they are, NaN where unknown.
 
     lr_star with lr_low, lr_high : 95 % interval, 0 and infinite where open; se : octaves.
-    near_low, near_high : LRs whose expected score is within one seed-SD of the best. rho_star
+    near_low, near_high : LRs whose expected score is within one seed-SD of the best, where that is
+    interior. rho_star
     likewise, with its own verdict. lr_at_rho : the best LR at the method's middle rho*.
     lr_max : where half of the trainings diverge. tried_low, tried_high : the search's ends.
     winner_lr, winner_rho : confirmed (or else the best of the search). shortfall : how much less
@@ -209,6 +210,7 @@ def _judged(
     if verdict in ("at_lower", "at_upper"):  # beyond, which is no place
         at = np.log2(bare.tried_high if verdict == "at_upper" else bare.tried_low)
     half = np.sqrt(2 * noise[cell.batch_size][0] / max(-lr.fall, 1e-3))
+    half = half if verdict == "interior" else np.nan
     found = replace(
         bare, verdict=verdict, lr_star=2.0**at, lr_low=_power(low), lr_high=_power(high), se=se,
         near_low=2.0 ** (at - half), near_high=2.0 ** (at + half),

@@ -160,6 +160,15 @@ def curve(each: Prediction) -> pd.DataFrame:
     return pd.DataFrame(dict(zip(CURVE_COLUMNS, columns, strict=True)))
 
 
+def predicted_table(found: Predictions) -> pd.DataFrame:
+    """All curves one above the other, with `group`, `quantity` and the `b_simple` they hold."""
+    tables = [
+        curve(each).assign(group=each.group.label, quantity=each.quantity, b_simple=each.b_simple)
+        for each in (*found.rates, *found.radii)
+    ]
+    return pd.concat(tables) if tables else pd.DataFrame(columns=CURVE_COLUMNS)
+
+
 def prediction_lines(found: Predictions) -> list[str]:
     """Noise scales, both predictions, and the regret of the rules; 110 columns."""
     lines = _noise_lines(found.noise)

@@ -55,6 +55,7 @@ def tables(found: Any) -> dict[str, Any]:
     import pandas as pd
 
     from analysis.details import laws_table, shares_table
+    from analysis.prediction import predicted_table
 
     own = {
         "scaling": found.table,
@@ -68,6 +69,7 @@ def tables(found: Any) -> dict[str, Any]:
         "association": found.associations,
         "regret": found.predictions.regret,
         "noise_scale": found.predictions.noise,
+        "prediction": predicted_table(found.predictions),
         "steps": found.steps.table,
         "budgets": found.budgets.equal,
         "rungs": found.halving.exponents,

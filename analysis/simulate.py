@@ -57,6 +57,7 @@ class Truth:
     loss: float = 0.01  # accuracy lost an octave of B by the plain method, tuned
     recovered: float = 0.0  # share of it that this method recovers
     accuracy_sd: float = 0.003
+    accuracy_noisier: float | None = None  # as `noisier`, for the accuracy; None: the same
     shape: str = "quadratic"
 
 
@@ -171,7 +172,9 @@ def outcome(
     growth = 2.0 ** (truth.noisier * octaves)
     score = 3 - 0.1 * octaves - drop + truth.seed_sd * growth * random.standard_normal(n)
     expected = 0.95 - truth.loss * octaves * (1 - truth.recovered) - 0.05 * np.minimum(drop, 5)
-    accuracy = expected + truth.accuracy_sd * growth * random.standard_normal(n)
+    steeper = truth.noisier if truth.accuracy_noisier is None else truth.accuracy_noisier
+    spread = truth.accuracy_sd * 2.0 ** (steeper * octaves)
+    accuracy = expected + spread * random.standard_normal(n)
     failed = (u > truth.edge) | (random.random(n) < truth.diverge)
     return {
         "status": np.where(failed, "diverged", "complete").astype(object),

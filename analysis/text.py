@@ -10,12 +10,10 @@ from analysis.answers import Answers
 from analysis.compensation import answer
 from analysis.details import waterfall_lines
 from analysis.flatness import flatness_answer
-from analysis.laws import LEVEL
-from analysis.scaling import RULES, Difference, Scaling
+from analysis.scaling import Scaling
+from analysis.statements import difference_line, exponent_line, law_words
 from analysis.words import WIDTH, accuracy, align, interval, number, slope, wrap
 
-PERCENT = f"{LEVEL * 100:.0f} %"
-NAMES = {"lr": "LR*", "lr_at_rho": "LR* at one rho", "lr_max": "LR_max", "rho": "rho*"}
 FORMS = {
     "common": "one rho* serves all",
     "tilted": "the score, and the best LR, only rise or fall with rho",
@@ -62,11 +60,17 @@ def answer_lines(found: Answers) -> list[str]:
     for each in found.compensations:
         lines += wrap(answer(each))
         lines += waterfall_lines(each)
+    if not found.compensations:
+        lines += wrap("insufficient: no plain optimizer to compare with")
     lines.append("2. How does LR* follow B, and is it the same under SAM and ASAM?")
     for scaling in found.scalings["lr"]:
-        lines += wrap(f"{scaling.group.label}: {_law_words(scaling)}{_by_winners(found, scaling)}")
+        lines += wrap(f"{scaling.group.label}: {law_words(scaling)}{_by_winners(found, scaling)}")
     for difference in found.differences:
         lines += wrap(f"{difference.group.label}: {difference_line(difference)}")
+    if not found.scalings["lr"]:
+        lines += wrap("insufficient: no method with two batch sizes")
+    elif not found.differences:
+        lines += wrap("no method beside its plain optimizer, so no difference to tell")
     lines.append("3. Do flatter minima generalise better here?")
     return lines + flatness_answer(found.associations)
 
@@ -79,64 +83,6 @@ def _by_winners(found: Answers, each: Scaling) -> str:
         return ""
     a, low, high, cells = own[["exponent", "low", "high", "cells"]].iloc[0]
     return f"; by the confirmed winners alone {slope(a)} {interval(low, high)} ({cells:.0f} cells)"
-
-
-def exponent_line(each: Scaling) -> str:
-    """`LR* ~ B^0.62 [0.31, 0.93] (95 %, 7 of 8 cells): consistent with ...`."""
-    group, power, total = each.group, each.power, len(each.group.optima)
-    name = NAMES[each.quantity]
-    if group.label != group.method:
-        name = f"{group.label}: {name}"
-    said = f"{name} ~ {group.along}^{_law_words(each)}"
-    if np.isfinite(power.tau):
-        said += f"; cells miss it by an SD of {power.tau:.2f} octaves"
-    if each.leave_out:
-        best = min(each.leave_out, key=lambda law: each.leave_out[law])
-        said += f"; a batch size left out is missed least by {best}"
-        said += f" ({each.leave_out[best]:.2f} octaves)"
-    if each.censored:
-        said += f"; {each.censored} of {total} cells tell one side only"
-    if each.excluded:
-        said += "; tell nothing: " + ", ".join(
-            f"{n} {verdict.replace('_', ' ')}" for verdict, n in each.excluded.items()
-        )
-    return said
-
-
-def _law_words(each: Scaling) -> str:
-    power, total = each.power, len(each.group.optima)
-    said = f"{slope(power.psi)} {interval(power.low, power.high)} "
-    said += f"({PERCENT}, {each.points} of {total} cells)"
-    if each.points < 3:
-        return f"{said}: undetermined (fewer than 3 cells)"
-    return f"{said}: {_judged(each)}"
-
-
-def _judged(each: Scaling) -> str:
-    """The law in words: an interval can leave one rule standing, it cannot prove it."""
-    inside = [name for name in RULES if name in each.rules]
-    if not inside:
-        said = "neither constant nor sqrt nor linear"
-    elif len(inside) == 1:
-        others = " or ".join(name for name in RULES if name not in inside)
-        said = f"consistent with {inside[0]}, not with {others}"
-    else:
-        said = f"undetermined, {' and '.join(inside)} inside"
-    if each.equivalent:
-        said += f" (shown to be nearer to {each.equivalent} than to the others)"
-    ranked = sorted(each.weights, key=lambda law: -each.weights[law])
-    best = [f"{law} {each.weights[law] * 100:.0f} %" for law in ranked[:2]]
-    law = f"the data single out {each.law}" if each.law != "undetermined" else "no law singled out"
-    return f"{said}; {law} (weights: {', '.join(best)})"
-
-
-def difference_line(each: Difference) -> str:
-    """The exponent against the plain method's, in one sentence."""
-    fit = each.fit
-    return (
-        f"exponent minus {each.plain}'s: {slope(fit.psi, '+')} {interval(fit.low, fit.high)} "
-        f"({PERCENT}, {fit.points} common batch sizes): {each.verdict}"
-    )
 
 
 def missing_lines(found: Answers) -> list[str]:

@@ -33,7 +33,8 @@ def slope(value: float, sign: str = "") -> str:
 
 def interval(low: float, high: float) -> str:
     """`[0.31, 0.93]`."""
-    return f"[{low:.2f}, {high:.2f}]" if np.isfinite(low) else "[no interval]"
+    known = np.isfinite(low) or np.isfinite(high)
+    return f"[{low:.2f}, {high:.2f}]" if known else "[no interval]"
 
 
 def wrap(line: str, lead: str = "") -> list[str]:
