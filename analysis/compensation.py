@@ -237,8 +237,7 @@ def answer(found: Compensation) -> str:
     said = f"{found.optimizer}, tuned, "
     if lost.verdict == "insufficient":
         said += (
-            "has too few seeds, or none that differ, to tell what "
-            f"{_over(lost)} loses against {at}"
+            f"has too few seeds, or none that differ, to tell what {_over(lost)} loses against {at}"
         )
     else:
         said += (
@@ -255,7 +254,10 @@ def answer(found: Compensation) -> str:
         for (method, m), each in found.overall.items()
     ]
     parts = parts or ["no sharpness formulation to compare"]
-    return "; ".join([said, *parts]) + "; of the winners found, luck of the search not included"
+    answered = any(np.isfinite(each.low) for each in found.overall.values())
+    if answered:
+        parts.append("of the winners found, luck of the search not included")
+    return "; ".join([said, *parts])
 
 
 def _caveats(each: Share) -> str:

@@ -28,7 +28,7 @@ def details(found: Answers) -> str:
         "rho*, and LR* at one rho": [
             line
             for each in (*found.scalings["rho"], *found.scalings["lr_at_rho"], *found.along_m)
-            for line in wrap(exponent_line(each), "- ")
+            for line in wrap(exponent_line(each, named=True), "- ")
         ]
         or ["  no method with a radius"],
         "Laws: weight by AICc, and error (octaves) at a batch size left out": law_lines(

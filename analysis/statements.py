@@ -10,10 +10,12 @@ PERCENT = f"{LEVEL * 100:.0f} %"
 NAMES = {"lr": "LR*", "lr_at_rho": "LR* at one rho", "lr_max": "LR_max", "rho": "rho*"}
 
 
-def exponent_line(each: Scaling) -> str:
+def exponent_line(each: Scaling, named: bool = False) -> str:
     """`LR* ~ B^0.62 [0.31, 0.93] (95 %, 7 of 8 cells): consistent with ...`."""
     group, power, total = each.group, each.power, len(each.group.optima)
-    name = f"{group.label}: {NAMES[each.quantity]}"
+    name = NAMES[each.quantity]
+    if named or group.label != group.method:
+        name = f"{group.label}: {name}"
     said = f"{name} ~ {group.along}^{law_words(each)}"
     if np.isfinite(power.tau):
         said += f"; cells miss it by an SD of {power.tau:.2f} octaves"
