@@ -219,6 +219,8 @@ def _judged(
     if rho is None or rho_bounds is None or middle is None:
         return found
     rho_verdict: Verdict = verdict if verdict in ("insufficient", "warm_started") else "interior"
+    if surface.form != "own":  # what all cells share is no finding of each
+        rho_verdict = "insufficient"
     ends = rho_bounds[c]
     if rho_verdict == "interior" and not np.isfinite(rho.low[c]):
         rho_verdict = "flat"
