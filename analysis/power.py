@@ -91,15 +91,18 @@ def _once(design: Design, truth: Truth, random: np.random.Generator) -> tuple[fl
             plain = (known, half, known * (fit.low > 0), known * (fit.high < 1))
         else:
             sam = known, half
+    missing = nan if all(map(is_plain, design.methods)) else 0.0  # no answer shows nothing
     shown = [float(each.verdict == "differs") for each in differences(split)]
     shares = [share for each in compensations(own) for share in each.overall.values()]
     found = [float(share.low > 0) for share in shares]
     widths = [(share.high - share.low) / 2 for share in shares]
-    return (*plain, *sam, *(some[0] if some else nan for some in (shown, found, widths)))
+    first = (some[0] if some else missing for some in (shown, found))
+    return (*plain, *sam, *first, widths[0] if widths else nan)
 
 
 def _median(values: np.ndarray) -> float:
-    return float(np.median(values)) if len(values) else float("nan")
+    known = values[~np.isnan(values)]
+    return float(np.median(known)) if len(known) else float("nan")
 
 
 def assumed(study: Study) -> Truth:
