@@ -14,6 +14,7 @@ import pandas as pd
 from analysis.load import TEXT_COLUMNS, Study
 
 SEARCH_PHASES = ("search", "control")
+RULE_ROLES = ("lr_copied", "lr_sqrt", "lr_linear")  # the reference's LR times B to 0, 1/2, 1
 ENDED = ("complete", "stopped", "diverged")  # not: running, and error, which is no observation
 
 

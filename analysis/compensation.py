@@ -11,12 +11,13 @@ import numpy as np
 import pandas as pd
 from scipy import stats  # type: ignore[import-untyped,unused-ignore]
 
-from analysis.cells import Cell, complete, is_plain
+from analysis.cells import RULE_ROLES, Cell, complete, is_plain
 from analysis.laws import LEVEL
+from analysis.location import fieller
 from analysis.optimum import seed_noise
 
 SMALL_BATCH = 512  # the reference is looked for at or below it
-STEPS = ("lr_copied", "lr_sqrt", "lr_linear", "tuned")
+STEPS = (*RULE_ROLES, "tuned")
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def _compensation(
     pairs: dict[tuple[str, str], dict[int, tuple[Mean, Mean]]] = {}
     plain: dict[int, tuple[Mean, Mean]] = {}
     for size in sorted(b for b in own if b > reference.batch_size):
-        runs = {step: own[size].confirm(step) for step in STEPS[:-1]}
+        runs = {step: own[size].confirm(step) for step in RULE_ROLES}
         means = {step: _mean(run, noise[size]) for step, run in runs.items()}
         tuned = means["tuned"] = _mean(own[size].winner_runs, noise[size])
         plain[size] = tuned, tuned
@@ -188,20 +189,13 @@ def share(
     value = float(numerator / gap) if gap else float("nan")
     if gap_low <= 0:
         return Share(value, -np.inf, np.inf, gap / k, gap_low, gap_high, "no gap to recover")
-    low, high = _fieller(numerator, gap, v_m + v_p, v_p, v_p + v_r,
-                         t((1, (1 - value) ** 2, value**2)))  # fmt: skip
+    t2 = t((1, (1 - value) ** 2, value**2)) ** 2
+    low, high = map(float, fieller(
+        gap**2 - t2 * (v_p + v_r), t2 * v_p - numerator * gap, numerator**2 - t2 * (v_m + v_p)
+    ))  # fmt: skip
     if np.isinf(low):
         return Share(value, low, high, gap / k, gap_low, gap_high, "insufficient")
     return Share(value, low, high, gap / k, gap_low, gap_high, _verdict(low, high))
-
-
-def _fieller(n: float, d: float, v_n: float, c: float, v_d: float, t: float) -> tuple[float, float]:
-    """All R with (n - R d)^2 <= t^2 (v_n - 2 R c + R^2 v_d); (-inf, inf) where unbounded."""
-    a2, a1, a0 = d**2 - t**2 * v_d, n * d - t**2 * c, n**2 - t**2 * v_n
-    if a2 <= 0:
-        return -np.inf, np.inf
-    root = np.sqrt(max(a1**2 - a2 * a0, 0.0))
-    return float((a1 - root) / a2), float((a1 + root) / a2)
 
 
 def _verdict(low: float, high: float) -> str:

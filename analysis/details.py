@@ -4,6 +4,7 @@ import pandas as pd
 
 from analysis.answers import Answers
 from analysis.budgets import budget_lines
+from analysis.cells import RULE_ROLES
 from analysis.compare import compare_lines
 from analysis.compensation import STEPS, Compensation
 from analysis.crosscheck import crosscheck_lines
@@ -78,7 +79,7 @@ def _beaten(table: pd.DataFrame) -> list[str]:
     found = []
     for size, rows in table.groupby("batch_size"):
         means = rows.set_index("step")["accuracy"]
-        better = [WORDS[step] for step in STEPS[:-1] if means.get(step, -1) > means.get("tuned", 2)]
+        better = [WORDS[step] for step in RULE_ROLES if means.get(step, -1) > means.get("tuned", 2)]
         found += [f"B={size}: {', '.join(better)}"] if better else []
     if not found:
         return []

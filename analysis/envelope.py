@@ -13,6 +13,7 @@ import pandas as pd
 
 from analysis.cells import Cell
 from analysis.evidence import edges, observed
+from analysis.laws import LEVEL
 from analysis.optimum import (
     SURE,
     Optimum,
@@ -24,7 +25,6 @@ from analysis.optimum import (
 
 PLACES = 33  # of the grid of mu
 SAMPLES = 200  # of the bootstrap
-LEVEL = 0.95
 SOFT = 1e-3  # of the scores' spread: residuals smaller than that weigh alike
 ROUNDS, AGAIN = 60, 8  # of reweighting; from a fit to the same place
 FAR = 5.0  # standard errors of the loss: a place as much worse is no contender
@@ -124,9 +124,10 @@ def _judged(cell: Cell, bare: Optimum, trials: pd.DataFrame) -> Optimum:
     x, y, weight = (trials[name].to_numpy(float) for name in ("lr", "score", "weight"))
     x = np.log2(x)
     found = envelope(x, y, weight=weight)
-    verdict = _verdict(bare, found, x)
-    if cell.trials["role"].eq("warm").any():  # another study has told where to look
-        verdict = "warm_started"
+    warm = bare.verdict == "warm_started"
+    if warm and np.isnan(found.mu):
+        return bare
+    verdict = bare.verdict if warm else _verdict(bare, found, x)
     if verdict in ("flat", "insufficient"):
         return replace(bare, verdict=verdict)
     if verdict == "stability_edge":

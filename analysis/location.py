@@ -8,6 +8,7 @@ it is exact for a parabola, and unbounded where the curvature could be zero.
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from analysis.surface import Surface
 
@@ -18,7 +19,8 @@ class Location:
 
     low, high : 95 % interval, infinite where unbounded. covariance : (cells, cells), octaves
     squared. fall : second derivative of the score along the axis, the other coordinate following.
-    slope : (cells, 2), the slope as A + Q u at u octaves from `centre`; gradient : its d0 + d1 u.
+    slope : (cells, 2), the slope as A + Q u at u octaves from `centre`; gradient : its d0 + d1 u
+    in the fitted parameters, whose covariance is `errors`; t : (cells,), the quantile.
     """
 
     at: np.ndarray
@@ -39,6 +41,15 @@ class Location:
         pull = self.gradient[0][c] + self.gradient[1][c] * u
         bound = self.t[c] * np.sqrt(max(pull @ self.errors @ pull, 0.0))
         return int(np.sign(slope)) if abs(slope) > bound else 0
+
+
+def fieller(a2: ArrayLike, a1: ArrayLike, a0: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """All u with a2 u^2 + 2 a1 u + a0 <= 0, elementwise; unbounded where a2 > 0 does not hold."""
+    a2, a1, a0 = (np.asarray(each, float) for each in (a2, a1, a0))
+    root = np.sqrt(np.maximum(a1**2 - a2 * a0, 0.0))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        low, high = (-a1 - root) / a2, (-a1 + root) / a2
+    return np.where(a2 > 0, low, -np.inf), np.where(a2 > 0, high, np.inf)
 
 
 def locate(surface: Surface, axis: int = 0, bounds: np.ndarray | None = None) -> Location:
@@ -62,7 +73,7 @@ def locate(surface: Surface, axis: int = 0, bounds: np.ndarray | None = None) ->
     d0, d1 = (np.array([g[i] for g in gradients]) for i in (0, 1))
     C = surface.covariance
     pull = (d0 + d1 * np.nan_to_num(at)[:, None]) / np.where(Q < 0, Q, np.nan)[:, None]
-    low, high = _fieller(A, Q, d0, d1, C, surface.t)
+    low, high = _where_flat(A, Q, d0, d1, C, surface.t)
     shift = surface.centre[:, axis]
     return Location(at + shift, low + shift, high + shift, pull @ C @ pull.T, float(np.nanmean(Q)),
                     np.column_stack([A, Q]), shift, (d0, d1), C, surface.t)  # fmt: skip
@@ -117,18 +128,13 @@ def _slope(
     return float(H[axis, axis] - cross * ratio), float(b[axis] - ratio * b[other]), (d0, d1)
 
 
-def _fieller(
+def _where_flat(
     A: np.ndarray, Q: np.ndarray, d0: np.ndarray, d1: np.ndarray, C: np.ndarray, t: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """All u with (A + Q u)^2 <= t^2 (d0 + d1 u)' C (d0 + d1 u)."""
+    """All u with (A + Q u)^2 <= t^2 (d0 + d1 u)' C (d0 + d1 u); unbounded where Q >= 0."""
 
     def form(left: np.ndarray, right: np.ndarray) -> np.ndarray:
         return t**2 * np.einsum("ci,ij,cj->c", left, C, right)
 
-    a2, a1, a0 = Q**2 - form(d1, d1), A * Q - form(d0, d1), A**2 - form(d0, d0)
-    bounded = (a2 > 0) & (Q < 0)
-    root = np.sqrt(np.maximum(a1**2 - a2 * a0, 0.0))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        low = np.where(bounded, (-a1 - root) / a2, -np.inf)
-        high = np.where(bounded, (-a1 + root) / a2, np.inf)
-    return low, high
+    a2 = np.where(Q < 0, Q**2 - form(d1, d1), np.nan)
+    return fieller(a2, A * Q - form(d0, d1), A**2 - form(d0, d0))

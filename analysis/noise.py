@@ -54,12 +54,10 @@ def moderated(squares: np.ndarray, df: np.ndarray) -> Variances:
     )
     differ = _bartlett(squares[some], df[some]) < DIFFER
     prior = _prior_df(excess / freedom) if freedom > 0 and differ else MOST
-    common = float(np.exp(mean + psi(prior / 2) - np.log(prior / 2)))
-    if prior >= MOST:
-        common = float(squares.sum() / df.sum())
-    total = prior + df
     if prior >= MOST:  # one variance: known as well as all samples together know it
+        common = float(squares.sum() / df.sum())
         return Variances(np.full(len(df), common), np.full(len(df), df.sum()), common, prior)
+    common, total = float(np.exp(mean + psi(prior / 2) - np.log(prior / 2))), prior + df
     return Variances((prior * common + squares) / total, total, common, prior)
 
 

@@ -35,11 +35,10 @@ class Optimum:
 
     lr_star with lr_low, lr_high : 95 % interval, 0 and infinite where open; se : octaves.
     near_low, near_high : LRs whose expected score is within one seed-SD of the best, where that is
-    interior. rho_star
-    likewise, with its own verdict. lr_at_rho : the best LR at the method's middle rho*.
-    lr_max : where half of the trainings diverge. tried_low, tried_high : the search's ends.
-    winner_lr, winner_rho : confirmed (or else the best of the search). shortfall : how much less
-    the winner is expected to score than the optimum. Without a surface LR* is the winner's.
+    interior. rho_star likewise, with its own verdict. lr_at_rho : the best LR at the method's
+    middle rho*. lr_max : where half of the trainings diverge. tried_low, tried_high : the search's
+    ends. winner_lr, winner_rho : confirmed (or else the best of the search). shortfall : how much
+    less the winner is expected to score than the optimum. Without a surface LR* is the winner's.
     """
 
     method: str
@@ -163,7 +162,8 @@ def without_surface(cell: Cell) -> Optimum:
     """What is known without a surface: the winner and the ends of the search."""
     searched, confirmed = cell.search, complete(cell.winner_runs)
     best = confirmed if len(confirmed) else cell.searched.nlargest(1, "score")
-    empty = Optimum(cell.method, cell.batch_size, cell.m, "insufficient")
+    warm = cell.trials["role"].eq("warm").any()  # another study has told where to look
+    empty = Optimum(*cell.key, "warm_started" if warm else "insufficient")
     lrs = np.concatenate([searched["lr"], cell.confirm("half", "double")["lr"]])
     lrs = lrs[lrs > 0]
     tried = (float(lrs.min()), float(lrs.max())) if len(lrs) else (np.nan, np.nan)
@@ -177,6 +177,7 @@ def without_surface(cell: Cell) -> Optimum:
 
 
 def with_edge(bare: Optimum, edges: Edge, c: int) -> Optimum:
+    """The cell with what is known of its divergence edge."""
     return replace(
         bare, lr_max=2.0 ** edges.at[c], lr_max_low=2.0 ** edges.low[c],
         lr_max_high=2.0 ** edges.high[c], lr_max_se=edges.sd[c],
@@ -196,10 +197,10 @@ def _judged(
     noise: dict[int, tuple[float, float]],
 ) -> Optimum:
     """LR*, rho* and their verdicts in one cell."""
-    known = surface.known[c] and len(cell.search) >= MIN_SEARCH_TRIALS
-    verdict = _verdict(bare, lr, c, done) if known else "insufficient"
-    if cell.trials["role"].eq("warm").any():  # another study has told where to look
-        verdict = "warm_started"
+    warm, known = bare.verdict == "warm_started", surface.known[c]
+    if not known or len(cell.search) < MIN_SEARCH_TRIALS or (warm and np.isnan(lr.at[c])):
+        return bare
+    verdict = bare.verdict if warm else _verdict(bare, lr, c, done)
     if verdict in ("flat", "insufficient"):
         return replace(bare, verdict=verdict, rho_verdict=verdict)
     at, se = lr.at[c], float(np.sqrt(lr.covariance[c, c]))

@@ -15,7 +15,16 @@ from analysis.load import Study
 from analysis.optimum import Response
 from analysis.regret import regret_lines, rule_regret, rule_summary
 from analysis.rungs import total_reports
-from analysis.scaling import LEAST, RULES, Group, Quantity, groups, groups_along_m, series
+from analysis.scaling import (
+    LEAST,
+    NOTHING,
+    RULES,
+    Group,
+    Quantity,
+    groups,
+    groups_along_m,
+    series,
+)
 from analysis.words import number, wrap
 
 Held = Literal["inside", "outside", "undetermined"]
@@ -27,7 +36,6 @@ CURVE_COLUMNS = ["batch_size", "m", "value", "side", "predicted", "free", "miss"
 # E|g_m|^2 = |G|^2 + tr S / m: a shard's gradient is longer by (1 + B_simple / m)^1/2.
 RADIUS = Law("radius", "c (1 + B*/m)^-1/2", lambda x, psi: -np.log2(1 + 2 ** (psi - x)) / 2,
              "batch", ("constant", "sqrt"))  # fmt: skip
-NOTHING = Series(np.zeros(1), np.zeros(1), np.ones(1), np.zeros((1, 1)))
 
 
 @dataclass(frozen=True)

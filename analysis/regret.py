@@ -9,13 +9,12 @@ import numpy as np
 import pandas as pd
 from scipy import stats  # type: ignore[import-untyped,unused-ignore]
 
-from analysis.cells import Cell, complete, is_plain
+from analysis.cells import RULE_ROLES, Cell, complete, is_plain
 from analysis.laws import LEVEL
 from analysis.optimum import Response, responses, seed_noise
 from analysis.scaling import IN_FIT
 from analysis.words import align, interval, number, wrap
 
-RULE_ROLES = ("lr_copied", "lr_sqrt", "lr_linear")
 REGRET_COLUMNS = ["method", "batch_size", "rule", "lr", "octaves", "regret", "low", "high",
                   "n_winner", "n_rule", "n_diverged", "n_winner_diverged", "verdict"]  # fmt: skip
 RULE_COLUMNS = ["method", "rule", "n_sizes", "mean_regret", "p", "least", "n_worse", "n_diverges"]

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.cells import is_plain
+from analysis.cells import RULE_ROLES, is_plain
 from analysis.compensation import SMALL_BATCH
 from analysis.load import NUMBER_COLUMNS, TEXT_COLUMNS, Study
 
 RUNGS, REPORTS = (2, 4), 9
-RULES = {"lr_copied": 0.0, "lr_sqrt": 0.5, "lr_linear": 1.0}
+POWERS = dict(zip(RULE_ROLES, (0.0, 0.5, 1.0), strict=True))
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,11 @@ class Truth:
     accuracy_noisier: float | None = None  # as `noisier`, for the accuracy; None: the same
     shape: str = "quadratic"
 
+    def best(self, size: int, design: Design, random: np.random.Generator) -> float:
+        """log2 LR* of a cell: by the law, and missed at random."""
+        octaves = np.log2(size) - float(np.mean(np.log2(design.batch_sizes)))
+        return self.centre + self.exponent * octaves + self.misfit * random.standard_normal()
+
 
 def simulate(
     design: Design, truths: dict[str, Truth], random: np.random.Generator
@@ -69,12 +74,10 @@ def simulate(
     The trials also carry `expected_accuracy`, without the seed's noise.
     """
     parts, rows = [], []
-    middle = float(np.mean(np.log2(design.batch_sizes)))
     for method in design.methods:
         for size in design.batch_sizes:
             truth = truths[method]
-            x = truth.centre + truth.exponent * (np.log2(size) - middle)
-            x += truth.misfit * random.standard_normal()
+            x = truth.best(size, design, random)
             rows.append((method, size, x, truth.rho_centre))
             parts.append(_cell(design, method, size, truth, x, random))
     reference = _reference(parts)
@@ -82,7 +85,7 @@ def simulate(
         lr, least = reference
         for method, size, x, _ in rows:
             if is_plain(method) and size > least:
-                for role, power in RULES.items():
+                for role, power in POWERS.items():
                     octaves = np.log2(lr) + power * np.log2(size / least)
                     parts.append(_trained(truths[method], design, method, size, x,
                                           np.full(design.reference_seeds, octaves), None,

@@ -10,6 +10,7 @@ from itertools import product
 import numpy as np
 from scipy import stats  # type: ignore[import-untyped,unused-ignore]
 
+from analysis.laws import LEVEL
 from analysis.noise import moderated
 from analysis.regression import Form, design_of, full_rank, misfit
 
@@ -18,7 +19,6 @@ LACK_OF_FIT = 0.05  # below this p of cubic and quartic terms, the window narrow
 SETTLED = 0.1  # octaves between a window's centre and the best in it
 NARROW = 0.05  # octaves: trials closer together than this show no slope
 EXACT = 1e-9  # of the scores' range: less noise than that is rounding
-LEVEL = 0.95
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,8 +55,8 @@ class Surface:
     none, the score only changes with rho, and so does the best LR if "tilted", but not if "level".
     covariance : of (all b_c in order, then H's free entries xx[, xz, zz]). sigma : (cells,), the
     noise SD, with df (cells,) degrees of freedom. known : which cells the trials determine.
-    bent : whether a cubic term, the same for all, lets the two sides fall differently; it is of
-    third order in u, so what is said at the best, u = 0, does not name it. width : of the window,
+    bent : whether cubic and quartic terms, the same for all, let the two sides fall differently;
+    what is said at the best, u = 0, does not name them. width : of the window,
     octaves. misfit_p : of the terms of the next orders in this window.
     """
 
@@ -113,7 +113,7 @@ def _narrowed(seen: Observations, start: np.ndarray, form: Form) -> Surface | No
     """The fit in the widest window in which a quadratic is enough.
 
     A quadratic is the first terms of an expansion about the best. Where cubic and quartic terms
-    tell more, a cubic one is taken in, and where that is not enough the window, centred on each
+    tell more, they are taken in, and where that is not enough the window, centred on each
     cell's own best, narrows, as long as no cells are lost.
     """
     found: Surface | None = None

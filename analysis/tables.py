@@ -9,10 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.cells import Cell, complete
+from analysis.cells import RULE_ROLES, Cell, complete
 from analysis.optimum import Optimum
 
-RULES = ("lr_copied", "lr_sqrt", "lr_linear")
 OPTIMUM = (
     "verdict", "lr_star", "lr_low", "lr_high", "near_low", "near_high", "winner_lr", "winner_rho",
     "shortfall", "rho_verdict", "rho_star", "rho_low", "rho_high", "lr_at_rho", "lr_max",
@@ -73,7 +72,7 @@ def _row(cell: Cell, best: Optimum) -> dict[str, Any]:
         "n_diverged_winner": int((runs["status"] == "diverged").sum()),
         "confirmed": best.confirmed,
     }
-    for rule in RULES:
+    for rule in RULE_ROLES:
         ruled = cell.confirm(rule)
         survived = complete(ruled)["test_accuracy"].dropna()
         row[f"test_accuracy_{rule}"] = survived.mean()

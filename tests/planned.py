@@ -29,13 +29,11 @@ def planned(
         seeds=design.seeds, reference_seeds=design.reference_seeds, train_size=32_768,
         control_share=design.control_share, seed=int(random.integers(2**31)),
     )  # fmt: skip
-    middle = float(np.mean(np.log2(design.batch_sizes)))
-    best = {}
-    for method in design.methods:
-        truth = truths[method]
-        for size in design.batch_sizes:
-            x = truth.centre + truth.exponent * (np.log2(size) - middle)
-            best[method, size] = x + truth.misfit * random.standard_normal()
+    best = {
+        (method, size): truths[method].best(size, design, random)
+        for method in design.methods
+        for size in design.batch_sizes
+    }
     planner = Planner(config, MemoryLog([]))
     expected = _drive(planner, design, truths, best, random)
     trials = results.trials(planner)

@@ -133,3 +133,22 @@ def cell(
             scaled = law.lr_at_64 * (batch_size / 64) ** power
             confirm += [run(scaled, 0.0, "confirm", role) for _ in range(law.seeds)]
     return search + confirm
+
+
+def minimum(method, batch_size, seed=1, level="fast", images=512, **values):
+    """A confirmed winner's run, examined unless `lambda_max` says otherwise."""
+    measured = {"lambda_max": 1.0, "sharpness": level, "sharpness_images": images}
+    own = {"train_loss": 0.1, "test_loss": 0.3, "sharpness_converged": True}
+    return trial(method, batch_size, phase="confirm", role="winner", seed=seed,
+                 **(measured | own | values))  # fmt: skip
+
+
+def unlike_minima(sizes):
+    """Winners examined at another level, on other images, not at all, or without converging."""
+    rows = [minimum("momentum", b, lambda_max=1.0) for b in sizes]
+    rows += [minimum("momentum+sam", b, level="full", images=1024) for b in sizes[:3]]
+    rows += [minimum("momentum+asam", 64, images=1024, sharpness_converged=False)]
+    rows += [minimum("momentum+asam", 128, lambda_max=None, level="")]
+    rows += [minimum("momentum+asam", 256, sharpness_converged=False)]
+    rows += [minimum("momentum+asam", 512, status="diverged", lambda_max=None)]
+    return rows

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from synthetic import study, trial
+from synthetic import minimum, study, trial, unlike_minima
 
 from analysis.cells import cells
 from analysis.flatness import association, flatness_lines, verdicts
@@ -10,14 +10,6 @@ from analysis.minima import minima, sharpness_table
 
 METHODS = ("momentum", "momentum+sam", "momentum+asam")
 SIZES = tuple(2**i for i in range(6, 14))
-
-
-def minimum(method, batch_size, seed=1, level="fast", images=512, **values):
-    """A confirmed winner's run, examined unless `lambda_max` says otherwise."""
-    measured = {"lambda_max": 1.0, "sharpness": level, "sharpness_images": images}
-    own = {"train_loss": 0.1, "test_loss": 0.3, "sharpness_converged": True}
-    return trial(method, batch_size, phase="confirm", role="winner", seed=seed,
-                 **(measured | own | values))  # fmt: skip
 
 
 def planted(sharpness, gap, lr=lambda i, k: 0.1):
@@ -103,12 +95,7 @@ def test_simpsons_paradox_is_flagged():
 
 
 def test_minima_left_out_are_said():
-    rows = [minimum("momentum", b, lambda_max=1.0) for b in SIZES]
-    rows += [minimum("momentum+sam", b, level="full", images=1024) for b in SIZES[:3]]
-    rows += [minimum("momentum+asam", 64, images=1024, sharpness_converged=False)]
-    rows += [minimum("momentum+asam", 128, lambda_max=None, level="")]
-    rows += [minimum("momentum+asam", 256, sharpness_converged=False)]
-    rows += [minimum("momentum+asam", 512, status="diverged", lambda_max=None)]
+    rows = unlike_minima(SIZES)
     found, *tables = analysed(study(rows))
     said = lines(found, *tables)
     assert "4 examined otherwise than fast/512, 1 not examined; 9 compared" in said

@@ -3,20 +3,12 @@
 import numpy as np
 import pytest
 from scipy import stats  # type: ignore[import-untyped,unused-ignore]
-from synthetic import study, trial
+from synthetic import minimum, study, trial, unlike_minima
 
 from analysis.cells import cells
 from analysis.minima import minima, sharpness_lines, sharpness_table
 
 SIZES = tuple(2**i for i in range(6, 14))
-
-
-def minimum(method, batch_size, seed=1, level="fast", images=512, **values):
-    """A confirmed winner's run, examined unless `lambda_max` says otherwise."""
-    measured = {"lambda_max": 1.0, "sharpness": level, "sharpness_images": images}
-    own = {"train_loss": 0.1, "test_loss": 0.3, "sharpness_converged": True}
-    return trial(method, batch_size, phase="confirm", role="winner", seed=seed,
-                 **(measured | own | values))  # fmt: skip
 
 
 def test_ratio_to_plain_is_paired_by_seed():
@@ -41,12 +33,7 @@ def test_ratio_to_plain_is_paired_by_seed():
 
 
 def test_only_minima_examined_alike_are_compared():
-    rows = [minimum("momentum", b, lambda_max=1.0) for b in SIZES]
-    rows += [minimum("momentum+sam", b, level="full", images=1024) for b in SIZES[:3]]
-    rows += [minimum("momentum+asam", 64, images=1024, sharpness_converged=False)]
-    rows += [minimum("momentum+asam", 128, lambda_max=None, level="")]
-    rows += [minimum("momentum+asam", 256, sharpness_converged=False)]
-    rows += [minimum("momentum+asam", 512, status="diverged", lambda_max=None)]
+    rows = unlike_minima(SIZES)
     found = minima(cells(study(rows)))
     assert (found.level, found.images, len(found.trials)) == ("fast", 512, 9)
     assert (found.other_level, found.unexamined, found.unconverged) == (4, 1, 1)

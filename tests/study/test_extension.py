@@ -10,8 +10,8 @@ from simulated import make_config, simulate, study_event
 
 from analysis.cells import cells
 from analysis.load import load
-from analysis.optimum import optimum, seed_spread
-from analysis.scaling import exponent, groups
+from analysis.optimum import responses
+from analysis.scaling import groups, scaling
 from study import results
 from study.config import StudyConfig
 from study.continuing import continued
@@ -171,10 +171,9 @@ def test_a_warm_start_tries_the_other_studys_best_points_first(tmp_path: Path) -
         assert all(planner.config.space(cell).lr[0] <= r.config.lr for r in rest)
     # The same points again after the other study has grown, and no exponent is fitted to them.
     study = load(tmp_path / "new")
-    all_cells = cells(study)
-    spread = seed_spread(all_cells)
-    fitted = [exponent(group) for group in groups([optimum(c, spread) for c in all_cells])]
-    assert all(each.line.k == 0 and each.excluded == {"warm_started": 2} for each in fitted)
+    fitted = [scaling(group) for group in groups(responses(cells(study)))]
+    assert len(fitted) == len(config.methods)
+    assert all(each.points == 0 and each.excluded == {"warm_started": 2} for each in fitted)
 
 
 def test_a_warm_start_takes_nothing_from_outside_the_range(tmp_path: Path) -> None:
