@@ -17,6 +17,7 @@ from analysis.gaps import gap_table, gap_trends
 from analysis.halving import Halving, halving
 from analysis.load import Study
 from analysis.minima import Minima, minima, sharpness_table
+from analysis.neighbours import neighbours
 from analysis.optimum import Response, responses, seed_noise
 from analysis.prediction import Predictions, predictions
 from analysis.scaling import (
@@ -59,6 +60,7 @@ class Answers:
     pairs: pd.DataFrame
     gaps: pd.DataFrame
     gap_trends: pd.DataFrame
+    neighbours: pd.DataFrame
     minima: Minima
     sharpness: pd.DataFrame
     associations: pd.DataFrame
@@ -98,7 +100,7 @@ def answered(study: Study, watch: Watch = lambda what, share: None) -> Answers:
         study=study, cells=own, noise=seed_noise(own), responses=found, groups=split,
         compensations=compensations(own), scalings=scalings, differences=differences(split),
         table=cell_table(own, optima), crosschecks=exponents(answers["estimates"]), gaps=gaps,
-        gap_trends=gap_trends(own), minima=minima(own), sharpness=sharpness_table(own), **answers,
+        gap_trends=gap_trends(own), neighbours=neighbours(own), minima=minima(own), sharpness=sharpness_table(own), **answers,
     )  # fmt: skip
 
 

@@ -133,3 +133,19 @@ def _with_columns(table: pd.DataFrame, text: Iterable[str], numbers: Iterable[st
         column = table[name] if name in table else pd.Series(float("nan"), index=table.index)
         table[name] = pd.to_numeric(column, errors="coerce").astype(float)
     return table
+
+
+def landscape(study: Study) -> pd.DataFrame:
+    """All points of the slices, planes and lines measured, with trial ids as in `study.trials`.
+
+    Columns as POINT_COLUMNS of study/results.py; empty where nothing was measured.
+    """
+    several = study.config.get("studies")
+    paths = {f"{name}/": Path(path) for name, path in several.items()} if several else {"": study.path}
+    tables = [pd.DataFrame(columns=["kind", "trial_id", "other"])]
+    for prefix, path in paths.items():
+        if (file := path / "landscape.parquet").is_file():
+            table = pd.read_parquet(file)
+            tables.append(table.assign(**{name: prefix + table[name].astype(str)
+                                          for name in ("trial_id", "other")}))  # fmt: skip
+    return pd.concat([table for table in tables if len(table)] or tables, ignore_index=True)

@@ -50,16 +50,17 @@ class Observations:
 class Surface:
     """y = a_c + b_c u + u'Hu/2 + noise, u = (x, z) - centre_c, with d = 1 or 2 coordinates.
 
-    centre, slope : (cells, d). hessian : (d, d), the same for all cells. form : "own" where each
+    level : (cells,), a. centre, slope : (cells, d). hessian : (d, d), the same for all cells. form : "own" where each
     cell has a rho* of its own, "common" where too few trials leave one for all; where they show
     none, the score only changes with rho, and so does the best LR if "tilted", but not if "level".
     covariance : of (all b_c in order, then H's free entries xx[, xz, zz]). sigma : (cells,), the
     noise SD, with df (cells,) degrees of freedom. known : which cells the trials determine.
-    bent : whether cubic and quartic terms, the same for all, let the two sides fall differently;
-    what is said at the best, u = 0, does not name them. width : of the window,
-    octaves. misfit_p : of the terms of the next orders in this window.
+    bent : whether cubic and quartic terms, the same for all, let the two sides fall differently,
+    bend : (2, d), their factors; what is said at the best, u = 0, does not name them. width : of
+    the window, octaves. misfit_p : of the terms of the next orders in this window.
     """
 
+    level: np.ndarray
     centre: np.ndarray
     slope: np.ndarray
     hessian: np.ndarray
@@ -70,6 +71,7 @@ class Surface:
     width: float
     form: Form
     bent: bool
+    bend: np.ndarray
     misfit_p: float
 
     @property
@@ -196,8 +198,11 @@ def _solve(
         whole[known] = values
         return whole
 
+    first = 2 * count + (0 if d == 1 else count if form == "own" else 1)  # after the slopes
+    bend = solution[first : first + 2 * d].reshape(2, d) if bent else np.zeros((2, d))
     return Surface(
-        centre=centre, slope=spread(every[: count * d].reshape(count, d)), hessian=hessian,
+        level=spread(solution[:count]), centre=centre,
+        slope=spread(every[: count * d].reshape(count, d)), hessian=hessian, bend=bend,
         covariance=(gain * sigma[cell] ** 2) @ gain.T, sigma=spread(sigma), df=spread(freedom),
         known=known, width=width, form=form, bent=bent,
         misfit_p=misfit(design, u, seen.y, seen.weight, sigma[cell], bent),
@@ -237,6 +242,14 @@ def _bests(surface: Surface) -> np.ndarray:
         found = surface.centre.copy()
         found[:, 0] -= surface.slope[:, 0] / H[0, 0]
     return found
+
+
+def height(surface: Surface, c: int, points: np.ndarray) -> np.ndarray:
+    """The expected score of cell c at points (n, d), log2 of LR and rho; shape (n,)."""
+    u = points - surface.centre[c]
+    square = np.einsum("ni,ij,nj->n", u, surface.hessian, u) / 2
+    bend = u**3 @ surface.bend[0] + u**4 @ surface.bend[1]
+    return np.asarray(surface.level[c] + u @ surface.slope[c] + square + bend)
 
 
 def vertices(surface: Surface) -> np.ndarray:

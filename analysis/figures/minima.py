@@ -1,0 +1,132 @@
+"""How sharp the winners' minima are: against the batch size, against the gap, and along lines."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.answers import Answers
+from analysis.cells import series_of
+from analysis.figures.grammar import Axis, Figure, Panel, figure, polyline, sizes_axis
+from analysis.figures.quality import joined
+from analysis.flatness import verdicts
+from analysis.load import landscape
+
+NAMES = {
+    "lambda_max": "λ_max", "hessian_trace": "trace of the Hessian",
+    "epsilon_sharpness_1e3": "Keskar's φ, ε = 1e-3", "epsilon_sharpness_5e4": "φ, ε = 5e-4",
+    "sam_sharpness": "SAM-sharpness", "asam_sharpness": "ASAM-sharpness",
+    "asam_sharpness_mean": "ASAM-sharpness, mean",
+}  # fmt: skip
+
+
+def sharpness_vs_batch_size(found: Answers, order: Mapping[str, int]) -> Figure:
+    """A panel a measure: mean ± SD over seeds at the winners' minima."""
+    panels, marks = {}, []
+    labels = {cell.key: label for label, own in series_of(found.cells).items() for cell in own}
+    table = found.sharpness[found.sharpness["n"] > 0] if len(found.sharpness) else found.sharpness
+    for measure, rows in table.groupby("measure", sort=False):
+        log = bool((rows["mean"] > 0).all())
+        y = Axis(NAMES.get(str(measure), str(measure)), 10 if log else 0)
+        panels[str(measure)] = Panel("", sizes_axis(c.batch_size for c in found.cells), y)
+        for _, row in rows.iterrows():
+            low, high = row["mean"] - row["sd"], row["mean"] + row["sd"]
+            marks.append({
+                "panel": measure, "group": labels[row["method"], row["batch_size"], row["m"]],
+                "x": row["batch_size"], "y": row["mean"],
+                "low": max(low, row["mean"] / 30) if log else low, "high": high,
+                "says": f"{row['method']}, B={row['batch_size']}\n{measure} {row['mean']:.3g}"
+                f" ± {row['sd']:.2g}\n{row['n']} seeds",
+            })  # fmt: skip
+    return figure(
+        "sharpness_vs_batch_size", "Sharpness against batch size",
+        f"Mean ± SD over fresh seeds at the winners' minima ({_level(found)}). Each winner has its "
+        "own learning rate, and sharpness follows that too.",
+        panels, order, marks=marks, lines=joined(marks),
+    )  # fmt: skip
+
+
+def sharpness_vs_gap(found: Answers, order: Mapping[str, int]) -> Figure:
+    """A panel a measure: each minimum's sharpness and its generalisation gap."""
+    panels, marks = {}, []
+    judged = verdicts(found.associations) if len(found.associations) else pd.DataFrame()
+    trials = found.minima.trials
+    for measure in found.minima.measures:
+        rows = trials[trials[measure].notna() & trials["generalization_gap"].notna()]
+        log = bool((rows[measure] > 0).all())
+        panels[measure] = Panel(_tau(judged, measure), Axis(NAMES[measure], 10 if log else 0),
+                                Axis("gap (points)"))  # fmt: skip
+        marks += [
+            {"panel": measure, "group": row["series"], "x": row[measure],
+             "y": row["generalization_gap"] * 100, "trial": row["trial_id"]}
+            for _, row in rows.iterrows()
+        ]  # fmt: skip
+    return figure(
+        "sharpness_vs_gap", "Sharpness against generalisation gap",
+        f"One mark a confirmed minimum ({_level(found)}). τ: Kendall's rank correlation among cells "
+        "of one batch size with the learning rate controlled for, p by Holm: over all batch sizes "
+        "both axes move with B and LR.",
+        panels, _with_series(order, trials), marks=marks,
+    )  # fmt: skip
+
+
+def landscapes(found: Answers, order: Mapping[str, int]) -> Iterator[Figure]:
+    """Loss along random slices through the minima, and along lines between minima."""
+    points = landscape(found.study)
+    columns = ["trial_id", "method", "batch_size", "m"]
+    trials = found.study.trials[columns].drop_duplicates("trial_id").set_index("trial_id")
+    points = points[points["trial_id"].isin(trials.index)]
+    slices = points[points["kind"] == "slice"].join(trials, on="trial_id")
+    panels, lines = {}, []
+    for (method, size, name), own in slices.groupby(["method", "batch_size", "trial_id"],
+                                                    sort=False):  # fmt: skip
+        key = f"B={size:.0f}"
+        panels[key] = Panel(key, Axis("share of the filters' norms"), Axis("training loss", 10))
+        lines += polyline(key, str(method), "path", own["alpha"], own["train_loss"], name)
+    yield figure(
+        "landscape_slices", "Slices through the minima",
+        "Training loss along one filter-normalised random direction (Li et al. 2018) from each "
+        "confirmed minimum; a line a seed.", panels, order, lines=lines,
+    )  # fmt: skip
+    between = points[points["kind"] == "line"].join(trials, on="trial_id")
+    between = between.join(trials, on="other", rsuffix="_other").dropna(subset="method_other")
+    panels, lines = {}, []
+    for (name, other), own in between.groupby(["trial_id", "other"], sort=False):
+        first, last = own.iloc[0], own.iloc[0].filter(like="_other")
+        key = _between(first, last)
+        panels[key] = Panel(key, Axis("from the first (0) to the second (1)"), Axis("loss", 10))
+        for split in ("train", "test"):
+            lines += polyline(key, f"{split} loss", "path", own["alpha"], own[f"{split}_loss"],
+                              f"{name} {other} {split}")  # fmt: skip
+    yield figure(
+        "landscape_lines", "Straight lines between minima",
+        "Loss along the straight line from one minimum to another of the same seed; a line a seed. "
+        "No barrier between two minima means that they lie in one basin.",
+        panels, {"train loss": 0, "test loss": 1}, lines=lines,
+    )  # fmt: skip
+
+
+def _between(first: pd.Series, last: pd.Series) -> str:
+    if first["method"] == last["method_other"]:
+        return f"{first['method']}: B={first['batch_size']:.0f} to {last['batch_size_other']:.0f}"
+    return f"B={first['batch_size']:.0f}: {first['method']} to {last['method_other']}"
+
+
+def _tau(judged: pd.DataFrame, measure: str) -> str:
+    if judged.empty:
+        return ""
+    own = judged[judged["measure"].eq(measure) & judged["target"].eq("generalization_gap")]
+    if own.empty or not np.isfinite(own["tau"].iloc[0]):
+        return ""
+    return f"τ {own['tau'].iloc[0]:+.2f} (p {own['p_holm'].iloc[0]:.2g})"
+
+
+def _level(found: Answers) -> str:
+    return f"level {found.minima.level}, {found.minima.images} training images"
+
+
+def _with_series(order: Mapping[str, int], trials: Any) -> dict[str, int]:
+    """The minima's own labels, which leave `m=B` out, with the numbers of their methods."""
+    numbers = {label.removesuffix(", m=B"): n for label, n in order.items()}
+    return {s: numbers.get(s, len(numbers)) for s in dict.fromkeys(trials["series"])}
