@@ -100,7 +100,8 @@ def answered(study: Study, watch: Watch = lambda what, share: None) -> Answers:
         study=study, cells=own, noise=seed_noise(own), responses=found, groups=split,
         compensations=compensations(own), scalings=scalings, differences=differences(split),
         table=cell_table(own, optima), crosschecks=exponents(answers["estimates"]), gaps=gaps,
-        gap_trends=gap_trends(own), neighbours=neighbours(own), minima=minima(own), sharpness=sharpness_table(own), **answers,
+        gap_trends=gap_trends(own), neighbours=neighbours(own), minima=minima(own),
+        sharpness=sharpness_table(own), **answers,
     )  # fmt: skip
 
 

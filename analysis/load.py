@@ -140,8 +140,8 @@ def landscape(study: Study) -> pd.DataFrame:
 
     Columns as POINT_COLUMNS of study/results.py; empty where nothing was measured.
     """
-    several = study.config.get("studies")
-    paths = {f"{name}/": Path(path) for name, path in several.items()} if several else {"": study.path}
+    several = study.config.get("studies") or {}
+    paths = {f"{name}/": Path(path) for name, path in several.items()} or {"": study.path}
     tables = [pd.DataFrame(columns=["kind", "trial_id", "other"])]
     for prefix, path in paths.items():
         if (file := path / "landscape.parquet").is_file():

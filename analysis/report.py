@@ -6,6 +6,7 @@ It can be made at any time, of a study that still runs as well, and of tables fr
 import argparse
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,9 +16,19 @@ from typing import Any
 
 from analysis.load import ForeignTableError, NotAStudyError, load
 
+ANSWERED = 0.4  # of the time, when all is answered and nothing drawn
+WATCH = 30.0  # seconds between two looks at a study
 
-def write(results: str | Path, *more: str | Path, columns: str | None = None) -> str:
+
+def write(
+    results: str | Path,
+    *more: str | Path,
+    columns: str | None = None,
+    refresh: float | None = None,
+) -> str:
     """Analyse what is given, write its report directory and return the text for a person.
+
+    The page loads itself again every `refresh` seconds.
 
     Raises
     ------
@@ -26,28 +37,47 @@ def write(results: str | Path, *more: str | Path, columns: str | None = None) ->
     """
     from analysis.answers import answered  # SciPy and matplotlib only where they are needed
     from analysis.details import details
-    from analysis.figures import draw, learning_rate_figure
+    from analysis.page import page
     from analysis.text import render
 
     study = load(results, *more, columns=columns)
     with progress() as watch:
-        found = answered(study, watch)
-        text = render(found)
+        found = answered(study, lambda what, share: watch(what, ANSWERED * share))
         directory = study.report_dir
         directory.mkdir(parents=True, exist_ok=True)
+        pictures = _draw(found, directory / "figures", watch)
+        text, behind = render(found), details(found)
         files: dict[str, Callable[[Path], Any]] = {
             f"{name}.csv": partial(table.to_csv, index=False)
             for name, table in tables(found).items()
         }
-        files["report.txt"] = lambda path: path.write_text(text)
-        files["details.txt"] = lambda path: path.write_text(details(found))
-        files["lr_vs_batch_size.png"] = lambda path: draw(
-            learning_rate_figure(found.scalings["lr"]), path
-        )
+        texts = {"report.txt": text, "details.txt": behind,
+                 "index.html": page(found, pictures, behind, refresh)}  # fmt: skip
+        files |= {name: partial(Path.write_text, data=own) for name, own in texts.items()}
         watch("writing", 1.0)
         for name, save in files.items():
             _replace(directory / name, save)
-    return f"{text}\nwrote {', '.join(files)} in {directory}\n"
+    return f"{text}\nlook at {directory / 'index.html'} (figures, tables and text beside it)\n"
+
+
+def _draw(found: Any, directory: Path, watch: Callable[[str, float], None]) -> list[Any]:
+    """Draw all figures into `directory`, in place of an earlier report's; (section, figure, it)."""
+    from analysis.figures.gallery import gallery
+    from analysis.figures.ink import draw
+
+    directory.mkdir(exist_ok=True)
+    figures, pictures = list(gallery(found)), []
+    with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".figures") as part:
+        for i, (section, figure) in enumerate(figures):
+            watch("figures", ANSWERED + (1 - ANSWERED) * i / len(figures))
+            pictures.append((section, figure, draw(figure, Path(part) / figure.name)))
+        drawn = {file.name for file in Path(part).iterdir()}
+        for name in drawn:  # one by one: a reader never sees half of a file
+            os.replace(Path(part) / name, directory / name)
+    for old in directory.iterdir():
+        if old.suffix in (".pdf", ".png", ".csv") and old.name not in drawn:
+            old.unlink()
+    return pictures
 
 
 def tables(found: Any) -> dict[str, Any]:
@@ -80,18 +110,18 @@ def tables(found: Any) -> dict[str, Any]:
 @contextmanager
 def progress(patience: float = 3.0) -> Iterator[Callable[[str, float], None]]:
     """Says on stderr what is computed and how long it may take, once it has taken `patience` s."""
-    start, live, said = time.monotonic(), sys.stderr.isatty(), False
+    start, live, said = time.monotonic(), sys.stderr.isatty(), 0.0
 
     def watch(what: str, share: float) -> None:
         nonlocal said
         gone = time.monotonic() - start
-        if gone < patience:
+        if gone < patience or (not live and gone < said + patience):
             return
         left = f", about {gone * (1 - share) / share:.0f} s to go" if share > 0 else ""
         line = f"analysing: {what} ({share:.0%}{left})"
         print(f"\r\033[K{line}" if live else line, end="" if live else "\n", file=sys.stderr,
               flush=True)  # fmt: skip
-        said = True
+        said = gone
 
     try:
         yield watch
@@ -128,8 +158,20 @@ def main(arguments: list[str] | None = None) -> int:
         metavar="OURS=THEIRS,…",
         help="of tables, as in lr=learning_rate,batch_size=bs,score=learning_curve[-1].top_1",
     )
+    parser.add_argument(
+        "--watch",
+        metavar="SECONDS",
+        nargs="?",
+        type=float,
+        const=WATCH,
+        help=f"make the report again and again while the study runs (default: {WATCH:g})",
+    )
     options = parser.parse_args(arguments)
+    if options.watch is not None and not options.watch >= 1:
+        parser.error(f"--watch: {options.watch:g}; accepted: 1 second or more")
     try:
+        if options.watch:
+            return watched(options.results, options.columns, options.watch)
         print(write(*options.results, columns=options.columns), end="")
     except NotAStudyError as error:
         print(f"{parser.prog}: RESULTS: {' '.join(str(error).split())}", file=sys.stderr)
@@ -141,6 +183,26 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.close()
         return 141
     return 0
+
+
+def watched(results: list[str], columns: str | None, seconds: float) -> int:
+    """Make the report whenever something has changed, until Ctrl-C."""
+    seen: list[float] = []
+    try:
+        while True:
+            now = [max(map(_changed, (path, path / "log.jsonl"))) for path in map(Path, results)]
+            if now != seen:
+                seen = now
+                *_, last = write(*results, columns=columns, refresh=seconds).splitlines()
+                print(f"{time.strftime('%H:%M:%S')} {last}", flush=True)
+            time.sleep(seconds)
+    except KeyboardInterrupt:
+        return 0
+
+
+def _changed(path: Path) -> float:
+    """When a study's log, or a table, was last written to; a directory's own time tells nothing."""
+    return path.stat().st_mtime if path.is_file() else 0.0
 
 
 if __name__ == "__main__":

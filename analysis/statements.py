@@ -1,9 +1,11 @@
 """What is found of a law, in one sentence: the same in every part of the report."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from analysis.laws import LEVEL
-from analysis.scaling import RULES, TELLING, Difference, Scaling
+from analysis.scaling import LEAST, RULES, TELLING, Difference, Scaling
 from analysis.words import interval, slope
 
 PERCENT = f"{LEVEL * 100:.0f} %"
@@ -68,3 +70,40 @@ def difference_line(each: Difference) -> str:
         f"exponent minus {each.plain}'s: {slope(fit.psi, '+')} {interval(fit.low, fit.high)} "
         f"({PERCENT}, {fit.points} common batch sizes): {each.verdict}"
     )
+
+
+def law_answer(scalings: Sequence[Scaling], differences: Sequence[Difference]) -> str:
+    """How LR* follows B in every group, and whether the formulations change it: one sentence."""
+    if not scalings:
+        return "Insufficient: no method with two batch sizes"
+    laws = ", ".join(_law_of(each) for each in scalings)
+    said = f"LR* follows B^a with a = {laws}"
+    told = [each for each in differences if each.verdict != "undetermined"]
+    apart = [each for each in told if each.verdict == "differs"]
+    if apart:
+        said += "; against the plain optimizer the exponent differs by " + ", ".join(
+            f"{slope(each.fit.psi, '+')} {interval(each.fit.low, each.fit.high)} for "
+            f"{each.group.label}" for each in apart
+        )  # fmt: skip
+    elif told:
+        said += "; no formulation is shown to change the exponent: " + ", ".join(
+            f"{slope(each.fit.psi, '+')} {interval(each.fit.low, each.fit.high)} for "
+            f"{each.group.label}" for each in told
+        )  # fmt: skip
+    elif differences:
+        said += "; whether the formulations change it is undetermined"
+    return said
+
+
+def _law_of(each: Scaling) -> str:
+    power = each.power
+    if each.points < LEAST:
+        return f"undetermined for {each.group.label} ({each.points} cells)"
+    if each.law != "undetermined":
+        said = f"the data single out {each.law}"
+    elif len(each.rules) == 1:
+        said = f"of constant, √ and linear only {each.rules[0]} fits"
+    else:
+        said = "the law is undetermined" if each.rules else "no rule of thumb fits"
+    around = interval(power.low, power.high)
+    return f"{slope(power.psi)} {around} for {each.group.label} ({said})"

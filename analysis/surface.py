@@ -50,13 +50,14 @@ class Observations:
 class Surface:
     """y = a_c + b_c u + u'Hu/2 + noise, u = (x, z) - centre_c, with d = 1 or 2 coordinates.
 
-    level : (cells,), a. centre, slope : (cells, d). hessian : (d, d), the same for all cells. form : "own" where each
-    cell has a rho* of its own, "common" where too few trials leave one for all; where they show
-    none, the score only changes with rho, and so does the best LR if "tilted", but not if "level".
+    level : (cells,), a. centre, slope : (cells, d). hessian : (d, d), the same for all cells.
+    form : "own" where each cell has a rho* of its own, "common" where too few trials leave one for
+    all; where they show none, the score only changes with rho, and so does the best LR if "tilted",
+    but not if "level".
     covariance : of (all b_c in order, then H's free entries xx[, xz, zz]). sigma : (cells,), the
     noise SD, with df (cells,) degrees of freedom. known : which cells the trials determine.
     bent : whether cubic and quartic terms, the same for all, let the two sides fall differently,
-    bend : (2, d), their factors; what is said at the best, u = 0, does not name them. width : of
+    with the factors bend, (2, d); what is said at the best, u = 0, does not name them. width : of
     the window, octaves. misfit_p : of the terms of the next orders in this window.
     """
 

@@ -31,7 +31,8 @@ LEGEND = (
 
 def render(found: Answers) -> str:
     """The report without its details and without the names of files."""
-    blocks = [_header(found), "\n".join(answer_lines(found))]
+    header = [part for line in facts(found) for part in textwrap.wrap(line, WIDTH)]
+    blocks = ["\n".join(header), "\n".join(answer_lines(found))]
     table = found.table
     for method in dict.fromkeys(table["method"]):
         rows = table[table["method"] == method]
@@ -43,7 +44,7 @@ def render(found: Answers) -> str:
         for every in found.differences:
             if every.group.method == method:
                 lines += wrap(difference_line(every))
-        blocks.append("\n".join(lines + align(_cell_rows(rows))))
+        blocks.append("\n".join(lines + align(cell_rows(rows))))
     if table.empty:
         blocks.append("No cell has a trial yet.")
     for title, listed in (("Missing", missing_lines(found)), ("Notes", _notes(found))):
@@ -134,22 +135,24 @@ def _notes(found: Answers) -> list[str]:
     return told
 
 
-def _header(found: Answers) -> str:
+def facts(found: Answers) -> list[str]:
+    """What study this is, how many trials it has, and how noisy its score is; a line each."""
     config, status = found.study.config, found.study.trials["status"]
-    facts = [f"{key} {config[key]}" for key in ("dataset", "model", "train_size", "budget")
-             if config.get(key) is not None]  # fmt: skip
+    said = [f"{key} {config[key]}" for key in ("dataset", "model", "train_size", "budget")
+            if config.get(key) is not None]  # fmt: skip
     counts = ", ".join(f"{n} {word}" for word, n in status.value_counts().items())
-    title = f"{config.get('name') or found.study.path.name}: {', '.join(facts)}".rstrip(": ")
+    title = f"{config.get('name') or found.study.path.name}: {', '.join(said)}".rstrip(": ")
     lines = [title, f"{len(status)} trials" + (f": {counts}" if counts else "")]
     known = [(size, sd) for size, (sd, df) in found.noise.items() if df]
     if known:
         ends = dict.fromkeys((known[0], known[-1]))
         sds = " to ".join(f"{sd:.2g} (B={size})" for size, sd in ends)
         lines.append(f"score: {config.get('score', 'unknown')}; SD over seeds {sds}")
-    return "\n".join(part for line in lines for part in textwrap.wrap(line, WIDTH))
+    return lines
 
 
-def _cell_rows(rows: pd.DataFrame) -> list[list[str]]:
+def cell_rows(rows: pd.DataFrame) -> list[list[str]]:
+    """The head, then a row a cell, of the rows of a method in `cell_table`."""
     own_m = bool((rows["m"] != rows["batch_size"]).any())
     radius = bool((rows["winner_rho"] > 0).any())
     examined = bool(rows["lambda_max_mean"].notna().any())

@@ -2,13 +2,15 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 
 from analysis.answers import Answers
 from analysis.budgets import DISTURBED
 from analysis.cells import RULE_ROLES
+from analysis.optimum import Optimum
+from analysis.rows import by, rows
 from analysis.scaling import LEAST, TELLING
 
 Verdict = Literal["holds", "caution", "unknown"]
@@ -47,8 +49,9 @@ def _whole(found: Answers) -> Iterator[Check]:
     open_ = int((status == "running").sum())
     failed = int((status == "error").sum())
     bare = int((table["n_seeds"] == 0).sum())
-    wrong = [f"{n} {what}" for n, what in ((open_, "trials still running"),
-             (failed, "trials ended with an error"), (bare, "cells without a confirmed winner")) if n]
+    counts = {"trials still running": open_, "trials ended with an error": failed,
+              "cells without a confirmed winner": bare}  # fmt: skip
+    wrong = [f"{n} {what}" for what, n in counts.items() if n]
     yield _check("Study complete", wrong, "not all is there",
                  f"{len(status)} trials ended, every cell's winner is confirmed")  # fmt: skip
 
@@ -90,7 +93,7 @@ def _halving(found: Answers) -> Iterator[Check]:
         yield Check("No drift through early stopping", "unknown",
                     "too few cells with an LR* at the rungs to compare exponents")  # fmt: skip
         return
-    cases = [f"{r.label} by {r.drift:+.2f} at report {r.report}" for r in moved.itertuples()]
+    cases = [f"{r['label']} by {r['drift']:+.2f} at report {r['report']}" for r in rows(moved)]
     yield _check("No drift through early stopping", cases,
                  "the exponent at a rung of ASHA is another than at the end",
                  "exponents at the rungs agree with those at the end")  # fmt: skip
@@ -101,23 +104,34 @@ def _seeds(found: Answers) -> Iterator[Check]:
     if table.empty:
         yield Check("Enough seeds", "unknown", "no winner is confirmed yet")
         return
-    few = [f"{_row(r)} ({r['n_seeds']})" for _, r in table[table["n_seeds"] < FEW].iterrows()]
-    yield _check("Enough seeds", few, f"fewer than {FEW} fresh seeds completed",
-                 f"at least {table['n_seeds'].min()} a winner, variances pooled at a batch size")
-    lost = [f"{_row(r)} ({r['n_diverged_winner']})" for _, r in table.iterrows()
+    few = [f"{_row(r)} ({r['n_seeds']})" for r in rows(table[table["n_seeds"] < FEW])]
+    yield _check(
+        "Enough seeds",
+        few,
+        f"fewer than {FEW} fresh seeds completed",
+        f"at least {table['n_seeds'].min()} a winner, variances pooled at a batch size",
+    )
+    lost = [f"{_row(r)} ({r['n_diverged_winner']})" for r in rows(table)
             if r["n_diverged_winner"]]  # fmt: skip
-    yield _check("Winners train on every fresh seed", lost,
-                 "diverged seeds are left out of means, which flatters", "none diverged")
+    yield _check(
+        "Winners train on every fresh seed",
+        lost,
+        "diverged seeds are left out of means, which flatters",
+        "none diverged",
+    )
 
 
 def _diverged(found: Answers) -> Iterator[Check]:
     table = found.table[found.table["n_search"] > 0]
     share = table["n_diverged"].sum() / max(table["n_search"].sum(), 1)
-    many = [f"{_row(r)} {r['n_diverged'] / r['n_search']:.0%}" for _, r in table.iterrows()
+    many = [f"{_row(r)} {r['n_diverged'] / r['n_search']:.0%}" for r in rows(table)
             if r["n_diverged"] > MANY * r["n_search"]]  # fmt: skip
-    yield _check("Search not spent on divergence", many,
-                 f"{share:.0%} of all search trials diverged, above {MANY:.0%} in",
-                 f"{share:.0%} of all search trials diverged, in no cell above {MANY:.0%}")
+    yield _check(
+        "Search not spent on divergence",
+        many,
+        f"{share:.0%} of all search trials diverged, above {MANY:.0%} in",
+        f"{share:.0%} of all search trials diverged, in no cell above {MANY:.0%}",
+    )
 
 
 def _neighbours(found: Answers) -> Iterator[Check]:
@@ -126,9 +140,10 @@ def _neighbours(found: Answers) -> Iterator[Check]:
         yield Check(name, "unknown", "LR/2 and 2 LR were not trained (--preset full does)")
         return
     same = table[table["verdict"].isin(["indistinguishable", "neighbour better"])]
-    cases = [f"{_row(r)} from {r['neighbour']}" for _, r in same.iterrows()]
-    yield _check(name, cases, f"{len(same)} of {len(table)} neighbours are not told from the winner, "
-                 "as few seeds or a flat optimum make it", "at both sides of every winner")
+    cases = [f"{_row(r)} from {r['neighbour']}" for r in rows(same)]
+    yield _check(name, cases, f"{len(same)} of {len(table)} neighbours are not told from the "
+                 "winner, as few seeds or a flat optimum make it",
+                 "at both sides of every winner")  # fmt: skip
 
 
 def _settings(found: Answers) -> Iterator[Check]:
@@ -146,19 +161,25 @@ def _settings(found: Answers) -> Iterator[Check]:
 def _search(found: Answers) -> Iterator[Check]:
     cases = []
     for each in found.compensations:
-        for size, rows in each.waterfall.groupby("batch_size"):
-            at = rows.set_index("step")
-            if "tuned" in at.index and at.loc["tuned", "n"]:
-                best = at.loc["tuned", "high"]
-                cases += [f"{each.optimizer} B={size}" for rule in RULE_ROLES
-                          if rule in at.index and at.loc[rule, "low"] > best][:1]  # fmt: skip
+        for size, table in by(each.waterfall, "batch_size"):
+            at = {row["step"]: row for row in rows(table)}
+            better = [rule for rule in RULE_ROLES if at[rule]["low"] > at["tuned"]["high"]]
+            cases += [f"{each.optimizer} B={size}"] if better else []
     yield _check("Search beats the rules of thumb", cases,
-                 "a rule's LR is better than the winner, beyond both intervals: the search fell short",
+                 "a rule's LR is better beyond both intervals: the search fell short",
                  "no rule is better than the tuned winner beyond both intervals")  # fmt: skip
-    hangs = [f"{method} without B={size}" for each in found.compensations
-             for (method, _), share in each.overall.items() for size, _ in share.rests_on]
-    yield _check("Recovered share rests on all batch sizes", hangs,
-                 "the verdict changes", "no verdict changes without a single batch size")
+    hangs = [
+        f"{method} without B={size}"
+        for each in found.compensations
+        for (method, _), share in each.overall.items()
+        for size, _ in share.rests_on
+    ]
+    yield _check(
+        "Recovered share rests on all batch sizes",
+        hangs,
+        "the verdict changes",
+        "no verdict changes without a single batch size",
+    )
 
 
 def _minima(found: Answers) -> Iterator[Check]:
@@ -168,8 +189,12 @@ def _minima(found: Answers) -> Iterator[Check]:
         return
     wrong = [f"{n} {what}" for n, what in ((m.other_level, "examined otherwise, left out"),
              (m.unexamined, "not examined"), (m.unconverged, "not converged")) if n]  # fmt: skip
-    yield _check(name, wrong, f"of {len(m.trials)} compared",
-                 f"{len(m.trials)} examined alike ({m.level}, {m.images} images), all converged")
+    yield _check(
+        name,
+        wrong,
+        f"of {len(m.trials)} compared",
+        f"{len(m.trials)} examined alike ({m.level}, {m.images} images), all converged",
+    )
 
 
 def _timing(found: Answers) -> Iterator[Check]:
@@ -186,11 +211,10 @@ CHECKS = (_whole, _boundaries, _laws, _halving, _seeds, _diverged, _neighbours, 
           _minima, _timing)  # fmt: skip
 
 
-def _cell(o: object) -> str:
-    own_m = f" m={o.m}" if o.m != o.batch_size else ""  # type: ignore[attr-defined]
-    return f"{o.method} B={o.batch_size}{own_m}"  # type: ignore[attr-defined]
+def _cell(o: Optimum) -> str:
+    return f"{o.method} B={o.batch_size}" + (f" m={o.m}" if o.m != o.batch_size else "")
 
 
-def _row(row: pd.Series) -> str:
+def _row(row: dict[str, Any]) -> str:
     own_m = f" m={row['m']}" if row["m"] != row["batch_size"] else ""
     return f"{row['method']} B={row['batch_size']}{own_m}"

@@ -8,7 +8,8 @@ import numpy as np
 from analysis.answers import Answers
 from analysis.cells import RULE_ROLES
 from analysis.compensation import STEPS, Compensation
-from analysis.figures.grammar import Axis, Figure, Panel, figure, sizes_axis
+from analysis.figures.grammar import Axis, Figure, Panel, figure, labelled, sizes_axis
+from analysis.rows import by, rows
 from analysis.words import interval
 
 WORDS = {"lr_copied": "copied", "lr_sqrt": "× √B", "lr_linear": "× B", "tuned": "tuned"}
@@ -19,12 +20,12 @@ WEAK = ("no gap to recover", "insufficient")
 
 def waterfall(found: Answers, order: Mapping[str, int]) -> Figure:
     """Test accuracy step by step: the reference's LR copied, scaled, tuned, then SAM and ASAM."""
-    panels, marks, lines, rules = {}, [], [], []
+    panels, marks, lines, bounds = {}, [], [], []
     for each in found.compensations:
-        for size, rows in each.waterfall.groupby("batch_size"):
+        for size, table in by(each.waterfall, "batch_size"):
             key = f"{each.optimizer} {size}"
-            steps = list(dict.fromkeys([*STEPS, *(_step(row) for _, row in rows.iterrows())]))
-            own = [mark | {"panel": key} for mark in _steps(each, rows, steps)]
+            steps = list(dict.fromkeys([*STEPS, *map(_step, rows(table))]))
+            own = [mark | {"panel": key} for mark in _steps(rows(table), steps)]
             marks += own
             reached = [mark for mark in own if np.isfinite(mark["y"])]
             lines += [{"panel": key, "kind": "law", "x": m["x"], "y": m["y"]} for m in reached]
@@ -33,50 +34,48 @@ def waterfall(found: Answers, order: Mapping[str, int]) -> Figure:
             x = Axis("", ticks=tuple(map(float, range(len(steps)))), words=words)
             panels[key] = Panel(title, x, Axis("test accuracy (%)"))
             if each.reference is not None:
-                rules.append({"panel": key, "at": each.reference_mean.value * 100,
+                bounds.append({"panel": key, "at": each.reference_mean.value * 100,
                               "says": f"B={each.reference.batch_size}"})  # fmt: skip
     return figure(
         "compensation", "What a large batch loses, and what wins it back",
-        "Test accuracy on fresh seeds, mean with its 95 % interval (variance over seeds pooled over "
-        "methods at a batch size), for the small batch's learning rate copied, scaled by √B and by "
-        "B, tuned, and tuned under SAM and ASAM. Dashed: the small-batch reference.",
-        panels, {RULE: len(order)} | order, marks=marks, lines=lines, rules=rules,
+        "Test accuracy on fresh seeds, mean with its 95 % interval (variance over seeds pooled "
+        "over methods at a batch size), for the small batch's learning rate copied, scaled by √B "
+        "and by B, tuned, and tuned under SAM and ASAM. Dashed: the small-batch reference.",
+        panels, {RULE: len(order), **order}, marks=marks, lines=lines, bounds=bounds,
         signs={"cross": "diverged on all seeds"},
     )  # fmt: skip
 
 
-def _steps(each: Compensation, rows: Any, steps: list[str]) -> Iterator[dict[str, Any]]:
-    for _, row in rows.iterrows():
-        if not (row.n or row.diverged):
+def _steps(found: list[dict[str, Any]], steps: list[str]) -> Iterator[dict[str, Any]]:
+    for row in found:
+        if not (row["n"] or row["diverged"]):
             continue
-        group = RULE if row.step in RULE_ROLES else _label(row.method, row.m, row.batch_size)
-        lost = f", {row.diverged} more diverged" if row.diverged else ""
-        value = f"{row.accuracy * 100:.2f} % {interval(row.low * 100, row.high * 100)}"
-        step = f"LR {WORDS[row.step]}" if row.step in WORDS else row.step
+        step, value, low, high = row["step"], *(row[n] * 100 for n in ("accuracy", "low", "high"))
+        lost = f", {row['diverged']} more diverged" if row["diverged"] else ""
+        told = f"{value:.2f} % {interval(low, high)}" if row["n"] else "no seed trained"
         yield {
-            "group": group, "x": float(steps.index(_step(row))),
-            "y": row.accuracy * 100, "low": row.low * 100, "high": row.high * 100,
-            "sign": "dot" if row.n else "cross",
-            "says": f"B={row.batch_size}, {step}\n{value if row.n else 'no seed trained'}\n"
-            f"{row.n} seeds{lost}",
+            "group": RULE if step in RULE_ROLES else _label(row), "x": steps.index(_step(row)),
+            "y": value, "low": low, "high": high, "sign": "dot" if row["n"] else "cross",
+            "says": f"B={row['batch_size']}, {f'LR {WORDS[step]}' if step in WORDS else step}\n"
+            f"{told}\n{row['n']} seeds{lost}",
         }  # fmt: skip
 
 
-def _step(row: Any) -> str:
-    return str(row.step) if row.step in STEPS else _label(row.method, row.m, row.batch_size)
+def _step(row: dict[str, Any]) -> str:
+    return str(row["step"]) if row["step"] in STEPS else _label(row)
 
 
 def _word(step: str) -> str:
     return WORDS.get(step) or "+" + step.partition("+")[2].upper().replace("M=", "m=")
 
 
-def _label(method: str, m: int, size: int) -> str:
-    return method if m == size else f"{method}, m={m}"
+def _label(row: dict[str, Any]) -> str:
+    return labelled(row["method"], row["m"], row["batch_size"])
 
 
 def recovered(found: Answers, order: Mapping[str, int]) -> Figure:
     """The share of the loss that each formulation wins back at each batch size."""
-    panels, marks, rules = {}, [], []
+    panels, marks, bounds = {}, [], []
     for each in found.compensations:
         sizes = {size for _, _, size in each.shares}
         panels[each.optimizer] = Panel(
@@ -87,19 +86,19 @@ def recovered(found: Answers, order: Mapping[str, int]) -> Figure:
             value, low, high = (100 * v for v in (share.value, share.low, share.high))
             known = np.isfinite(value) and share.verdict not in WEAK
             marks.append({
-                "panel": each.optimizer, "group": _label(method, m, size), "x": size,
+                "panel": each.optimizer, "group": labelled(method, m, size), "x": size,
                 "y": float(np.clip(value, *CLIP)) if known else np.nan,
                 "low": low, "high": high, "sign": "dot" if known else "ring",
-                "says": f"{_label(method, m, size)}, B={size}\n{value:.0f} % {interval(low, high)}"
+                "says": f"{method}, m={m}, B={size}\n{value:.0f} % {interval(low, high)}"
                 f": {share.verdict}\nof {share.gap * 100:.2f} points lost",
             })  # fmt: skip
-        rules += [{"panel": each.optimizer, "at": 0.0, "says": "nothing"},
+        bounds += [{"panel": each.optimizer, "at": 0.0, "says": "nothing"},
                   {"panel": each.optimizer, "at": 100.0, "says": "all"}]  # fmt: skip
     return figure(
         "recovered_share", "Recovered share of the loss",
         "(method − plain) / (small batch − plain) in test accuracy on fresh seeds, winners against "
         "winners, with Fieller's 95 % interval, which may have no end.",
-        panels, order, marks=marks, rules=rules, signs={"ring": "no gap to recover, or unknown"},
+        panels, order, marks=marks, bounds=bounds, signs={"ring": "no gap to recover, or unknown"},
     )  # fmt: skip
 
 

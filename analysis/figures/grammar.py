@@ -4,6 +4,7 @@ The tables hold the numbers a reader sees, in the axes' units, so that they can 
 picture; one renderer (`ink`) draws every figure from them.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,12 +19,11 @@ MARKS = ("panel", "group", "x", "y", "low", "high", "sign", "side", "trial", "sa
 # A point of a line; one line for each (panel, group, kind, piece), in the order given.
 # kind: fit | path | guide | edge | prediction | law.
 LINES = ("panel", "group", "kind", "piece", "x", "y")
-# A place on an axis, and with low and high the band around it. axis: x | y; shade: the band is
-# out of bounds rather than an interval.
-RULES = ("panel", "group", "axis", "at", "low", "high", "says", "shade")
+# A bound: a place on an axis, and with low and high a band around it. axis: x | y.
+BOUNDS = ("panel", "group", "axis", "at", "low", "high", "says")
 DEFAULTS: dict[str, Any] = {
     "group": "", "kind": "path", "piece": 0, "low": np.nan, "high": np.nan, "sign": "dot",
-    "side": 0, "trial": "", "says": "", "axis": "y", "at": np.nan, "shade": False,
+    "side": 0, "trial": "", "says": "", "axis": "y", "at": np.nan,
 }  # fmt: skip
 
 
@@ -52,7 +52,7 @@ class Panel:
 
 @dataclass(frozen=True, eq=False)
 class Figure:
-    """A figure as tables with the columns `MARKS`, `LINES` and `RULES`.
+    """A figure as tables with the columns `MARKS`, `LINES` and `BOUNDS`.
 
     name : of its files. caption : what is seen, of how many, what varied. panels : by the name
     that the tables use. groups : those of the key, each with the number of its colour and shape.
@@ -65,7 +65,7 @@ class Figure:
     panels: Mapping[str, Panel]
     marks: pd.DataFrame
     lines: pd.DataFrame
-    rules: pd.DataFrame
+    bounds: pd.DataFrame
     groups: Mapping[str, int]
     signs: Mapping[str, str] = field(default_factory=dict)
     kinds: Mapping[str, str] = field(default_factory=dict)
@@ -93,18 +93,19 @@ def figure(
     *,
     marks: Iterable[Mapping[str, Any]] = (),
     lines: Iterable[Mapping[str, Any]] = (),
-    rules: Iterable[Mapping[str, Any]] = (),
+    bounds: Iterable[Mapping[str, Any]] = (),
     signs: Mapping[str, str] | None = None,
     kinds: Mapping[str, str] | None = None,
 ) -> Figure:
     """A figure of the rows given; panels, groups, signs and kinds that none uses are left out."""
-    tables = table(marks, MARKS), table(lines, LINES), table(rules, RULES)
-    used = {name: {v for t in tables[:2] if name in t for v in t[name]} for name in
+    made = table(marks, MARKS), table(lines, LINES), table(bounds, BOUNDS)
+    used = {name: {v for t in made[:2] if name in t for v in t[name]} for name in
             ("panel", "group", "sign", "kind")}  # fmt: skip
+    shown = [t[t["panel"].isin(list(used["panel"]))].reset_index(drop=True) for t in made]
     return Figure(
-        name, title, caption,
+        re.sub(r"[^\w.+-]+", "_", name), title, caption,
         {key: panel for key, panel in panels.items() if key in used["panel"]},
-        *(t[t["panel"].isin(list(used["panel"]))].reset_index(drop=True) for t in tables),
+        shown[0], shown[1], shown[2],
         {key: number for key, number in groups.items() if key in used["group"]},
         {key: words for key, words in (signs or {}).items() if key in used["sign"]},
         {key: words for key, words in (kinds or {}).items() if key in used["kind"]},
@@ -118,6 +119,11 @@ def polyline(
     at = {"panel": panel, "group": group, "kind": kind, "piece": piece}
     return [at | {"x": float(a), "y": float(b)} for a, b in zip(x, y, strict=True)
             if np.isfinite(a) and np.isfinite(b)]  # fmt: skip
+
+
+def labelled(method: str, m: int, batch_size: int) -> str:
+    """The name of a cell's series; m is named where it is not the whole batch."""
+    return method if m == batch_size else f"{method}, m={m}"
 
 
 def sizes_axis(sizes: Iterable[float], label: str = "batch size B") -> Axis:

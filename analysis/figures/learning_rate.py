@@ -85,8 +85,8 @@ def lr_laws(found: Answers, order: Mapping[str, int]) -> Figure:
     return figure(
         "lr_laws", "Laws, divergence edge, and what the noise scale predicts",
         "LR* with its 95 % interval and two fits: the power law and, named in the title, the law "
-        "with the largest AICc weight. ×: LR_max, where half of the trainings diverge. Dash-dotted: "
-        "η/(1 + B_simple/B) at the measured noise scale, its height fitted.",
+        "with the largest AICc weight. ×: LR_max, where half of the trainings diverge. "
+        "Dash-dotted: η/(1 + B_simple/B) at the measured noise scale, its height fitted.",
         panels, order, marks=marks, lines=lines, signs=SIGNS | {"cross": "divergence edge LR_max"},
         kinds={"fit": "power law", "law": "best law", "prediction": "noise scale's prediction"},
     )  # fmt: skip

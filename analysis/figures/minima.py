@@ -12,6 +12,7 @@ from analysis.figures.grammar import Axis, Figure, Panel, figure, polyline, size
 from analysis.figures.quality import joined
 from analysis.flatness import verdicts
 from analysis.load import landscape
+from analysis.rows import by, rows
 
 NAMES = {
     "lambda_max": "λ_max", "hessian_trace": "trace of the Hessian",
@@ -26,11 +27,11 @@ def sharpness_vs_batch_size(found: Answers, order: Mapping[str, int]) -> Figure:
     panels, marks = {}, []
     labels = {cell.key: label for label, own in series_of(found.cells).items() for cell in own}
     table = found.sharpness[found.sharpness["n"] > 0] if len(found.sharpness) else found.sharpness
-    for measure, rows in table.groupby("measure", sort=False):
-        log = bool((rows["mean"] > 0).all())
-        y = Axis(NAMES.get(str(measure), str(measure)), 10 if log else 0)
-        panels[str(measure)] = Panel("", sizes_axis(c.batch_size for c in found.cells), y)
-        for _, row in rows.iterrows():
+    for measure, own in by(table, "measure"):
+        log = bool((own["mean"] > 0).all())
+        y = Axis(NAMES[measure], 10 if log else 0)
+        panels[measure] = Panel("", sizes_axis(c.batch_size for c in found.cells), y)
+        for row in rows(own):
             low, high = row["mean"] - row["sd"], row["mean"] + row["sd"]
             marks.append({
                 "panel": measure, "group": labels[row["method"], row["batch_size"], row["m"]],
@@ -53,20 +54,20 @@ def sharpness_vs_gap(found: Answers, order: Mapping[str, int]) -> Figure:
     judged = verdicts(found.associations) if len(found.associations) else pd.DataFrame()
     trials = found.minima.trials
     for measure in found.minima.measures:
-        rows = trials[trials[measure].notna() & trials["generalization_gap"].notna()]
-        log = bool((rows[measure] > 0).all())
+        own = trials[trials[measure].notna() & trials["generalization_gap"].notna()]
+        log = bool((own[measure] > 0).all())
         panels[measure] = Panel(_tau(judged, measure), Axis(NAMES[measure], 10 if log else 0),
                                 Axis("gap (points)"))  # fmt: skip
         marks += [
             {"panel": measure, "group": row["series"], "x": row[measure],
              "y": row["generalization_gap"] * 100, "trial": row["trial_id"]}
-            for _, row in rows.iterrows()
+            for row in rows(own)
         ]  # fmt: skip
     return figure(
         "sharpness_vs_gap", "Sharpness against generalisation gap",
-        f"One mark a confirmed minimum ({_level(found)}). τ: Kendall's rank correlation among cells "
-        "of one batch size with the learning rate controlled for, p by Holm: over all batch sizes "
-        "both axes move with B and LR.",
+        f"One mark a confirmed minimum ({_level(found)}). τ: Kendall's rank correlation among "
+        "cells of one batch size with the learning rate controlled for, p by Holm. Over all batch "
+        "sizes both axes move with B and LR.",
         panels, _with_series(order, trials), marks=marks,
     )  # fmt: skip
 
@@ -79,11 +80,10 @@ def landscapes(found: Answers, order: Mapping[str, int]) -> Iterator[Figure]:
     points = points[points["trial_id"].isin(trials.index)]
     slices = points[points["kind"] == "slice"].join(trials, on="trial_id")
     panels, lines = {}, []
-    for (method, size, name), own in slices.groupby(["method", "batch_size", "trial_id"],
-                                                    sort=False):  # fmt: skip
+    for (method, size, name), own in by(slices, "method", "batch_size", "trial_id"):
         key = f"B={size:.0f}"
         panels[key] = Panel(key, Axis("share of the filters' norms"), Axis("training loss", 10))
-        lines += polyline(key, str(method), "path", own["alpha"], own["train_loss"], name)
+        lines += polyline(key, method, "path", own["alpha"], own["train_loss"], name)
     yield figure(
         "landscape_slices", "Slices through the minima",
         "Training loss along one filter-normalised random direction (Li et al. 2018) from each "
@@ -92,9 +92,8 @@ def landscapes(found: Answers, order: Mapping[str, int]) -> Iterator[Figure]:
     between = points[points["kind"] == "line"].join(trials, on="trial_id")
     between = between.join(trials, on="other", rsuffix="_other").dropna(subset="method_other")
     panels, lines = {}, []
-    for (name, other), own in between.groupby(["trial_id", "other"], sort=False):
-        first, last = own.iloc[0], own.iloc[0].filter(like="_other")
-        key = _between(first, last)
+    for (name, other), own in by(between, "trial_id", "other"):
+        key = _between(rows(own)[0])
         panels[key] = Panel(key, Axis("from the first (0) to the second (1)"), Axis("loss", 10))
         for split in ("train", "test"):
             lines += polyline(key, f"{split} loss", "path", own["alpha"], own[f"{split}_loss"],
@@ -107,10 +106,10 @@ def landscapes(found: Answers, order: Mapping[str, int]) -> Iterator[Figure]:
     )  # fmt: skip
 
 
-def _between(first: pd.Series, last: pd.Series) -> str:
-    if first["method"] == last["method_other"]:
-        return f"{first['method']}: B={first['batch_size']:.0f} to {last['batch_size_other']:.0f}"
-    return f"B={first['batch_size']:.0f}: {first['method']} to {last['method_other']}"
+def _between(row: dict[str, Any]) -> str:
+    if row["method"] == row["method_other"]:
+        return f"{row['method']}: B={row['batch_size']:.0f} to {row['batch_size_other']:.0f}"
+    return f"B={row['batch_size']:.0f}: {row['method']} to {row['method_other']}"
 
 
 def _tau(judged: pd.DataFrame, measure: str) -> str:

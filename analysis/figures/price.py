@@ -10,6 +10,7 @@ from analysis.answers import Answers
 from analysis.cells import Cell, complete, is_plain, series_of
 from analysis.figures.grammar import Axis, Figure, Panel, figure, polyline, sizes_axis
 from analysis.figures.quality import joined
+from analysis.rows import by, rows
 
 COST_COLUMNS = ("label", "method", "batch_size", "m", "step_seconds", "images_per_second",
                 "overhead", "peak_memory", "n")  # fmt: skip
@@ -26,10 +27,10 @@ def steps_to_target(found: Answers, order: Mapping[str, int]) -> Figure:
     panels, marks, lines = {}, [], []
     fits = {(each.label, each.target): each.law for each in found.steps.fits}
     sizes = sorted({cell.batch_size for cell in found.cells})
-    for target, table in found.steps.table.groupby("target", sort=False):
+    for target, table in by(found.steps.table, "target"):
         key = f"{target * 100:.1f} %"
         panels[key] = Panel(f"to {key} in validation", sizes_axis(sizes), Axis("steps", 10))
-        for _, row in table[table["n_reached"] > 0].iterrows():
+        for row in rows(table[table["n_reached"] > 0]):
             early = row["n_before_first"] > 0
             marks.append({
                 "panel": key, "group": row["label"], "x": row["batch_size"],
@@ -62,7 +63,7 @@ def cost_table(found: Answers) -> pd.DataFrame:
     step_seconds; images_per_second; overhead : step_seconds over the plain optimizer's at that B;
     peak_memory : bytes; n : seeds.
     """
-    rows = []
+    made = []
     for label, own in series_of(found.cells).items():
         for cell in own:
             runs = complete(cell.winner_runs)
@@ -70,33 +71,33 @@ def cost_table(found: Answers) -> pd.DataFrame:
             plain = [c for c in found.cells if is_plain(c.method) and _alike(c, cell)]
             base = _cost(complete(plain[0].winner_runs))["step_seconds"] if plain else np.nan
             overhead = np.nan if is_plain(cell.method) else median["step_seconds"] / base
-            rows.append([label, *cell.key, median["step_seconds"], median["images_per_second"],
+            made.append([label, *cell.key, median["step_seconds"], median["images_per_second"],
                          overhead, median["peak_memory"], len(runs)])  # fmt: skip
-    return pd.DataFrame(rows, columns=list(COST_COLUMNS))
+    return pd.DataFrame(made, columns=list(COST_COLUMNS))
 
 
 def cost_vs_batch_size(found: Answers, order: Mapping[str, int]) -> Figure:
     """Step time, throughput, SAM's overhead and memory."""
-    table, marks, rules = cost_table(found), [], []
+    table, marks, bounds = cost_table(found), [], []
     sizes = sizes_axis(cell.batch_size for cell in found.cells)
     most = (table["peak_memory"].max() or 0.0) * COSTS["peak_memory"][2]
     limits = {"peak_memory": (0.0, 1.15 * most)} if most > 0 else {}
     panels = {key: Panel(title, sizes, Axis(unit, log, limits=limits.get(key)))
               for key, (title, unit, _, log) in COSTS.items()}  # fmt: skip
     for key, (title, unit, scale, _) in COSTS.items():
-        for row in table[table[key] > 0].to_dict("records"):
+        for row in rows(table[table[key] > 0]):
             value = row[key] * scale
             marks.append({
                 "panel": key, "group": row["label"], "x": row["batch_size"], "y": value,
                 "says": f"{row['label']}, B={row['batch_size']}\n{title}: {value:.4g} {unit}",
             })  # fmt: skip
     if (table["overhead"] > 0).any():
-        rules = [{"panel": "overhead", "at": 2.0, "says": "two gradients a step"}]
+        bounds = [{"panel": "overhead", "at": 2.0, "says": "two gradients a step"}]
     return figure(
         "cost_vs_batch_size", "Time and memory against batch size",
         "Medians over the winners' fresh seeds, as timed while the study ran, with other trials "
         "beside them: read ratios, not seconds.",
-        panels, order, marks=marks, lines=joined(marks), rules=rules,
+        panels, order, marks=marks, lines=joined(marks), bounds=bounds,
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 from analysis.answers import Answers
 from analysis.cells import Cell, series_of
 from analysis.figures.grammar import Axis, Figure, Panel, figure, polyline
+from analysis.rows import by, rows
 from analysis.rungs import rungs, total_reports
 from analysis.steps import winner_curves
 
@@ -47,34 +48,33 @@ def survival_table(found: Answers) -> pd.DataFrame:
     by ASHA and diverged by then are the rest. Trials still running are left out.
     """
     total = total_reports(found.study.config)
-    last = found.study.reports.reindex(columns=["trial_id", "report"])
-    last = pd.to_numeric(last["report"]).groupby(last["trial_id"]).max()
-    rows = []
+    reports = found.study.reports.reindex(columns=["trial_id", "report"])
+    last = pd.to_numeric(reports["report"]).groupby(reports["trial_id"]).max()
+    made = []
     for label, own in series_of(found.cells).items():
         trials = pd.concat([_searched(cell) for cell in own])
-        ended = trials["trial_id"].map(last)
+        ended = last.reindex(trials["trial_id"]).set_axis(trials.index)
         trials, ended = trials[ended.notna()], ended.dropna()
         for report in range(1, total + 1):
-            gone = ended <= report
-            stopped = int((gone & trials["status"].eq("stopped")).sum())
-            diverged = int((gone & trials["status"].eq("diverged")).sum())
-            count = len(trials)
+            gone, count = trials[(ended <= report).to_numpy()], len(trials)
+            stopped, diverged = (len(gone[gone["status"] == s]) for s in ("stopped", "diverged"))
             alive = (count - stopped - diverged) / count if count else np.nan
-            rows.append([label, report, alive, stopped, diverged, count])
-    return pd.DataFrame(rows, columns=list(SURVIVAL_COLUMNS))
+            made.append([label, report, alive, stopped, diverged, count])
+    return pd.DataFrame(made, columns=list(SURVIVAL_COLUMNS))
 
 
 def rung_survival(found: Answers, order: Mapping[str, int]) -> Figure:
     """The share of search trials that outlived each report."""
     table, lines, marks = survival_table(found), [], []
-    for label, own in table[table["trials"] > 0].groupby("label", sort=False):
-        x, y = [0, *own["report"]], [100.0, *(own["alive"] * 100)]
-        lines += polyline("all", str(label), "path", np.repeat(x, 2)[1:], np.repeat(y, 2)[:-1])
+    for label, own in by(table[table["trials"] > 0], "label"):
+        x, alive = [0, *own["report"]], [100.0, *(own["alive"] * 100)]
+        lines += polyline("all", label, "path", np.repeat(x, 2)[1:],
+                          np.repeat(alive, 2)[:-1])  # fmt: skip
         marks += [
             {"panel": "all", "group": label, "x": row["report"], "y": row["alive"] * 100,
              "says": f"{label}, after report {row['report']}\n{row['alive'] * 100:.0f} % of "
              f"{row['trials']} alive\n{row['stopped']} stopped, {row['diverged']} diverged"}
-            for row in own.to_dict("records")
+            for row in rows(own)
         ]  # fmt: skip
     total = total_reports(found.study.config)
     asha = found.study.config.get("scheduler") == "asha"
@@ -86,7 +86,7 @@ def rung_survival(found: Answers, order: Mapping[str, int]) -> Figure:
         "Search trials, controls left out, that were neither stopped nor diverged by each report. "
         "Dashed: the rungs.",
         {"all": Panel("", Axis("report", ticks=ticks), y)}, order, marks=marks, lines=lines,
-        rules=[{"panel": "all", "axis": "x", "at": float(rung)} for rung in at],
+        bounds=[{"panel": "all", "axis": "x", "at": float(rung)} for rung in at],
     )  # fmt: skip
 
 

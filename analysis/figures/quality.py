@@ -41,7 +41,7 @@ def gap_vs_batch_size(found: Answers, order: Mapping[str, int]) -> Figure:
 
 def batch_size_and_m(found: Answers, order: Mapping[str, int]) -> Figure:
     """Test accuracy against m, a line a batch size: is it the large batch or the large m?"""
-    panels, marks, lines = {}, [], []
+    panels, marks = {}, []
     every = sorted({cell.batch_size for cell in found.cells})
     groups = {f"B={size}": i for i, size in enumerate(every)}
     several = {
@@ -60,14 +60,10 @@ def batch_size_and_m(found: Answers, order: Mapping[str, int]) -> Figure:
             group = f"B={cell.batch_size}"
             marks.append(_mark(cell, runs, cell.method, "test accuracy")
                          | {"group": group, "x": cell.m})  # fmt: skip
-    for key in panels:
-        for group in groups:
-            own = [m for m in marks if (m["panel"], m["group"]) == (key, group)]
-            lines += polyline(key, group, "path", [m["x"] for m in own], [m["y"] for m in own])
     return figure(
         "batch_size_and_m", "Large batch or large m",
         f"Test accuracy against m, the images that share a perturbation. {SPREAD}",
-        panels, groups, marks=marks, lines=lines,
+        panels, groups, marks=marks, lines=joined(marks),
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""How the score answers to LR and to rho in each cell: every trial, and the surface through them."""
+"""How the score answers to LR and rho in each cell: every trial, and the surface through them."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -9,6 +9,7 @@ from analysis.answers import Answers
 from analysis.cells import Cell, complete
 from analysis.figures.grammar import Axis, Figure, Panel, figure, polyline
 from analysis.optimum import Optimum, Response
+from analysis.rows import rows
 from analysis.scaling import IN_FIT
 from analysis.surface import height
 
@@ -35,7 +36,8 @@ def responses(found: Answers, order: Mapping[str, int]) -> Iterator[Figure]:
 def _figure(
     found: Answers, order: Mapping[str, int], each: Response, own: list[Cell], axis: str
 ) -> Figure:
-    panels, marks, lines, rules = {}, [], [], []
+    panels: dict[str, Panel] = {}
+    marks, lines, bounds = list[Any](), list[Any](), list[Any]()
     number = next((n for label, n in order.items() if label.startswith(each.method)), 0)
     ranges = (found.study.config.get(f"{axis}_range") or {}).get(each.method)
     score = str(found.study.config.get("score") or "score")
@@ -46,7 +48,7 @@ def _figure(
         floor = _floor(cell)
         panels[key] = Panel(key.removeprefix(f"{each.method} "), Axis(name, 10),
                             Axis(SCORES.get(score, score)))  # fmt: skip
-        for row in trials.to_dict("records"):
+        for row in rows(trials):
             sign = "diamond" if row["phase"] == "confirm" else OF[row["status"]]
             sign = "cross" if row["status"] == "diverged" else sign
             shown = sign != "cross" and row["score"] >= floor
@@ -55,14 +57,14 @@ def _figure(
                 "y": row["score"] if shown else np.nan, "sign": sign, "trial": row["trial_id"],
             })  # fmt: skip
         lines += _ridge(each, c, best, trials[axis].to_numpy(float), key, axis, floor)
-        rules += _rules(best, key, each.method, axis, ranges)
+        bounds += _bounds(best, key, each.method, axis, ranges)
     return figure(
         f"{axis}_response-{each.method}", f"{each.method}: score against {name}",
         f"Every trial of {each.method}, a panel a cell. Line: the fitted surface at the best "
         + ("ρ" if axis == "lr" else "learning rate")
         + ", from the trials that ran to their end. Dashed with its band: the optimum and its 95 % "
         "interval. Shaded: outside of the search range. At the foot: diverged, or far worse.",
-        panels, {each.method: number}, marks=marks, lines=lines, rules=rules, signs=SIGNS,
+        panels, {each.method: number}, marks=marks, lines=lines, bounds=bounds, signs=SIGNS,
     )  # fmt: skip
 
 
@@ -80,7 +82,7 @@ def _ridge(
 ) -> list[dict[str, Any]]:
     """The surface along one axis, the other coordinate at the cell's optimum."""
     surface = each.surface
-    if surface is None or not surface.known[c] or best.verdict == "insufficient" or not len(tried):
+    if surface is None or best.verdict == "insufficient" or not len(tried):
         return []
     if axis == "rho" and (surface.d < 2 or surface.hessian[1, 1] >= 0):
         return []  # no rho* to be seen
@@ -95,9 +97,10 @@ def _ridge(
     return polyline(key, each.method, "fit", 2**x, np.where(inside, y, np.nan))
 
 
-def _rules(
+def _bounds(
     best: Optimum, key: str, method: str, axis: str, ranges: Any
 ) -> Iterator[dict[str, Any]]:
+    """The optimum with its interval, and what lies outside of the search range."""
     verdict, at, low, high = (
         (best.verdict, best.lr_star, best.lr_low, best.lr_high)
         if axis == "lr"
@@ -107,4 +110,4 @@ def _rules(
         yield {"panel": key, "group": method, "axis": "x", "at": at, "low": low, "high": high}
     if ranges:
         for low, high in ((1e-12, ranges[0]), (ranges[1], 1e12)):
-            yield {"panel": key, "axis": "x", "low": low, "high": high, "shade": True}
+            yield {"panel": key, "axis": "x", "low": low, "high": high}

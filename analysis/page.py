@@ -1,0 +1,180 @@
+"""index.html: the whole report as one file that opens offline, on a phone, and on paper."""
+
+import json
+from collections.abc import Iterable, Sequence
+from html import escape
+from importlib.resources import files
+from string import Template
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.answers import Answers
+from analysis.compensation import answer
+from analysis.figures.grammar import Figure
+from analysis.figures.ink import Drawn
+from analysis.flatness import flatness_answer
+from analysis.provenance import again, directories, manifests, replay
+from analysis.statements import law_answer
+from analysis.text import LEGEND, cell_rows, facts
+from analysis.validity import validity
+
+QUESTIONS = (
+    "Does SAM or ASAM compensate?",
+    "How does LR* follow the batch size?",
+    "Do flatter minima generalise better?",
+)
+WORDS = {"holds": "in order", "caution": "caution", "unknown": "open"}
+# Of a trial, under the pointer: our column, its name there.
+TOLD = {
+    "batch_size": "B", "m": "m", "lr": "LR", "rho": "ρ", "status": "", "phase": "", "role": "",
+    "score": "score", "val_accuracy": "val. accuracy", "test_accuracy": "test accuracy",
+}  # fmt: skip
+Pictures = Sequence[tuple[str, Figure, Drawn]]
+
+
+def page(found: Answers, pictures: Pictures, more: str, refresh: float | None = None) -> str:
+    """The report as HTML. `pictures`: (section, figure, what was drawn); `more`: the details.
+
+    It asks for nothing outside of itself; `refresh`: seconds after which it loads itself again.
+    """
+    sections = {
+        "Answers": _answers(found),
+        "How far to trust them": _checks(found),
+        **{name: _figures([each for each in pictures if each[0] == name])
+           for name in dict.fromkeys(section for section, _, _ in pictures)},
+        "Tables": _tables(found, more),
+        "How it was made": _made(found),
+    }  # fmt: skip
+    body = "\n".join(
+        f'<section id="s{i}"><h2>{escape(name)}</h2>\n{inner}\n</section>'
+        for i, (name, inner) in enumerate(sections.items())
+    )
+    nav = "".join(f'<a href="#s{i}">{escape(name)}</a>' for i, name in enumerate(sections))
+    title, *rest = facts(found)
+    return Template(_web("page.html")).substitute(
+        title=escape(title), facts="<br>".join(map(escape, rest)), nav=nav, body=body,
+        refresh=f'\n<meta http-equiv="refresh" content="{refresh:g}">' if refresh else "",
+        style=_web("page.css"), script=_web("page.js"), data=_data(found, pictures),
+    )  # fmt: skip
+
+
+def sentences(found: Answers) -> list[str]:
+    """The three answers, each one sentence with its numbers."""
+    compensations = "; ".join(map(answer, found.compensations))
+    return [
+        compensations or "Insufficient: no plain optimizer to compare with",
+        law_answer(found.scalings["lr"], found.differences),
+        " ".join(line.strip() for line in flatness_answer(found.associations)),
+    ]
+
+
+def _answers(found: Answers) -> str:
+    cards = zip(QUESTIONS, sentences(found), strict=True)
+    inner = "".join(f'<div class="answer"><h3>{escape(question)}</h3><p>{_sentence(said)}</p></div>'
+                    for question, said in cards)  # fmt: skip
+    return f'<div class="answers">{inner}</div>'
+
+
+def _sentence(said: str) -> str:
+    return escape(said[:1].upper() + said[1:] + ".")
+
+
+def _checks(found: Answers) -> str:
+    inner = "".join(
+        f'<div class="check {each.verdict}"><span class="verdict">{WORDS[each.verdict]}</span>'
+        f'<div><b>{escape(each.name)}</b><span class="said">{escape(each.said)}</span></div></div>'
+        for each in validity(found)
+    )
+    return f'<div class="checks">{inner}</div>'
+
+
+def _figures(pictures: Pictures) -> str:
+    inner = "".join(
+        f'<figure id="{escape(each.name)}" aria-label="{escape(each.title)}">'
+        f"<h3>{escape(each.title)}</h3>{drawn.svg}<figcaption>{escape(each.caption)} "
+        + ", ".join(f'<a href="figures/{escape(each.name)}.{kind}">{kind.upper()}</a>'
+                    for kind in ("pdf", "png", "csv"))
+        + "</figcaption></figure>"
+        for _, each, drawn in pictures
+    )  # fmt: skip
+    return f'<div class="figures">{inner}</div>'
+
+
+def _tables(found: Answers, more: str) -> str:
+    parts = []
+    for method in dict.fromkeys(found.table["method"]):
+        rows = cell_rows(found.table[found.table["method"] == method])
+        parts.append(f"<h3>{escape(str(method))}</h3>{_table(rows)}")
+    parts += [f'<p class="said">{escape(LEGEND)}</p>'] if parts else ["<p>No trial yet.</p>"]
+    parts.append(f"<details><summary>What stands behind the answers</summary><pre>{escape(more)}"
+                 "</pre></details>")  # fmt: skip
+    return "\n".join(parts)
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    def line(row: Sequence[str], tag: str) -> str:
+        return f"<tr>{''.join(f'<{tag}>{escape(cell)}</{tag}>' for cell in row)}</tr>"
+
+    head, body = line(rows[0], "th"), "".join(line(row, "td") for row in rows[1:])
+    return f'<div class="scroll"><table><thead>{head}</thead><tbody>{body}</tbody></table></div>'
+
+
+def _made(found: Answers) -> str:
+    parts, paths = [], directories(found.study)
+    known = manifests(found.study)
+    for name, manifest in known.items():
+        parts.append(f"<h3>{escape(name)}</h3>")
+        if command := again(paths[name], manifest):
+            parts.append(f"<p>The whole study again:</p><pre>{escape(command)}</pre>")
+        parts.append(_listed((key, value) for key, value in manifest.items() if key != "options"))
+    if not known:
+        parts.append(_listed(found.study.config.items()))
+    trials = found.study.trials["trial_id"]
+    example = replay(found.study, str(trials.iloc[0])) if len(trials) else None
+    if example:
+        parts.append("<p>Any trial again, as the pointer says of each mark:</p>"
+                     f"<pre>{escape(example)}</pre>")  # fmt: skip
+    return "\n".join(parts)
+
+
+def _listed(pairs: Iterable[tuple[str, Any]]) -> str:
+    """Names and values; what is itself a mapping one level down, in a fold."""
+    plain, folds = [], []
+    for key, value in pairs:
+        if isinstance(value, dict):
+            folds.append(f"<details><summary>{escape(str(key))}</summary>"
+                         f"{_listed(value.items())}</details>")  # fmt: skip
+        else:
+            told = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+            plain.append(f"<dt>{escape(str(key))}</dt><dd>{escape(told)}</dd>")
+    return f"<dl>{''.join(plain)}</dl>{''.join(folds)}"
+
+
+def _data(found: Answers, pictures: Pictures) -> str:
+    """What the script needs: the spots of each figure, and the trials that they name."""
+    spots = {figure.name: [list(spot) for spot in drawn.spots if spot[2] or spot[3]]
+             for _, figure, drawn in pictures}  # fmt: skip
+    named = {spot[2] for some in spots.values() for spot in some if spot[2]}
+    trials = found.study.trials[found.study.trials["trial_id"].isin(list(named))]
+    rows = {
+        row["trial_id"]: [*(_value(row[name]) for name in TOLD),
+                          replay(found.study, row["trial_id"]) or ""]
+        for row in trials[["trial_id", *TOLD]].to_dict("records")
+    }  # fmt: skip
+    data = {"trials": rows, "columns": [*TOLD.values()], "spots": spots}
+    return json.dumps(data, separators=(",", ":"), ensure_ascii=False).replace("</", "<\\/")
+
+
+def _value(value: Any) -> Any:
+    """A number as short as it is told; nothing for what is not known."""
+    if isinstance(value, str):
+        return value
+    if pd.isna(value) or not np.isfinite(value):
+        return None
+    return float(f"{value:.4g}") if value != int(value) else int(value)
+
+
+def _web(name: str) -> str:
+    return (files("analysis") / "web" / name).read_text(encoding="utf-8")
