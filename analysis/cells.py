@@ -129,6 +129,15 @@ def series_of(cells: Sequence[Cell]) -> dict[str, list[Cell]]:
     return found
 
 
+def labels(cells: Sequence[Cell]) -> dict[tuple[str, int, int], str]:
+    """The series of each cell, by its key; of one in two series the one with m = B."""
+    found: dict[tuple[str, int, int], str] = {}
+    for label, own in series_of(cells).items():
+        for cell in own:
+            found.setdefault(cell.key, label)
+    return found
+
+
 def _planned(study: Study) -> list[tuple[str, int, int]]:
     """The configured cells as (method, batch size, m); of joined studies those of either grid."""
     grids = study.config.get("grids") or [study.config]

@@ -6,26 +6,28 @@ from typing import Any
 import numpy as np
 
 from analysis.answers import Answers
-from analysis.cells import RULE_ROLES
+from analysis.cells import RULE_ROLES, labels
 from analysis.compensation import STEPS, Compensation
-from analysis.figures.grammar import Axis, Figure, Panel, figure, labelled, sizes_axis
+from analysis.figures.grammar import Axis, Figure, Panel, figure, sizes_axis
 from analysis.rows import by, rows
 from analysis.words import interval
 
 WORDS = {"lr_copied": "copied", "lr_sqrt": "× √B", "lr_linear": "× B", "tuned": "tuned"}
 RULE = "LR by a rule"
 CLIP = (-150.0, 250.0)  # per cent of the loss: further out a share says only that it is far
+Names = dict[tuple[str, int, int], str]
 WEAK = ("no gap to recover", "insufficient")
 
 
 def waterfall(found: Answers, order: Mapping[str, int]) -> Figure:
     """Test accuracy step by step: the reference's LR copied, scaled, tuned, then SAM and ASAM."""
     panels, marks, lines, bounds = {}, [], [], []
+    names = labels(found.cells)
     for each in found.compensations:
         for size, table in by(each.waterfall, "batch_size"):
             key = f"{each.optimizer} {size}"
-            steps = list(dict.fromkeys([*STEPS, *map(_step, rows(table))]))
-            own = [mark | {"panel": key} for mark in _steps(rows(table), steps)]
+            steps = list(dict.fromkeys([*STEPS, *(_step(row, names) for row in rows(table))]))
+            own = [mark | {"panel": key} for mark in _steps(rows(table), steps, names)]
             marks += own
             reached = [mark for mark in own if np.isfinite(mark["y"])]
             lines += [{"panel": key, "kind": "law", "x": m["x"], "y": m["y"]} for m in reached]
@@ -46,7 +48,7 @@ def waterfall(found: Answers, order: Mapping[str, int]) -> Figure:
     )  # fmt: skip
 
 
-def _steps(found: list[dict[str, Any]], steps: list[str]) -> Iterator[dict[str, Any]]:
+def _steps(found: list[dict[str, Any]], steps: list[str], names: Names) -> Iterator[dict[str, Any]]:
     for row in found:
         if not (row["n"] or row["diverged"]):
             continue
@@ -54,28 +56,30 @@ def _steps(found: list[dict[str, Any]], steps: list[str]) -> Iterator[dict[str, 
         lost = f", {row['diverged']} more diverged" if row["diverged"] else ""
         told = f"{value:.2f} % {interval(low, high)}" if row["n"] else "no seed trained"
         yield {
-            "group": RULE if step in RULE_ROLES else _label(row), "x": steps.index(_step(row)),
+            "group": RULE if step in RULE_ROLES else _name(row, names),
+            "x": steps.index(_step(row, names)),
             "y": value, "low": low, "high": high, "sign": "dot" if row["n"] else "cross",
             "says": f"B={row['batch_size']}, {f'LR {WORDS[step]}' if step in WORDS else step}\n"
             f"{told}\n{row['n']} seeds{lost}",
         }  # fmt: skip
 
 
-def _step(row: dict[str, Any]) -> str:
-    return str(row["step"]) if row["step"] in STEPS else _label(row)
+def _step(row: dict[str, Any], names: Names) -> str:
+    return row["step"] if row["step"] in STEPS else _name(row, names)
+
+
+def _name(row: dict[str, Any], names: Names) -> str:
+    return names[row["method"], row["batch_size"], row["m"]]
 
 
 def _word(step: str) -> str:
     return WORDS.get(step) or "+" + step.partition("+")[2].upper().replace("M=", "m=")
 
 
-def _label(row: dict[str, Any]) -> str:
-    return labelled(row["method"], row["m"], row["batch_size"])
-
-
 def recovered(found: Answers, order: Mapping[str, int]) -> Figure:
     """The share of the loss that each formulation wins back at each batch size."""
     panels, marks, bounds = {}, [], []
+    names = labels(found.cells)
     for each in found.compensations:
         sizes = {size for _, _, size in each.shares}
         panels[each.optimizer] = Panel(
@@ -86,7 +90,7 @@ def recovered(found: Answers, order: Mapping[str, int]) -> Figure:
             value, low, high = (100 * v for v in (share.value, share.low, share.high))
             known = np.isfinite(value) and share.verdict not in WEAK
             marks.append({
-                "panel": each.optimizer, "group": labelled(method, m, size), "x": size,
+                "panel": each.optimizer, "group": names[method, size, m], "x": size,
                 "y": float(np.clip(value, *CLIP)) if known else np.nan,
                 "low": low, "high": high, "sign": "dot" if known else "ring",
                 "says": f"{method}, m={m}, B={size}\n{value:.0f} % {interval(low, high)}"

@@ -121,11 +121,6 @@ def polyline(
             if np.isfinite(a) and np.isfinite(b)]  # fmt: skip
 
 
-def labelled(method: str, m: int, batch_size: int) -> str:
-    """The name of a cell's series; m is named where it is not the whole batch."""
-    return method if m == batch_size else f"{method}, m={m}"
-
-
 def sizes_axis(sizes: Iterable[float], label: str = "batch size B") -> Axis:
     """Batch sizes, evenly apart where they double."""
     return Axis(label, 2, tuple(sorted({float(size) for size in sizes})))

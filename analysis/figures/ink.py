@@ -63,7 +63,7 @@ def draw(figure: Figure, stem: Path) -> Drawn:
 def themed(svg: str, name: str) -> str:
     """An SVG to be put into a page: colours the page's own, ids its own, size the page's."""
     svg = svg[svg.index("<svg") :]
-    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"([^>]*?) width="[^"]*"', r"\1\2", svg, count=1)
+    svg = re.sub(r' (width|height)="[^"]*pt"', "", svg, count=2)
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'(id="|href="#|url\(#)', rf"\g<1>{name}-", svg)
     return re.sub("|".join(THEME), lambda found: f"var(--{THEME[found[0]]})", svg)

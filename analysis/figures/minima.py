@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.answers import Answers
-from analysis.cells import series_of
+from analysis.cells import labels
 from analysis.figures.grammar import Axis, Figure, Panel, figure, polyline, sizes_axis
 from analysis.figures.quality import joined
 from analysis.flatness import verdicts
@@ -25,7 +25,7 @@ NAMES = {
 def sharpness_vs_batch_size(found: Answers, order: Mapping[str, int]) -> Figure:
     """A panel a measure: mean ± SD over seeds at the winners' minima."""
     panels, marks = {}, []
-    labels = {cell.key: label for label, own in series_of(found.cells).items() for cell in own}
+    names = labels(found.cells)
     table = found.sharpness[found.sharpness["n"] > 0] if len(found.sharpness) else found.sharpness
     for measure, own in by(table, "measure"):
         log = bool((own["mean"] > 0).all())
@@ -34,7 +34,7 @@ def sharpness_vs_batch_size(found: Answers, order: Mapping[str, int]) -> Figure:
         for row in rows(own):
             low, high = row["mean"] - row["sd"], row["mean"] + row["sd"]
             marks.append({
-                "panel": measure, "group": labels[row["method"], row["batch_size"], row["m"]],
+                "panel": measure, "group": names[row["method"], row["batch_size"], row["m"]],
                 "x": row["batch_size"], "y": row["mean"],
                 "low": max(low, row["mean"] / 30) if log else low, "high": high,
                 "says": f"{row['method']}, B={row['batch_size']}\n{measure} {row['mean']:.3g}"
@@ -51,6 +51,7 @@ def sharpness_vs_batch_size(found: Answers, order: Mapping[str, int]) -> Figure:
 def sharpness_vs_gap(found: Answers, order: Mapping[str, int]) -> Figure:
     """A panel a measure: each minimum's sharpness and its generalisation gap."""
     panels, marks = {}, []
+    names = labels(found.cells)
     judged = verdicts(found.associations) if len(found.associations) else pd.DataFrame()
     trials = found.minima.trials
     for measure in found.minima.measures:
@@ -59,8 +60,8 @@ def sharpness_vs_gap(found: Answers, order: Mapping[str, int]) -> Figure:
         panels[measure] = Panel(_tau(judged, measure), Axis(NAMES[measure], 10 if log else 0),
                                 Axis("gap (points)"))  # fmt: skip
         marks += [
-            {"panel": measure, "group": row["series"], "x": row[measure],
-             "y": row["generalization_gap"] * 100, "trial": row["trial_id"]}
+            {"panel": measure, "group": names[row["method"], row["batch_size"], row["m"]],
+             "x": row[measure], "y": row["generalization_gap"] * 100, "trial": row["trial_id"]}
             for row in rows(own)
         ]  # fmt: skip
     return figure(
@@ -68,7 +69,7 @@ def sharpness_vs_gap(found: Answers, order: Mapping[str, int]) -> Figure:
         f"One mark a confirmed minimum ({_level(found)}). τ: Kendall's rank correlation among "
         "cells of one batch size with the learning rate controlled for, p by Holm. Over all batch "
         "sizes both axes move with B and LR.",
-        panels, _with_series(order, trials), marks=marks,
+        panels, order, marks=marks,
     )  # fmt: skip
 
 
@@ -79,18 +80,21 @@ def landscapes(found: Answers, order: Mapping[str, int]) -> Iterator[Figure]:
     trials = found.study.trials[columns].drop_duplicates("trial_id").set_index("trial_id")
     points = points[points["trial_id"].isin(trials.index)]
     slices = points[points["kind"] == "slice"].join(trials, on="trial_id")
+    names = labels(found.cells)
     panels, lines = {}, []
-    for (method, size, name), own in by(slices, "method", "batch_size", "trial_id"):
-        key = f"B={size:.0f}"
+    for (*cell, name), own in by(slices, "method", "batch_size", "m", "trial_id"):
+        key = f"B={cell[1]:.0f}"
         panels[key] = Panel(key, Axis("share of the filters' norms"), Axis("training loss", 10))
-        lines += polyline(key, method, "path", own["alpha"], own["train_loss"], name)
+        lines += polyline(key, names[tuple(cell)], "path", own["alpha"], own["train_loss"],
+                          name)  # fmt: skip
     yield figure(
         "landscape_slices", "Slices through the minima",
         "Training loss along one filter-normalised random direction (Li et al. 2018) from each "
         "confirmed minimum; a line a seed.", panels, order, lines=lines,
     )  # fmt: skip
     between = points[points["kind"] == "line"].join(trials, on="trial_id")
-    between = between.join(trials, on="other", rsuffix="_other").dropna(subset="method_other")
+    between = between.join(trials.add_suffix("_other"), on="other")
+    between = between[between["method_other"].notna()]
     panels, lines = {}, []
     for (name, other), own in by(between, "trial_id", "other"):
         key = _between(rows(own)[0])
@@ -123,9 +127,3 @@ def _tau(judged: pd.DataFrame, measure: str) -> str:
 
 def _level(found: Answers) -> str:
     return f"level {found.minima.level}, {found.minima.images} training images"
-
-
-def _with_series(order: Mapping[str, int], trials: Any) -> dict[str, int]:
-    """The minima's own labels, which leave `m=B` out, with the numbers of their methods."""
-    numbers = {label.removesuffix(", m=B"): n for label, n in order.items()}
-    return {s: numbers.get(s, len(numbers)) for s in dict.fromkeys(trials["series"])}

@@ -2,13 +2,13 @@
 
 import re
 import shutil
-from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic import point, study, trial
+from synthetic import study, trial
 
 import analysis.report
 from analysis import Study
@@ -16,16 +16,14 @@ from analysis.answers import answered
 from analysis.cells import cells
 from analysis.compensation import answer
 from analysis.details import details
-from analysis.figures import draw, learning_rate_figure
-from analysis.optimum import Response, responses
-from analysis.scaling import groups, scaling
+from analysis.optimum import responses
 from analysis.simulate import Design, Truth, simulate
 from analysis.tables import COLUMNS, cell_table
 from analysis.text import render
 
 METHODS = ("momentum", "momentum+sam", "adam+asam")
 SIZES = (64, 256, 1024, 4096)
-FIGURE = "lr_vs_batch_size.png"
+FIGURE = "figures/lr_vs_batch_size.png"
 
 
 def spoken(text):
@@ -34,7 +32,7 @@ def spoken(text):
 
 
 def fits(text):
-    return max(map(len, text.split("\nwrote ")[0].splitlines())) <= 112
+    return max(map(len, text.split("\nlook at ")[0].splitlines())) <= 112
 
 
 @pytest.fixture(scope="module")
@@ -89,15 +87,31 @@ def table_of(made: Study) -> pd.DataFrame:
 
 def test_the_files_are_those_it_says(written):
     text, directory = written
-    said = re.search(r"\nwrote (.*) in (.*)\n$", text)
-    assert said and said[2] == str(directory)
-    names = said[1].split(", ")
-    assert sorted(names) == sorted(path.name for path in directory.iterdir())
+    said = re.search(r"\nlook at (.*) \(.*\)\n$", text)
+    assert said and said[1] == str(directory / "index.html")
+    names = {str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file()}
     assert {"scaling.csv", "laws.csv", "compensation.csv", "recovered.csv", "report.txt",
-            "details.txt", FIGURE} <= set(names)  # fmt: skip
-    assert (directory / "report.txt").read_text() == text.split("\nwrote ")[0]
+            "details.txt", "index.html", FIGURE} <= names  # fmt: skip
+    assert (directory / "report.txt").read_text() == text.split("\nlook at ")[0]
     assert all((directory / name).stat().st_size > 1 for name in names)
-    assert (directory / FIGURE).stat().st_size > 10_000
+    stems = [
+        {p.stem for p in directory.glob(f"figures/*.{kind}")} for kind in ("pdf", "png", "csv")
+    ]
+    assert stems[0] == stems[1] == stems[2] and len(stems[0]) > 8
+    assert not [name for name in names if name.startswith(".")]
+
+
+def test_figures_that_are_no_more_go_and_what_is_not_ours_stays(written):
+    directory = written[1] / "figures"
+    (directory / "old.pdf").write_text("an earlier report's")
+    (directory / "notes.md").write_text("a person's")
+    found = SimpleNamespace(cells=[], study=study([]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("analysis.figures.gallery.gallery", lambda found: iter(()))
+        before = {path.name for path in directory.iterdir()}
+        assert analysis.report._draw(found, directory.with_name("empty"), print) == []
+        assert analysis.report._draw(found, directory, print) == []
+    assert "old.pdf" in before and [path.name for path in directory.iterdir()] == ["notes.md"]
 
 
 def test_the_three_answers_stand_on_top(written, found):
@@ -228,7 +242,7 @@ def test_a_study_cut_after_any_line_gets_a_report_of_what_is_missing(lines, tmp_
     text = analysis.report.write(path)
     assert fits(text) and text.startswith("cut: dataset glyphs")
     assert all(said in spoken(text) for said in says)
-    assert (path / "report" / FIGURE).stat().st_size > 0
+    assert "</html>" in (path / "report" / "index.html").read_text()
     assert len(pd.read_csv(path / "report" / "scaling.csv")) == 4
 
 
@@ -273,6 +287,7 @@ def test_a_table_from_elsewhere_by_the_command(tmp_path, capsys):
         (["runs.csv", "--columns", "lr=lr,lr=lr"], "given twice"),
         (["nowhere", "runs.csv"], "no such directory"),
         (["empty", "--columns", "lr=lr"], "no study"),
+        (["nowhere", "--watch"], "no such directory"),
     ],
 )
 def test_bad_arguments_are_one_line_and_exit_2(arguments, said, tmp_path, monkeypatch, capsys):
@@ -294,44 +309,21 @@ def test_usage_is_told(arguments, capsys):
     assert stop.value.code == 2 and "RESULTS" in capsys.readouterr().err
 
 
-def test_figure_shows_the_tables_numbers(found):
-    scalings, table = found.scalings["lr"], found.table
-    figure = learning_rate_figure(scalings)
-    columns = ["batch_size", "lr_star", "verdict", "confirmed"]
-    pd.testing.assert_frame_equal(figure.points[columns], table[columns], check_dtype=False)
-    closed = figure.points["lr_low"].notna()
-    assert closed.any() and figure.points["in_fit"][closed].all() and figure.undrawn == 0
-    for name in ("lr_low", "lr_high"):
-        assert figure.points[name][closed].to_numpy() == pytest.approx(table[name][closed])
-    drawn = [each for each in scalings if each.points >= 2]
-    for row, each in zip(figure.lines.to_dict("records"), drawn, strict=True):
-        fit = each.power
-        assert (row["exponent"], row["low"], row["high"]) == (fit.psi, fit.low, fit.high)
-        octaves = np.log2(row["batch_to"] / row["batch_from"])
-        assert np.log2(row["lr_to"] / row["lr_from"]) == pytest.approx(fit.psi * octaves)
-        assert row["lr_from"] == pytest.approx(2 ** fit.at(np.log2(row["batch_from"])))
-        assert row["cells"] == each.points
-    for row in figure.guides.to_dict("records"):
-        rise = np.log2(row["lr_to"] / row["lr_from"]) / np.log2(row["batch_to"] / row["batch_from"])
-        assert rise == pytest.approx({"sqrt": 0.5, "linear": 1.0}[row["law"]])
-        assert row["lr_from"] == table["lr_star"].iloc[0]
+def test_watching_makes_the_report_again_when_the_log_grows(lines, tmp_path, monkeypatch, capsys):
+    path, naps = logged(tmp_path / "live", lines[: len(lines) // 2]), []
 
+    def sleep(seconds: float) -> None:
+        naps.append(seconds)
+        if len(naps) == 2:  # nothing new in the first turn, more in the second
+            (path / "log.jsonl").write_bytes(b"".join(lines))
+        if len(naps) == 3:
+            raise KeyboardInterrupt
 
-def test_figure_draws_every_verdict(tmp_path):
-    verdicts = ("interior", "at_lower", "at_upper", "stability_edge", "insufficient", "flat",
-                "warm_started")  # fmt: skip
-    optima = [
-        point(64 * 2**i, 0.1 * 2**i, verdict=verdict, confirmed=i != 0)
-        for i, verdict in enumerate(verdicts)
-    ]
-    optima.append(replace(optima[-1], batch_size=2**14, m=2**14, lr_star=np.nan))
-    errors = 0.01 * np.eye(len(optima))
-    response = Response("momentum", tuple(optima), errors, errors, None)
-    figure = learning_rate_figure([scaling(group) for group in groups([response])])
-    draw(figure, tmp_path / "f.png")
-    assert figure.undrawn == 1 and (tmp_path / "f.png").stat().st_size > 10_000
-    assert figure.points["verdict"].tolist() == list(verdicts)
-    assert figure.points["in_fit"].tolist() == [True, False, False, True, False, False, False]
+    monkeypatch.setattr(analysis.report.time, "sleep", sleep)
+    assert analysis.report.main([str(path), "--watch", "7"]) == 0
+    out = capsys.readouterr().out
+    assert naps == [7.0] * 3 and out.count("index.html") == 2
+    assert '<meta http-equiv="refresh" content="7">' in (path / "report/index.html").read_text()
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_rubbish(tmp_path):

@@ -1,0 +1,120 @@
+"""The checklist: each caution is raised by what it is about, and not without it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from everything import everything
+from synthetic import study, trial
+
+from analysis.answers import answered
+from analysis.cells import cells
+from analysis.load import Study
+from analysis.neighbours import neighbours
+from analysis.validity import validity
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return everything(tmp_path_factory.mktemp("whole"), trials=16, sizes=(64, 256, 4096))
+
+
+@pytest.fixture(scope="module")
+def before(whole):
+    return checks(whole)
+
+
+def checks(made):
+    return {check.name: check for check in validity(answered(made))}
+
+
+def changed(made: Study, **columns) -> Study:
+    """With some columns of its trials replaced, each by a function of the table."""
+    return replace(made, trials=made.trials.assign(**columns))
+
+
+def test_in_order_where_nothing_is_wrong(before):
+    found = before
+    for name in ("Study complete", "Enough seeds", "Cells alike but for B, LR and ρ",
+                 "Winners train on every fresh seed", "Minima comparable",
+                 "Times of a quiet machine", "Search beats the rules of thumb"):  # fmt: skip
+        assert found[name].verdict == "holds", found[name]
+    assert found["Winner told from its neighbours"].verdict == "unknown"
+    order = [check.verdict for check in found.values()]
+    assert order == sorted(order, key=("caution", "unknown", "holds").index)
+
+
+@pytest.mark.parametrize(
+    ("name", "columns", "said"),
+    [
+        ("Study complete", {"status": lambda t: t["status"].where(t.index > 2, "running")},
+         "3 trials still running"),
+        ("Enough seeds", {"status": lambda t: t["status"].mask(
+            t["role"].eq("winner") & t["seed"].gt(0) & t["batch_size"].eq(256), "error")},
+         "momentum B=256 (1)"),
+        ("Winners train on every fresh seed", {"status": lambda t: t["status"].mask(
+            t["role"].eq("winner") & t["seed"].eq(0) & t["method"].eq("momentum"), "diverged")},
+         "momentum B=64 (1)"),
+        ("Cells alike but for B, LR and ρ", {"momentum": lambda t: np.where(
+            t["batch_size"] > 1000, 0.5, 0.9)}, "momentum of momentum 0.5 to 0.9"),
+        ("Search not spent on divergence", {"status": lambda t: t["status"].mask(
+            t["batch_size"].eq(4096) & t["phase"].ne("confirm") & (t["trial_id"].str[-1:] < "6"),
+            "diverged")}, "momentum B=4096"),
+        ("Search beats the rules of thumb", {"test_accuracy": lambda t: t["test_accuracy"].mask(
+            t["role"].eq("lr_sqrt") & t["batch_size"].eq(4096), 0.999)}, "momentum B=4096"),
+        ("Minima comparable", {"sharpness_converged": lambda t: t["sharpness_converged"].mask(
+            t["seed"].eq(0) & t["batch_size"].eq(64), 0.0)}, "not converged"),
+    ],
+)  # fmt: skip
+def test_caution_where_it_is(whole, before, name, columns, said):
+    check = checks(changed(whole, **columns))[name]
+    assert check.verdict == "caution" and said in check.said, check
+    assert before[name].verdict == "holds" or said not in before[name].said
+
+
+def test_times_of_a_busy_machine(whole):
+    slow = whole.trials["trial_id"][whole.trials["batch_size"] == 256]
+    factor = np.where(whole.reports["trial_id"].isin(slow), 5.0, 1.0)
+    reports = whole.reports.assign(seconds=whole.reports["seconds"] * factor)
+    check = checks(replace(whole, reports=reports))["Times of a quiet machine"]
+    assert check.verdict == "caution" and "momentum off by" in check.said
+
+
+def test_an_optimum_at_the_end_of_what_was_tried(whole):
+    [best] = [o for o in answered(whole).optima if (o.method, o.batch_size) == ("momentum", 256)]
+    assert best.verdict == "interior"
+    trials = whole.trials
+    beyond = trials["method"].eq("momentum") & trials["batch_size"].eq(256)
+    beyond &= trials["lr"].gt(best.lr_star / 1.5) & trials["phase"].ne("confirm")
+    found = checks(replace(whole, trials=trials[~beyond]))
+    check = found["Optima inside the search range"]
+    assert check.verdict == "caution" and "momentum B=256 at upper" in check.said
+
+
+@pytest.mark.parametrize("rows", [[], [trial()], [trial(status="running", score=None)]])
+def test_young_studies_are_told_what_is_open(rows):
+    found = validity(answered(study(rows)))
+    assert {check.verdict for check in found} & {"unknown", "caution"}
+    assert all(check.said for check in found)
+
+
+def test_neighbours_by_hand():
+    def runs(role, scores, **values):
+        return [trial(phase="confirm", role=role, seed=i, score=score, **values)
+                for i, score in enumerate(scores)]  # fmt: skip
+
+    rows = [
+        trial(lr=0.1, score=3.0),
+        *runs("winner", [3.0, 3.1, 3.2], lr=0.1),
+        *runs("half", [2.0, 2.11, 2.19], lr=0.05),
+        *runs("double", [3.3, 2.9, 3.2], lr=0.2),
+    ]
+    table = neighbours(cells(study(rows))).set_index("neighbour")
+    assert table["difference"].to_dict() == pytest.approx({"half": 1.0, "double": -0.1 / 3})
+    assert table["verdict"].to_dict() == {"half": "winner better", "double": "indistinguishable"}
+    lost = [*rows[:4], *runs("double", [0.0] * 3, lr=0.2, status="diverged")]
+    assert neighbours(cells(study(lost)))["verdict"].tolist() == ["diverges"]
+    said = checks(study(rows))["Winner told from its neighbours"]
+    assert said.verdict == "caution" and "from double" in said.said and "half" not in said.said
+    assert isinstance(table, pd.DataFrame) and table["n"].tolist() == [3, 3]
