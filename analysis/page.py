@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Sequence
 from html import escape
-from importlib.resources import files
+from importlib import resources
 from string import Template
 from typing import Any
 
@@ -34,8 +34,15 @@ TOLD = {
 Pictures = Sequence[tuple[str, Figure, Drawn]]
 
 
-def page(found: Answers, pictures: Pictures, more: str, refresh: float | None = None) -> str:
-    """The report as HTML. `pictures`: (section, figure, what was drawn); `more`: the details.
+def page(
+    found: Answers,
+    pictures: Pictures,
+    more: str,
+    files: Sequence[str],
+    refresh: float | None = None,
+) -> str:
+    """The report as HTML. `pictures`: (section, figure, what was drawn); `more`: the details;
+    `files`: those beside it, to be named.
 
     It asks for nothing outside of itself; `refresh`: seconds after which it loads itself again.
     """
@@ -44,7 +51,7 @@ def page(found: Answers, pictures: Pictures, more: str, refresh: float | None = 
         "How far to trust them": _checks(found),
         **{name: _figures([each for each in pictures if each[0] == name])
            for name in dict.fromkeys(section for section, _, _ in pictures)},
-        "Tables": _tables(found, more),
+        "Tables": _tables(found, more, files),
         "How it was made": _made(found),
     }  # fmt: skip
     body = "\n".join(
@@ -102,7 +109,7 @@ def _figures(pictures: Pictures) -> str:
     return f'<div class="figures">{inner}</div>'
 
 
-def _tables(found: Answers, more: str) -> str:
+def _tables(found: Answers, more: str, files: Sequence[str]) -> str:
     parts = []
     for method in dict.fromkeys(found.table["method"]):
         rows = cell_rows(found.table[found.table["method"] == method])
@@ -110,6 +117,10 @@ def _tables(found: Answers, more: str) -> str:
     parts += [f'<p class="said">{escape(LEGEND)}</p>'] if parts else ["<p>No trial yet.</p>"]
     parts.append(f"<details><summary>What stands behind the answers</summary><pre>{escape(more)}"
                  "</pre></details>")  # fmt: skip
+    for what, suffix in (("CSV", ".csv"), (r"LaTeX, to \input", ".tex")):
+        links = ", ".join(f'<a href="{escape(name)}">{escape(name)}</a>'
+                          for name in files if name.endswith(suffix))  # fmt: skip
+        parts.append(f"<p>{what}: {links}</p>")
     return "\n".join(parts)
 
 
@@ -177,4 +188,4 @@ def _value(value: Any) -> Any:
 
 
 def _web(name: str) -> str:
-    return (files("analysis") / "web" / name).read_text(encoding="utf-8")
+    return (resources.files("analysis") / "web" / name).read_text(encoding="utf-8")

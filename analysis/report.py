@@ -37,6 +37,8 @@ def write(
     """
     from analysis.answers import answered  # SciPy and matplotlib only where they are needed
     from analysis.details import details
+    from analysis.latex.methods import methods_tex
+    from analysis.latex.tables import latex_tables
     from analysis.page import page
     from analysis.text import render
 
@@ -44,19 +46,21 @@ def write(
     with progress() as watch:
         found = answered(study, lambda what, share: watch(what, ANSWERED * share))
         directory = study.report_dir
-        directory.mkdir(parents=True, exist_ok=True)
+        (directory / "latex").mkdir(parents=True, exist_ok=True)
         pictures = _draw(found, directory / "figures", watch)
         text, behind = render(found), details(found)
         files: dict[str, Callable[[Path], Any]] = {
             f"{name}.csv": partial(table.to_csv, index=False)
             for name, table in tables(found).items()
         }
-        texts = {"report.txt": text, "details.txt": behind,
-                 "index.html": page(found, pictures, behind, refresh)}  # fmt: skip
+        texts = {f"latex/{name}.tex": own for name, own in latex_tables(found).items()}
+        texts |= {"report.txt": text, "details.txt": behind, "methods.tex": methods_tex(found)}
+        texts["index.html"] = page(found, pictures, behind, [*files, *texts], refresh)
         files |= {name: partial(Path.write_text, data=own) for name, own in texts.items()}
         watch("writing", 1.0)
         for name, save in files.items():
             _replace(directory / name, save)
+        _sweep(directory / "latex", set(texts))
     return f"{text}\nlook at {directory / 'index.html'} (figures, tables and text beside it)\n"
 
 
@@ -74,10 +78,16 @@ def _draw(found: Any, directory: Path, watch: Callable[[str, float], None]) -> l
         drawn = {file.name for file in Path(part).iterdir()}
         for name in drawn:  # one by one: a reader never sees half of a file
             os.replace(Path(part) / name, directory / name)
-    for old in directory.iterdir():
-        if old.suffix in (".pdf", ".png", ".csv") and old.name not in drawn:
-            old.unlink()
+    _sweep(directory, {f"{directory.name}/{name}" for name in drawn})
     return pictures
+
+
+def _sweep(directory: Path, made: set[str]) -> None:
+    """Remove what an earlier report left and this one did not make; `made` as in `index.html`."""
+    for old in directory.iterdir():
+        kept = f"{directory.name}/{old.name}" in made
+        if old.suffix in (".pdf", ".png", ".csv", ".tex") and not kept:
+            old.unlink()
 
 
 def tables(found: Any) -> dict[str, Any]:

@@ -1,0 +1,243 @@
+"""What the parts of a study are, in sentences of LaTeX: network, data, steps, schedule.
+
+Said from the configuration alone; what it does not hold is not said.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from analysis.latex.tex import breakable, escape, num
+
+Facts = Mapping[str, Any]
+
+MODELS = {
+    "mlp": "a perceptron with two hidden layers of 256 rectified linear units",
+    "cnn": r"a convolutional network with two $3\times3$ convolutions of 8 and 16 channels and "
+    "stride 2, a dense layer of 64 units, rectified linear units and no batch normalisation",
+    "cnn-bn": r"a convolutional network with two $3\times3$ convolutions of 8 and 16 channels and "
+    "stride 2, each with batch normalisation in place of its bias, a dense layer of 64 units and "
+    "rectified linear units",
+    "resnet8": "the CIFAR ResNet with one block in each of three stages of 16, 32 and 64 channels "
+    "(He et al., 2016)",
+}
+LOSSES = {"cross_entropy": "cross-entropy", "mse": "the mean squared distance to one-hot labels"}
+OPTIMIZERS = {
+    "sgd": "stochastic gradient descent without momentum",
+    "momentum": "stochastic gradient descent with momentum ${momentum}$",
+    "nesterov": "stochastic gradient descent with Nesterov momentum ${momentum}$",
+    "adam": r"Adam ($\beta_1={beta1}$, $\beta_2={beta2}$)",
+    "adamw": r"AdamW ($\beta_1={beta1}$, $\beta_2={beta2}$)",
+    "rmsprop": r"RMSProp ($\alpha={alpha}$)",
+    "adagrad": "Adagrad",
+    "lars": "LARS (You et al., 2017; momentum ${momentum}$)",
+    "lamb": r"LAMB (You et al., 2020; $\beta_1={beta1}$, $\beta_2={beta2}$)",
+}
+COUPLED = ("sgd", "momentum", "nesterov", "adam", "rmsprop", "adagrad")
+DECOUPLED, LAYERWISE = ("adamw",), ("lars", "lamb")
+FORMULATIONS = {
+    "sam": r"SAM steps by the gradient at $w+\rho\,g/\|g\|$ in place of the gradient $g$ at $w$ "
+    "(Foret et al., 2021, eq. 2)",
+    "asam": r"ASAM steps by the gradient at $w+\rho\,T^2g/\|Tg\|$ with $T=|w|+{eta}$ on weights "
+    "and $T=1$ on biases and normalisation parameters (Kwon et al., 2021, eq. 7)",
+}
+SCHEDULES = {"constant": "is then constant", "linear": "then falls linearly towards zero",
+             "cosine": "then falls towards zero along half a cosine"}  # fmt: skip
+AUGMENTATIONS = {
+    "shift": "shifts by up to an eighth of a side",
+    "flip": "horizontal flips of half the images",
+    "cutout": "cutouts of a square of half a side",
+}
+UNITS = {"epochs": "epochs", "steps": "steps", "samples": "images", "grads": "sequential gradients"}
+FREE, NORMALISED = ("mlp", "cnn"), ("cnn-bn", "resnet8")  # of batch norm
+
+
+def listed(parts: list[str]) -> str:
+    """`a, b and c`."""
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+
+
+def given(value: Any) -> str:
+    """A number as mathematics, any other value as text."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return breakable(value)
+    if isinstance(value, int):
+        return f"{value:,}".replace(",", "{,}") if abs(value) >= 10_000 else f"{value}"
+    return num(f"{value:.6g}")
+
+
+def code(name: object, most: int = 24) -> str:
+    return rf"\texttt{{{breakable(name, most)}}}"
+
+
+def network(config: Facts) -> list[str]:
+    """The network, what it is trained to do, and how batch norm is taken."""
+    if "model" not in config:
+        return []
+    model = str(config["model"])
+    own = model.partition(":")
+    said = MODELS.get(model) or (
+        f"torchvision's {code(own[2])} from random weights, its first convolution fitted to the "
+        "channels of the data and images too small for it enlarged"
+        if own[0] == "torchvision"
+        else f"{code(model)}"
+    )
+    lines = [f"The network is {said}."]
+    if "loss" in config:
+        loss = LOSSES.get(str(config["loss"]), code(config["loss"]))
+        smoothing = config.get("label_smoothing")
+        smoothed = f" with label smoothing {given(smoothing)}" if smoothing else ""
+        lines.append(f"It is trained on {loss}{smoothed}.")
+    if model not in FREE and "bn_batch" in config:
+        has = "Batch" if model in NORMALISED else "Where it has batch normalisation, batch"
+        lines.append(
+            f"{has} statistics are over ghost batches of {given(config['bn_batch'])} images at "
+            "every batch size, as far as a batch can be cut so, and are taken anew over up to "
+            "2,048 training images before each evaluation."
+        )
+    return lines
+
+
+def data_set(config: Facts, data: Facts) -> list[str]:
+    """The data, their sizes, split, hash and preprocessing."""
+    if "dataset" not in config:
+        return []
+    kind, _, path = str(config["dataset"]).partition(":")
+    folder = f"a folder of images ({code(path.rstrip('/').rpartition('/')[2])})"
+    said = f"The data are {folder if kind == 'folder' else code(config['dataset'])}"
+    if {"train", "val", "test"} <= data.keys():
+        sizes = [given(data[split]) for split in ("train", "val", "test")]
+        said += f": {sizes[0]} training, {sizes[1]} validation and {sizes[2]} test images"
+        if isinstance(data.get("shape"), list):
+            size = r"\times".join(map(given, data["shape"]))
+            said += f" of ${size}$ (channels, height, width)"
+        if isinstance(data.get("classes"), list):
+            said += f" in {len(data['classes'])} classes"
+    elif config.get("train_size"):
+        said += f", {given(config['train_size'])} of their images for training"
+    if config.get("image_size"):
+        said += f", resized to {given(config['image_size'])} pixels a side"
+    lines = [f"{said}."]
+    if "sha256" in data:
+        lines.append(f"The SHA-256 of class names, images and labels is {code(data['sha256'], 8)}.")
+    if "seed" in config:
+        lines.append(
+            "Validation and training images are drawn from the original training images, "
+            f"stratified by class, with the study's seed {given(config['seed'])}; the test images "
+            "are the data set's own."
+        )
+    if isinstance(data.get("mean"), list) and isinstance(data.get("std"), list):
+        mean, std = (
+            listed([num(f"{x:.4g}") if isinstance(x, (int, float)) else escape(x) for x in some])
+            for some in (data["mean"], data["std"])
+        )
+        lines.append(
+            "Pixels are scaled to the range from 0 to 1, less the mean of the training images "
+            f"({mean}) and over their standard deviation ({std}), by channel."
+        )
+    if "augment" in config:
+        names = [AUGMENTATIONS.get(n, escape(n)) for n in str(config["augment"]).split(",")]
+        used = (
+            f"is augmentation by {listed(names)}"
+            if config["augment"] != "none"
+            else "is no augmentation"
+        )
+        lines.append(f"There {used}.")
+    if noise := config.get("label_noise"):
+        lines.append(
+            rf"Of the training labels a share of {given(noise)} is replaced by another class, "
+            "chosen evenly; validation and test labels are as they were."
+        )
+    return lines
+
+
+def methods(config: Facts) -> list[str]:
+    """Base optimizers, formulations, and what m is."""
+    pairs = [str(name).partition("+") for name in config.get("methods") or ()]
+    optimizers = list(dict.fromkeys(pair[0] for pair in pairs))
+    formulations = list(dict.fromkeys(pair[2] for pair in pairs if pair[2]))
+    if not pairs:
+        return []
+    said = [_filled(OPTIMIZERS.get(name) or code(name), config) for name in optimizers]
+    lines = [f"The base optimizer{'s are' if len(said) > 1 else ' is'} {listed(said)}."]
+    lines += _weight_decay(config, optimizers)
+    if scale := config.get("scale_momentum"):
+        lines.append(
+            "One minus each coefficient of momentum or of an average is proportional to the batch "
+            f"size, the values given being those at $B={given(scale)}$ (Malladi et al., 2022); "
+            "where that asks for a coefficient of 0 or less there is no averaging."
+        )
+    for name in formulations:
+        own = f"The formulation {code(name)} is the user's own code"
+        lines.append(_filled(FORMULATIONS.get(name) or own, config) + ".")
+    if formulations and isinstance(config.get("m"), list):
+        lines.append(_shards(config["m"]))
+    return lines
+
+
+def _filled(text: str, config: Facts) -> str:
+    """The text with `{momentum}` and the like in it as configured, or as their name."""
+    for name in ("momentum", "beta1", "beta2", "alpha", "eta"):
+        value = config.get(name)
+        shown = f"{value:g}" if isinstance(value, (int, float)) else r"\mathit{unknown}"
+        text = text.replace(f"{{{name}}}", shown)
+    return text
+
+
+def _weight_decay(config: Facts, optimizers: list[str]) -> list[str]:
+    decay = config.get("weight_decay")
+    if not isinstance(decay, (int, float)):
+        return []
+    if not decay:
+        return ["There is no weight decay."]
+    kinds = {
+        "an L2 term of the gradient": [o for o in optimizers if o in COUPLED],
+        "decoupled from the gradient (Loshchilov and Hutter, 2019)":
+            [o for o in optimizers if o in DECOUPLED],
+        "part of each layer's ratio, on weights alone": [o for o in optimizers if o in LAYERWISE],
+    }  # fmt: skip
+    known = {how: names for how, names in kinds.items() if names}
+    lone = len(known) == 1 and len(optimizers) == len(next(iter(known.values())))
+    where = [how if lone else f"{how} in {listed(names)}" for how, names in known.items()]
+    said = f"Weight decay is {num(f'{decay:g}')}"
+    said += f", {listed(where)}" if where else ""
+    return [f"{said}; no perturbation sees it."]
+
+
+def _shards(ms: list[Any]) -> str:
+    if ms == [0]:
+        return "All images of a batch share one perturbation ($m=B$)."
+    sizes = listed(["$B$" if m == 0 else given(m) for m in ms])
+    return (
+        f"Each $m$ images of a batch share a perturbation, with $m$ of {sizes}; the gradients of "
+        "these shards are averaged by their sizes, and a batch below $m$ is perturbed as a whole."
+    )
+
+
+def schedule(config: Facts) -> list[str]:
+    """How long a trial trains, and its learning rate on the way."""
+    lines = []
+    match = re.fullmatch(r"([\d.]+)([a-z]+)", str(config.get("budget", "")))
+    if match and match[2] in UNITS:
+        said = f"Every trial trains for {escape(match[1])} {UNITS[match[2]]}, at every batch size"
+        if match[2] == "grads":
+            said += ", of which SAM and ASAM spend two a step"
+        lines.append(f"{said}; batches are cut from one endless stream of shuffled epochs, so that "
+                     "none is ragged.")  # fmt: skip
+    if {"schedule", "warmup"} <= config.keys():
+        warmup = config["warmup"]
+        rise = (
+            rf"rises linearly over the first {num(f'{warmup * 100:g}')}\,\% of the steps and "
+            if isinstance(warmup, (int, float)) and warmup
+            else ""
+        )
+        falls = SCHEDULES.get(str(config["schedule"]), f"follows {code(config['schedule'])}")
+        falls = falls if rise else falls.replace("then ", "")
+        lines.append(f"The learning rate {rise}{falls}; LR is its highest value.")
+    if "precision" in config and "micro_batch" in config:
+        words = {"fp32": "single precision", "bf16": "bfloat16 autocast"}
+        said = words.get(str(config["precision"]), escape(config["precision"]))
+        cut = f" and accumulated over micro-batches of up to {given(config['micro_batch'])} images"
+        # Batch norm is over ghost batches, which are then the micro-batches.
+        lines.append(f"Gradients are taken in {said}{cut if config.get('model') in FREE else ''}.")
+    return lines
