@@ -12,6 +12,8 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as Canvas
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
@@ -31,6 +33,8 @@ from analysis.figures.style import (
     WIDTH,
     look,
 )
+
+PIXELS = 220  # an inch, of the PNG
 
 
 @dataclass(frozen=True)
@@ -52,10 +56,12 @@ def draw(figure: Figure, stem: Path) -> Drawn:
         canvas.draw_without_rendering()
         canvas.set_layout_engine("none")  # laid out once: all files and all spots agree
         found = [(*_place(canvas, *at), trial, says) for *at, trial, says in spots]
-        canvas.savefig(stem.with_suffix(".pdf"), metadata={"CreationDate": None})
-        canvas.savefig(stem.with_suffix(".png"), dpi=220)
         text = io.StringIO()
-        canvas.savefig(text, format="svg", metadata={"Date": None})
+        # Not by savefig, which draws everything twice to lay it out again.
+        FigureCanvasSVG(canvas).print_svg(text, metadata={"Date": None})
+        FigureCanvasPdf(canvas).print_pdf(stem.with_suffix(".pdf"), metadata={"CreationDate": None})
+        canvas.set_dpi(PIXELS)
+        FigureCanvasAgg(canvas).print_png(stem.with_suffix(".png"))
     figure.marks.to_csv(stem.with_suffix(".csv"), index=False)
     return Drawn(themed(text.getvalue(), figure.name), found)
 

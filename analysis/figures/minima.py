@@ -98,7 +98,7 @@ def landscapes(found: Answers, order: Mapping[str, int]) -> Iterator[Figure]:
     panels, lines = {}, []
     for (name, other), own in by(between, "trial_id", "other"):
         key = _between(rows(own)[0])
-        panels[key] = Panel(key, Axis("from the first (0) to the second (1)"), Axis("loss", 10))
+        panels[key] = Panel(key, Axis("share of the way"), Axis("loss", 10))
         for split in ("train", "test"):
             lines += polyline(key, f"{split} loss", "path", own["alpha"], own[f"{split}_loss"],
                               f"{name} {other} {split}")  # fmt: skip

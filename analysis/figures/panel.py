@@ -1,5 +1,6 @@
 """Draws one panel of a figure: its axes, lines, marks with their intervals, and bounds."""
 
+import textwrap
 from typing import Any
 
 import numpy as np
@@ -34,9 +35,10 @@ def draw_panel(axes: Axes, figure: Figure, key: str) -> list[Spot]:
     marks, lines, bounds = (
         t[t["panel"] == key] for t in (figure.marks, figure.lines, figure.bounds)
     )
-    axes.set_title(panel.title, loc="left", pad=2)
-    _axis(axes, "x", panel.x, len(figure.panels) > 1)
-    _axis(axes, "y", panel.y, len(figure.panels) > 1)
+    small = len(figure.panels) > 1
+    axes.set_title(textwrap.fill(panel.title, 28 if small else 60), loc="left", pad=2)
+    _axis(axes, "x", panel.x, small)
+    _axis(axes, "y", panel.y, small)
     axes.grid(color=GRID, linewidth=0.5)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
@@ -71,7 +73,7 @@ def _axis(axes: Axes, which: str, axis: Axis, small: bool) -> None:
     line.labelpad = 1.5
     if axis.log:
         getattr(axes, f"set_{which}scale")("log", base=axis.log)
-        line.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
+        line.set_major_formatter(FuncFormatter(_short))
     line.set_minor_locator(NullLocator())
     if axis.words:
         line.set_major_locator(FixedLocator(list(axis.ticks)))
@@ -80,6 +82,10 @@ def _axis(axes: Axes, which: str, axis: Axis, small: bool) -> None:
         some = axis.ticks[:: -(-len(axis.ticks) // (4 if small else 8))]
         line.set_major_locator(FixedLocator(list(some)))
         line.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.5g}"))
+
+
+def _short(value: float, _: object = None) -> str:
+    return f"{value:,.0f}" if 1000 <= value < 1e6 else f"{value:.3g}"
 
 
 def _limit(axes: Axes, panel: Panel) -> None:
@@ -158,6 +164,5 @@ def _bound(axes: Axes, figure: Figure, bound: dict[str, Any]) -> None:
         band = axes.axhspan if across else axes.axvspan
         band(low, high, linewidth=0, zorder=0.5, color=colour, alpha=0.16)
     if bound["says"] and bound["axis"] == "y" and np.isfinite(bound["at"]):
-        axes.annotate(str(bound["says"]), (1, bound["at"]), (-1, 1.5), color=SOFT, fontsize=6,
-                      xycoords=axes.get_yaxis_transform(), textcoords="offset points",
-                      ha="right")  # fmt: skip
+        axes.annotate(str(bound["says"]), (0, bound["at"]), (2, 1.5), color=SOFT, fontsize=6,
+                      xycoords=axes.get_yaxis_transform(), textcoords="offset points")  # fmt: skip
