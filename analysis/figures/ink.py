@@ -5,6 +5,7 @@ The width is that of an IEEE column, which is also that of a phone; fonts are em
 
 import io
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,20 +16,22 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as Canvas
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
 from analysis.figures.grammar import Figure
-from analysis.figures.panel import draw_panel
+from analysis.figures.panel import draw_panel, titled
 from analysis.figures.style import (
     KEY,
+    LEFT,
+    LETTER,
     LINE,
     PAPER,
-    ROW,
     SHAPES,
     SIZE,
+    SMALL,
     SOFT,
     STYLE,
+    TALL,
     THEME,
     WIDTH,
     look,
@@ -53,11 +56,9 @@ def draw(figure: Figure, stem: Path) -> Drawn:
         canvas, axes = _canvas(figure)
         spots = [spot for key, each in axes.items() for spot in draw_panel(each, figure, key)]
         _key(canvas, figure)
-        canvas.draw_without_rendering()
-        canvas.set_layout_engine("none")  # laid out once: all files and all spots agree
         found = [(*_place(canvas, *at), trial, says) for *at, trial, says in spots]
         text = io.StringIO()
-        # Not by savefig, which draws everything twice to lay it out again.
+        # Not by savefig, which draws everything twice.
         FigureCanvasSVG(canvas).print_svg(text, metadata={"Date": None})
         FigureCanvasPdf(canvas).print_pdf(stem.with_suffix(".pdf"), metadata={"CreationDate": None})
         canvas.set_dpi(PIXELS)
@@ -76,33 +77,42 @@ def themed(svg: str, name: str) -> str:
 
 
 def _canvas(figure: Figure) -> tuple[Canvas, dict[str, Axes]]:
-    count = len(figure.panels)
-    columns = 1 if count == 1 else 2
-    rows = -(-count // columns)
-    height = (2.5 if count == 1 else ROW * rows + 0.5) + 0.13 * _key_rows(figure)
-    layout = ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.03)
-    canvas = Canvas(figsize=(WIDTH, height), dpi=72, layout=layout)
-    FigureCanvasAgg(canvas)
-    grid = canvas.subplots(rows, columns, squeeze=False).ravel()
-    for spare in grid[count:]:
-        spare.remove()
-    return canvas, dict(zip(figure.panels, grid[:count], strict=True))
+    """Laid out in inches: letters have one size, so that no engine need measure them."""
+    panels = list(figure.panels.values())
+    columns = 1 if len(panels) == 1 else 2
+    rows = -(-len(panels) // columns)
+    over = LETTER * _rows(
+        len(figure.groups) if len(figure.groups) > 1 else 0, _columns(figure.groups)
+    )
+    signs = [*figure.signs.values(), *figure.kinds.values()]
+    under = LETTER * _rows(len(signs), _columns(signs))
+    head = LETTER * max(1 + titled(each, columns > 1).count("\n") for each in panels) + 0.02
+    words = max((len(word) for each in panels for word in each.x.words), default=0)
+    foot = 0.2 + LETTER * any(each.x.label for each in panels) + 0.045 * words
+    tall = TALL if columns == 1 else SMALL
+    height = over + rows * (head + tall + foot) + under + 0.06
+    canvas = Canvas(figsize=(WIDTH, height), dpi=72)
+    wide = WIDTH / columns - LEFT - 0.08
+    axes = {}
+    for i, key in enumerate(figure.panels):
+        row, column = divmod(i, columns)
+        corner = (
+            LEFT + column * WIDTH / columns,
+            height - over - (row + 1) * (head + tall) - row * foot,
+        )
+        box = (corner[0] / WIDTH, corner[1] / height, wide / WIDTH, tall / height)
+        axes[key] = canvas.add_axes(box)
+    return canvas, axes
 
 
-def _key_rows(figure: Figure) -> int:
-    signs = len(figure.signs) + len(figure.kinds)
-    groups = len(figure.groups) if len(figure.groups) > 1 else 0
-    return -(-groups // _group_columns(figure)) + -(-signs // _sign_columns(figure))
+def _rows(count: int, columns: int) -> int:
+    return -(-count // columns)
 
 
-def _group_columns(figure: Figure) -> int:
-    longest = max(map(len, figure.groups), default=0)
-    return 3 if longest <= 14 else 2 if longest <= 26 else 1
-
-
-def _sign_columns(figure: Figure) -> int:
-    words = [*figure.signs.values(), *figure.kinds.values()]
-    return 2 if max(map(len, words), default=0) <= 28 else 1
+def _columns(words: Collection[str]) -> int:
+    """Of a key: as many as its longest entry leaves room for."""
+    longest = max(map(len, words), default=0)
+    return 3 if longest <= 14 else 2 if longest <= 27 else 1
 
 
 def _key(canvas: Canvas, figure: Figure) -> None:
@@ -113,8 +123,7 @@ def _key(canvas: Canvas, figure: Figure) -> None:
         style = look(number) | ({} if lined else {"linestyle": "none"})
         groups.append(Line2D([], [], label=group, linewidth=1, markersize=SIZE, **style))
     if len(groups) > 1:
-        canvas.legend(handles=groups, loc="outside upper left", ncols=_group_columns(figure),
-                      **KEY)  # fmt: skip
+        canvas.legend(handles=groups, loc="upper left", ncols=_columns(figure.groups), **KEY)
     signs = []
     for sign, words in figure.signs.items():
         marker = SHAPES.get(sign, "o")
@@ -124,8 +133,8 @@ def _key(canvas: Canvas, figure: Figure) -> None:
     for kind, words in figure.kinds.items():
         signs.append(Line2D([], [], label=words, **({"color": SOFT} | LINE[kind])))
     if signs:
-        canvas.legend(handles=signs, loc="outside lower left", ncols=_sign_columns(figure),
-                      **KEY)  # fmt: skip
+        columns = _columns([str(each.get_label()) for each in signs])
+        canvas.legend(handles=signs, loc="lower left", ncols=columns, **KEY)
 
 
 def _place(canvas: Canvas, axes: Axes, transform: Any, x: float, y: float) -> tuple[float, float]:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from matplotlib.transforms import blended_transform_factory
 
 from analysis.figures.grammar import Axis, Figure, Panel
@@ -36,7 +36,7 @@ def draw_panel(axes: Axes, figure: Figure, key: str) -> list[Spot]:
         t[t["panel"] == key] for t in (figure.marks, figure.lines, figure.bounds)
     )
     small = len(figure.panels) > 1
-    axes.set_title(textwrap.fill(panel.title, 28 if small else 60), loc="left", pad=2)
+    axes.set_title(titled(panel, small), loc="left", pad=2)
     _axis(axes, "x", panel.x, small)
     _axis(axes, "y", panel.y, small)
     axes.grid(color=GRID, linewidth=0.5)
@@ -58,6 +58,11 @@ def draw_panel(axes: Axes, figure: Figure, key: str) -> list[Spot]:
     return found
 
 
+def titled(panel: Panel, small: bool) -> str:
+    """The title, broken where the panel is too narrow for it."""
+    return textwrap.fill(panel.title, 23 if small else 60)
+
+
 def _shifts(figure: Figure, panel: Panel) -> dict[str, float]:
     """Groups stand beside each other at a batch size, so that equal values stay apart."""
     if not panel.x.log or not panel.x.ticks or len(figure.groups) < 2:
@@ -74,6 +79,8 @@ def _axis(axes: Axes, which: str, axis: Axis, small: bool) -> None:
     if axis.log:
         getattr(axes, f"set_{which}scale")("log", base=axis.log)
         line.set_major_formatter(FuncFormatter(_short))
+    elif small:
+        line.set_major_locator(MaxNLocator(4))
     line.set_minor_locator(NullLocator())
     if axis.words:
         line.set_major_locator(FixedLocator(list(axis.ticks)))
@@ -85,7 +92,11 @@ def _axis(axes: Axes, which: str, axis: Axis, small: bool) -> None:
 
 
 def _short(value: float, _: object = None) -> str:
-    return f"{value:,.0f}" if 1000 <= value < 1e6 else f"{value:.3g}"
+    """`0.003`, `500`, `20k` or `3M`: never wider than the room for it."""
+    for unit, sign in ((1e6, "M"), (1e3, "k")):
+        if value >= 2 * unit:
+            return f"{value / unit:.3g}{sign}"
+    return f"{value:.4g}"
 
 
 def _limit(axes: Axes, panel: Panel) -> None:
@@ -164,5 +175,6 @@ def _bound(axes: Axes, figure: Figure, bound: dict[str, Any]) -> None:
         band = axes.axhspan if across else axes.axvspan
         band(low, high, linewidth=0, zorder=0.5, color=colour, alpha=0.16)
     if bound["says"] and bound["axis"] == "y" and np.isfinite(bound["at"]):
-        axes.annotate(str(bound["says"]), (0, bound["at"]), (2, 1.5), color=SOFT, fontsize=6,
-                      xycoords=axes.get_yaxis_transform(), textcoords="offset points")  # fmt: skip
+        axes.annotate(str(bound["says"]), (0, bound["at"]), (2, -1.5), color=SOFT, fontsize=6,
+                      xycoords=axes.get_yaxis_transform(), textcoords="offset points",
+                      va="top")  # fmt: skip

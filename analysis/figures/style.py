@@ -27,12 +27,13 @@ LINE: dict[str, dict[str, Any]] = {
     "prediction": {"linewidth": 0.9, "linestyle": (0, (6, 2, 1, 2)), "alpha": 0.8},
 }  # fmt: skip
 KEY: dict[str, Any] = {"frameon": False, "borderpad": 0.1, "columnspacing": 1.2,
-                       "handlelength": 2.4}  # fmt: skip
+                       "handlelength": 2.4, "borderaxespad": 0.2, "labelspacing": 0.3}  # fmt: skip
 SIZE = 3.6  # of a mark, points
 DODGE = 0.14  # octaves between neighbouring groups at one batch size
 SUBS = ((2.0, (1.0,)), (1.2, (1.0, 3.0)), (0.0, (1.0, 2.0, 5.0)))  # ticks by decades shown
 ARROWED = 0.2  # room above and below for arrows
-ROW = 1.3  # inches, of a panel where there are several
+# Inches: of a line of letters, from a panel's left edge to its axes, of axes alone or among others.
+LETTER, LEFT, TALL, SMALL = 0.135, 0.44, 1.9, 0.88
 
 
 def look(number: int) -> dict[str, Any]:
