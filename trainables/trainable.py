@@ -72,7 +72,7 @@ class TrialTrainable(tune.Trainable):
 def _entitle(config: TrialConfig) -> None:
     """Name the process by the cell, as `top` and the dashboard's list of workers show it.
 
-    Ray sets it anew for every call. The trial would make Ray keep a few series of metrics for each.
+    Ray sets it anew for every call. Named by the trial, each would be some series of metrics more.
     """
     with contextlib.suppress(ImportError):  # no public name; without it only the title is lost
         from ray._raylet import setproctitle  # type: ignore[attr-defined]
@@ -82,10 +82,11 @@ def _entitle(config: TrialConfig) -> None:
 
 def _line(config: TrialConfig, figures: dict[str, Any]) -> str:
     """One report, for the worker's log."""
-    shown = ", ".join(
+    shown = [
         f"{name} {figures[name]:.4g}"
-        for name in ("train_loss", "val_accuracy", "score", "images_per_second")
-        if figures.get(name) is not None
-    )
+        for name in ("train_loss", "val_accuracy", "score")
+        if figures[name] is not None
+    ]
+    shown.append(f"{figures['images_per_second']:,.0f} images/s")
     state = "diverged" if figures["diverged"] else f"{figures['report']}/{config.reports}"
-    return f"{config.trial_id} {state}: {shown}"
+    return f"{config.trial_id} {state}: {', '.join(shown)}"
