@@ -4,9 +4,12 @@ cell, and samples seen on the x axis, so that curves of different batch sizes al
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.custom_scalar import layout_pb2
+from tensorboard.plugins.custom_scalar import metadata as layout_metadata
 from tensorboard.plugins.hparams import api_pb2, metadata
 from tensorboard.plugins.hparams.plugin_data_pb2 import (
     HParamsPluginData,
@@ -14,22 +17,44 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import (
     SessionStartInfo,
 )
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
+from tensorboard.util.tensor_util import make_tensor_proto
 
-from study.record import Record
+from study.cells import Cell
+from study.config import RULES, StudyConfig
+from study.record import SEARCH_PHASES, Record
 
 CURVES = (
     "train_loss train_accuracy val_loss val_accuracy test_accuracy generalization_gap lr "
-    "noise_scale score steps grads images_per_second"
+    "noise_scale score images_per_second"
 ).split()
+# An event has one step, so what is looked at over another axis than samples is written once more.
+AXES = {"by_steps": "steps", "by_gradients": "grads"}
+OVER = ("val_accuracy", "train_loss")
 CLOSED = ".closed"  # marks a run that is whole
 HPARAMS = "method optimizer formulation batch_size m lr rho phase role seed".split()
+FINAL = "score val_accuracy test_accuracy generalization_gap train_loss noise_scale lr".split()
+# Charts choose by tag and not by run, so the run filter makes the first row that of a batch size.
+LAYOUT = {
+    "One batch size: type its -bB- into the run filter": {
+        "validation accuracy": "val_accuracy",
+        "training loss": "train_loss",
+        "gradient noise scale": "noise_scale",
+        "learning rate": "lr",
+    },
+    "Over steps and over sequential gradients": {
+        f"{tag.replace('_', ' ')} {axis.replace('_', ' ')}": f"{axis}/{tag}"
+        for tag in OVER
+        for axis in AXES
+    },
+}
 
 
 class Board:
     """Writes results/NAME/tensorboard."""
 
-    def __init__(self, results: Path, records: list[Record]) -> None:
+    def __init__(self, results: Path, config: StudyConfig, records: list[Record]) -> None:
         self.root = results / "tensorboard"
+        self._describe({*config.cells, *(record.cell for record in records)})
         self._writers: dict[str, EventFileWriter] = {}
         for record in records:
             run = self.root / record.config.trial_id
@@ -47,13 +72,10 @@ class Board:
         if writer is None:
             writer = self._open(record)
         figures = record.reports[index]
-        values = [
-            Summary.Value(tag=tag, simple_value=figures[tag])
-            for tag in CURVES
-            if figures.get(tag) is not None
-        ]
-        summary = Summary(value=values)
-        writer.add_event(Event(wall_time=time.time(), step=figures["samples"], summary=summary))
+        writer.add_event(_scalars(figures["samples"], {tag: figures.get(tag) for tag in CURVES}))
+        for axis, count in AXES.items():
+            again = {f"{axis}/{tag}": figures.get(tag) for tag in OVER}
+            writer.add_event(_scalars(figures[count], again))
         writer.flush()
 
     def end(self, record: Record) -> None:
@@ -70,13 +92,15 @@ class Board:
         writer.close()
         (self.root / record.config.trial_id / CLOSED).touch()
 
+    def close(self) -> None:
+        for writer in self._writers.values():
+            writer.close()
+
     def _open(self, record: Record) -> EventFileWriter:
         writer = EventFileWriter(str(self.root / record.config.trial_id))
         self._writers[record.config.trial_id] = writer
-        config = record.config.to_dict() | {"method": record.config.method}
         info = SessionStartInfo(group_name=record.config.trial_id, start_time_secs=record.started)
-        for name in HPARAMS:
-            value = config[name]
+        for name, value in _hparams(record).items():
             if isinstance(value, str):
                 info.hparams[name].string_value = value
             else:
@@ -85,9 +109,30 @@ class Board:
         writer.add_event(_plugin_event(metadata.SESSION_START_INFO_TAG, start))
         return writer
 
-    def close(self) -> None:
-        for writer in self._writers.values():
-            writer.close()
+    def _describe(self, cells: set[Cell]) -> None:
+        """The root run: columns of the hyper-parameters tab and charts of the custom one."""
+        for old in self.root.glob("events.*"):  # of another session; the study may have grown
+            old.unlink()
+        writer = EventFileWriter(str(self.root))
+        columns = HParamsPluginData(experiment=_experiment(cells))
+        writer.add_event(_plugin_event(metadata.EXPERIMENT_TAG, columns))
+        layout = Summary.Value(
+            tag=layout_metadata.CONFIG_SUMMARY_TAG,
+            metadata=layout_metadata.create_summary_metadata(),
+            tensor=make_tensor_proto(_layout().SerializeToString()),
+        )
+        writer.add_event(Event(wall_time=time.time(), summary=Summary(value=[layout])))
+        writer.close()
+
+
+def _hparams(record: Record) -> dict[str, Any]:
+    config = record.config.to_dict() | {"method": record.config.method}
+    return {name: config[name] for name in HPARAMS}
+
+
+def _scalars(step: int, values: dict[str, float | None]) -> Event:
+    kept = [Summary.Value(tag=k, simple_value=v) for k, v in values.items() if v is not None]
+    return Event(wall_time=time.time(), step=step, summary=Summary(value=kept))
 
 
 def _plugin_event(tag: str, data: HParamsPluginData) -> Event:
@@ -95,3 +140,39 @@ def _plugin_event(tag: str, data: HParamsPluginData) -> Event:
     described = metadata.create_summary_metadata(data)
     value = Summary.Value(tag=tag, metadata=described, tensor=metadata.NULL_TENSOR)
     return Event(wall_time=time.time(), summary=Summary(value=[value]))
+
+
+def _experiment(cells: set[Cell]) -> api_pb2.Experiment:
+    """Which hyper-parameters there are, those of few values to be ticked, and the final metrics."""
+    few: dict[str, set[Any]] = {
+        "method": {cell.method for cell in cells},
+        "optimizer": {cell.optimizer for cell in cells},
+        "formulation": {cell.formulation for cell in cells},
+        "batch_size": {cell.batch_size for cell in cells},
+        "m": {cell.m for cell in cells},
+        "phase": {*SEARCH_PHASES, "confirm"},
+        "role": {"search", "warm", "winner", "half", "double", *RULES},
+    }
+    experiment = api_pb2.Experiment()
+    for name in HPARAMS:
+        info = experiment.hparam_infos.add(
+            name=name,
+            type=api_pb2.DATA_TYPE_FLOAT64,
+            differs=name not in ("optimizer", "formulation", "m"),  # the first five that do, show
+        )
+        if name in few:
+            if all(isinstance(value, str) for value in few[name]):
+                info.type = api_pb2.DATA_TYPE_STRING
+            info.domain_discrete.extend(sorted(few[name]))
+    for tag in FINAL:
+        experiment.metric_infos.add(name=api_pb2.MetricName(tag=tag))
+    return experiment
+
+
+def _layout() -> layout_pb2.Layout:
+    layout = layout_pb2.Layout()
+    for index, (title, charts) in enumerate(LAYOUT.items()):
+        category = layout.category.add(title=title, closed=index > 0)
+        for name, tag in charts.items():
+            category.chart.add(title=name).multiline.tag.append(f"^{tag}$")
+    return layout

@@ -18,9 +18,12 @@ os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # or Tune prints a banner of i
 
 import ray
 from ray import tune
+from ray.job_config import JobConfig
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
+from ray.util import metrics
 
+from study.gauges import Gauge, Set
 from study.planner import Planner
 from trainables.data import ImageData
 from trainables.errors import UsageError
@@ -121,14 +124,15 @@ class _Watch(tune.Callback):
         return (tune.Callback, ())
 
 
-def start(resources: Resources, dashboard: bool) -> str | None:
-    """Connect to or start Ray; the dashboard's URL where there is one."""
+def start(resources: Resources, dashboard: bool, job: dict[str, str]) -> str | None:
+    """Connect to or start Ray; the dashboard's URL where there is one, which shows `job`."""
     try:
         context = ray.init(
             address=resources.address or "local",  # None would join any cluster that is about
             include_dashboard=dashboard if resources.address is None else None,
             log_to_driver=False,
             logging_level=logging.ERROR,
+            job_config=JobConfig(metadata=job),
         )
     except (ConnectionError, RuntimeError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
@@ -137,6 +141,18 @@ def start(resources: Resources, dashboard: bool) -> str | None:
             "here, auto or HOST:PORT of a running cluster of the same version"
         ) from None
     return context.dashboard_url
+
+
+def gauge(described: Gauge) -> Set:
+    """A gauge on the node's metrics endpoint; where nothing is exported, it does nothing."""
+    tags = described.tags
+    return metrics.Gauge(described.name, description=described.description, tag_keys=tags).set
+
+
+def log_file(study: str) -> Path:
+    """Among Ray's logs on this node, so that the dashboard lists it."""
+    node: Any = ray._private.worker._global_node
+    return Path(node.get_logs_dir_path()) / f"study-{study}.log"
 
 
 def check_address(address: str) -> None:
@@ -167,8 +183,10 @@ def execute(
     issued = resources.slots() + 1
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(issued)
     trainable = tune.with_parameters(TrialTrainable, data=data, results=str(results.resolve()))
+    trainable = tune.with_resources(trainable, resources.request)
+    trainable.__qualname__ = TrialTrainable.__name__  # the class, in Ray's dashboard
     tuner = tune.Tuner(
-        tune.with_resources(trainable, resources.request),
+        trainable,
         tune_config=tune.TuneConfig(
             num_samples=10**9,
             search_alg=_PlannerSearcher(planner, issued),

@@ -74,6 +74,19 @@ def command_line() -> str:
     return shlex.join([*program, *sys.argv[1:]])
 
 
+def job(results: Path, config: StudyConfig) -> dict[str, str]:
+    """What Ray's dashboard says of the study; `job_name` is what it lists."""
+    return {
+        "job_name": results.name,
+        "methods": ", ".join(config.methods),
+        "batch_sizes": ", ".join(map(str, config.batch_sizes)),
+        "dataset": config.dataset,
+        "model": config.model,
+        "results": str(results.resolve()),
+        "git_revision": revision() or "unknown",
+    }
+
+
 def manifest(
     name: str, config: StudyConfig, data: ImageData, options: dict[str, Any]
 ) -> dict[str, Any]:

@@ -1,8 +1,10 @@
 """What a person watches: one line a cell, redrawn in place on a terminal; else now and then one."""
 
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
@@ -67,7 +69,7 @@ class Shown:
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True)
-        self.start = self.shown = time.monotonic()
+        self.start = self.shown = self.drawn = time.monotonic()
         self.live = (
             Live(console=self.console, auto_refresh=False) if self.console.is_terminal else None
         )
@@ -84,12 +86,15 @@ class Shown:
 
     def __call__(self) -> None:
         now = time.monotonic()
-        if now - self.shown < (REDRAW if self.live else LINE):
-            return
-        self.shown = now
-        if self.live:
+        if self.live and now - self.drawn >= REDRAW:
+            self.drawn = now
             self.live.update(self.render(), refresh=True)
-        else:
+        if now - self.shown >= LINE:
+            self.shown = now
+            self.line()
+
+    def line(self) -> None:
+        if not self.live:
             self.console.print(self.summary(), highlight=False, soft_wrap=True)
 
     def render(self) -> RenderableType:
@@ -120,11 +125,31 @@ class Progress(Shown):
         planner: Planner,
         remaining: Callable[[], float],
         slots: int,
+        log: Path,
         console: Console | None = None,
     ) -> None:
-        """`remaining` gives the seconds to go; `slots` trials train at a time."""
+        """`remaining` gives the seconds to go; `slots` trials train at a time; `log` is a file that
+        takes the lines too."""
         super().__init__(console)
+        self.log = log
         self.planner, self.remaining, self.slots = planner, remaining, slots
+
+    def __enter__(self) -> "Self":
+        self.note()
+        return super().__enter__()
+
+    def __exit__(self, *_: object) -> None:
+        super().__exit__(*_)
+        self.note()
+
+    def line(self) -> None:
+        super().line()
+        self.note()
+
+    def note(self) -> None:
+        """A line for who watches from elsewhere; a full disk costs the line, not the study."""
+        with contextlib.suppress(OSError), self.log.open("a") as file:
+            print(time.strftime("%Y-%m-%d %H:%M:%S"), self.summary(), file=file)
 
     def render(self) -> RenderableType:
         # The summary first: on a small terminal the end is cut off.

@@ -137,7 +137,8 @@ def powered(config: StudyConfig) -> list[str]:
 def train(asked: Asked, log: Log, planner: Planner | None) -> None:
     """All that the study still lacks, trained in one Tune run; `planner` is that of one begun."""
     path, resources, begun = asked.where.results, resources_of(asked), planner is not None
-    with connected(resources, asked.dashboard, asked.interruption):
+    job = machine.job(path, asked.config)
+    with connected(resources, asked.dashboard, asked.interruption, job):
         config, training = asked.config, planner is None or not planner.done
         if training:
             forecast, shared = calibrated(asked, resources, sizing=not begun)
@@ -205,8 +206,9 @@ def watched(
     interruption: Interruption,
 ) -> None:
     """Run the planner under Ray, with progress on the screen and the views of the log kept up."""
-    from study.execute import execute
+    from study.execute import execute, gauge, log_file
     from study.forecast import against_actual, overview
+    from study.gauges import Gauges
     from study.progress import Progress, duration
 
     before, ahead, start = forecast.done(planner), forecast.left(planner), time.monotonic()
@@ -223,17 +225,20 @@ def watched(
         pace = elapsed / done if done > 0.05 * ahead else 1.0
         return pace * forecast.left(planner) / forecast.slots
 
-    progress = Progress(planner, remaining, forecast.slots)
+    progress = Progress(planner, remaining, forecast.slots, log_file(path.name))
+    gauges = Gauges(path.name, planner, forecast.slots, gauge)
 
     def tick() -> None:
         interruption.check()
         views.update()
+        gauges()
         progress()
 
     try:
         with progress:
             execute(planner, shared, resources, path, tick)
             tick()
+        gauges.write()
     finally:
         views.close()
         shutil.rmtree(path / ".ray", ignore_errors=True)

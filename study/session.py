@@ -35,15 +35,21 @@ class Interruption:
 
 @contextlib.contextmanager
 def connected(
-    resources: "Resources", dashboard: bool, interruption: Interruption
+    resources: "Resources",
+    dashboard: bool,
+    interruption: Interruption,
+    job: dict[str, str] | None = None,
 ) -> Iterator[None]:
-    """Ray started or joined, and left again; signals become Interrupted."""
+    """Ray started or joined, and left again; signals become Interrupted.
+
+    `job` is what Ray's dashboard says of this program, `job_name` being its name.
+    """
     import ray
 
     from study import execute
 
     say(f"starting Ray{f' at {resources.address}' if resources.address else ''} …")
-    url = execute.start(resources, dashboard)
+    url = execute.start(resources, dashboard, job or {})
     for number in SIGNALS:  # after ray.init, which sets its own
         signal.signal(number, interruption)
     try:

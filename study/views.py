@@ -13,7 +13,7 @@ class Views:
     def __init__(self, path: Path, planner: Planner) -> None:
         records = list(planner.records.values())
         self.path, self.planner = path, planner
-        self.board = Board(path, records)
+        self.board = Board(path, planner.config, records)
         self.journal = results.OptunaJournal(path, planner.config, records)
         self.open = {r.config.trial_id: len(r.reports) for r in records if not r.ended}
         self.known = len(records)

@@ -29,6 +29,10 @@ class TrialTrainable(tune.Trainable):
         self.tensors: dict[str, DeviceData] = {}
         self.reset_config(config)
 
+    def __repr__(self) -> str:
+        """The actor's name in Ray's dashboard, for all its life: the study, not the trial."""
+        return self.results.name
+
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         config = TrialConfig.from_dict(new_config)
         if config.device not in self.tensors:
@@ -41,10 +45,13 @@ class TrialTrainable(tune.Trainable):
                 self.training.load(self.path)
             except Exception:  # whatever a damaged file makes torch raise
                 self.training = Training(config, self.tensors[config.device])
+        print(f"{config.trial_id} begins: lr {config.lr:.4g}, rho {config.rho:.4g}", flush=True)
         return True
 
     def step(self) -> dict[str, Any]:
+        _entitle(self.training.config)
         figures = self.training.run()
+        print(_line(self.training.config, figures), flush=True)
         if self.training.done:
             if self.training.config.phase == "confirm" and not self.training.diverged:
                 self._keep()
@@ -60,3 +67,26 @@ class TrialTrainable(tune.Trainable):
         config = self.training.config
         with contextlib.suppress(OSError):  # a full disk costs the weights, not the trial
             weights.save(weights.path(self.results, config.trial_id), self.training.model, config)
+
+
+def _entitle(config: TrialConfig) -> None:
+    """Name the process by the cell, as `top` and the dashboard's list of workers show it.
+
+    Ray sets it anew for every call. Named by the trial, each would be some series of metrics more.
+    """
+    with contextlib.suppress(ImportError):  # no public name; without it only the title is lost
+        from ray._raylet import setproctitle  # type: ignore[attr-defined]
+
+        setproctitle(f"ray::{config.method}-b{config.batch_size}")
+
+
+def _line(config: TrialConfig, figures: dict[str, Any]) -> str:
+    """One report, for the worker's log."""
+    shown = [
+        f"{name} {figures[name]:.4g}"
+        for name in ("train_loss", "val_accuracy", "score")
+        if figures[name] is not None
+    ]
+    shown.append(f"{figures['images_per_second']:,.0f} images/s")
+    state = "diverged" if figures["diverged"] else f"{figures['report']}/{config.reports}"
+    return f"{config.trial_id} {state}: {', '.join(shown)}"

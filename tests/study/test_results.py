@@ -92,7 +92,7 @@ def _expected_states(planner: Planner) -> Counter[tuple[str, str]]:
 def test_tensorboard_has_one_run_a_trial_with_samples_on_the_axis(finished: Finished) -> None:
     planner, path = finished
     Views(path, planner).close()
-    runs = {run.name for run in (path / "tensorboard").iterdir()}
+    runs = {run.name for run in (path / "tensorboard").iterdir() if run.is_dir()}
     assert runs == set(planner.records)
     record = planner.records["momentum+sam-b1024-winner-s0"]
     events = EventAccumulator(str(path / "tensorboard" / record.config.trial_id)).Reload()
