@@ -35,7 +35,9 @@ def write(
     NotAStudyError, ForeignTableError
         If there is no study, or a table that cannot be understood.
     """
-    from analysis.answers import answered  # SciPy and matplotlib only where they are needed
+    from threadpoolctl import threadpool_limits  # and SciPy and matplotlib only where needed
+
+    from analysis.answers import answered
     from analysis.details import details
     from analysis.latex.methods import methods_tex
     from analysis.latex.tables import latex_tables
@@ -43,7 +45,8 @@ def write(
     from analysis.text import render
 
     study = load(results, *more, columns=columns)
-    with progress() as watch:
+    # Many small systems of equations, which threads only slow down.
+    with progress() as watch, threadpool_limits(1):
         found = answered(study, lambda what, share: watch(what, ANSWERED * share))
         directory = study.report_dir
         (directory / "latex").mkdir(parents=True, exist_ok=True)

@@ -147,7 +147,7 @@ def test_the_analysis_reads_a_study_without_ray_or_torch(finished: Finished) -> 
     ran = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
     assert (path / "report" / "scaling.csv").exists()
-    assert (path / "report" / "lr_vs_batch_size.png").stat().st_size > 10_000
+    assert (path / "report" / "figures" / "lr_vs_batch_size.png").stat().st_size > 10_000
     study = analysis.load(path)
     assert len(study.trials) == len(results.load(path)[1])
 
