@@ -107,6 +107,7 @@ def tables(found: Any) -> dict[str, Any]:
         "recovered": shares_table(found.compensations),
         "estimators": found.estimates,
         "pairs": found.pairs,
+        "neighbours": found.neighbours,
         "gaps": found.gaps,
         "sharpness": found.sharpness,
         "association": found.associations,

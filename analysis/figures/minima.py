@@ -102,11 +102,12 @@ def landscapes(found: Answers, order: Mapping[str, int]) -> Iterator[Figure]:
         for split in ("train", "test"):
             lines += polyline(key, f"{split} loss", "path", own["alpha"], own[f"{split}_loss"],
                               f"{name} {other} {split}")  # fmt: skip
+    ends = [{"panel": key, "axis": "x", "at": end} for key in panels for end in (0.0, 1.0)]
     yield figure(
         "landscape_lines", "Straight lines between minima",
-        "Loss along the straight line from one minimum to another of the same seed; a line a seed. "
-        "No barrier between two minima means that they lie in one basin.",
-        panels, {"train loss": 0, "test loss": 1}, lines=lines,
+        "Loss along the straight line from one minimum, at 0, to another of the same seed, at 1, "
+        "and beyond; a line a seed. No barrier between two minima means that they lie in one basin.",
+        panels, {"train loss": 0, "test loss": 1}, lines=lines, bounds=ends,
     )  # fmt: skip
 
 
