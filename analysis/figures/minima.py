@@ -106,7 +106,7 @@ def landscapes(found: Answers, order: Mapping[str, int]) -> Iterator[Figure]:
     yield figure(
         "landscape_lines", "Straight lines between minima",
         "Loss along the straight line from one minimum, at 0, to another of the same seed, at 1, "
-        "and beyond; a line a seed. No barrier between two minima means that they lie in one basin.",
+        "and beyond; a line a seed. Without a barrier between them both lie in one basin.",
         panels, {"train loss": 0, "test loss": 1}, lines=lines, bounds=ends,
     )  # fmt: skip
 
