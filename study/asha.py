@@ -26,3 +26,8 @@ class Ladder:
         seen.append(score)
         better = sum(other > score for other in seen)
         return better < max(1, len(seen) // REDUCTION)
+
+    def forget(self, rung: int, score: float) -> None:
+        """Take back a score; what was decided by it stands."""
+        if score in self.scores.get(rung, ()):
+            self.scores[rung].remove(score)

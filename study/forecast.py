@@ -17,6 +17,7 @@ from study.log import MemoryLog
 from study.planner import Planner
 from study.progress import duration
 from study.record import Record
+from trainables import memory
 from trainables.batches import DeviceData
 from trainables.config import Budget
 from trainables.data import ImageData
@@ -48,6 +49,18 @@ def calibrate(config: StudyConfig, data: ImageData) -> Rates:
 
 
 def _measure(config: StudyConfig, cell: Cell, tensors: DeviceData) -> tuple[float, float]:
+    """The rates with the largest micro-batch for which there is memory, as trials find it too."""
+    try:
+        return _rates(config, cell, tensors)
+    except Exception as error:
+        smaller = memory.smaller(config.micro_batch)
+        if not smaller or not memory.exhausted(error):
+            raise
+    memory.release()
+    return _measure(replace(config, micro_batch=smaller), cell, tensors)
+
+
+def _rates(config: StudyConfig, cell: Cell, tensors: DeviceData) -> tuple[float, float]:
     """One step in NOISE_EVERY also samples the noise scale; the two kinds are timed apart."""
     point = {"lr": 1e-4} if cell.plain else {"lr": 1e-4, "rho": 0.01}
     training = Training(config.trial(cell, "calibration", "search", "search", 0, point), tensors)

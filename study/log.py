@@ -1,5 +1,6 @@
 """log.jsonl: append-only, the only state of a study; everything else is computed from it."""
 
+import contextlib
 import fcntl
 import json
 import math
@@ -8,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from trainables.errors import UsageError
+from trainables.errors import Halted, UsageError, unwritable
 
 Event = dict[str, Any]
 FILE = "log.jsonl"
@@ -59,7 +60,7 @@ class Log:
         self.results = results
         try:
             results.mkdir(parents=True, exist_ok=True)
-            self._file = open(results / FILE, "a+b")  # noqa: SIM115
+            self._file = open(results / FILE, "a+b", buffering=0)  # noqa: SIM115
         except OSError as error:
             raise UsageError(
                 f"--results: cannot write {results} ({error.strerror}); accepted: a directory"
@@ -80,11 +81,27 @@ class Log:
         self._file.truncate(self._file.read().rfind(b"\n") + 1)
 
     def append(self, event: Event) -> None:
-        """Write one event: with the system when this returns, on disk if it ends a trial."""
-        self._file.write(json.dumps(finite(event), separators=(",", ":")).encode() + b"\n")
-        self._file.flush()
-        if event["event"] == "ended":
-            os.fsync(self._file.fileno())
+        """Write one event: with the system when this returns, on disk if it ends a trial.
+
+        Raises
+        ------
+        Halted
+            If it cannot be written, of which the log then holds nothing.
+        """
+        line = json.dumps(finite(event), separators=(",", ":")).encode() + b"\n"
+        whole = self._file.seek(0, os.SEEK_END)
+        try:
+            while line:  # a disk that becomes full takes a part at first
+                line = line[self._file.write(line) :]
+            if event["event"] == "ended":
+                os.fsync(self._file.fileno())
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                self._file.truncate(whole)
+            error.filename = self.results / FILE
+            raise Halted(unwritable(error)) from None
+        if os.fstat(self._file.fileno()).st_nlink == 0:
+            raise Halted(f"{self.results / FILE} has been removed while it was written")
 
     def __enter__(self) -> "Log":
         return self

@@ -119,16 +119,16 @@ class Progress(Shown):
         self,
         planner: Planner,
         remaining: Callable[[], float],
-        slots: int,
+        slots: Callable[[], int],
         console: Console | None = None,
     ) -> None:
-        """`remaining` gives the seconds to go; `slots` trials train at a time."""
+        """`remaining` gives the seconds to go; `slots` how many trials train at a time."""
         super().__init__(console)
         self.planner, self.remaining, self.slots = planner, remaining, slots
 
     def render(self) -> RenderableType:
         # The summary first: on a small terminal the end is cut off.
-        return Group(Text(self.summary(), style="bold"), table(self.planner, self.slots))
+        return Group(Text(self.summary(), style="bold"), table(self.planner, self.slots()))
 
     def summary(self) -> str:
         planner = self.planner
@@ -137,7 +137,7 @@ class Progress(Shown):
         ended = sum(record.ended for record in planner.records.values())
         return (
             f"{ended}/{total} trials ({count['stopped']} stopped, {count['diverged']} diverged, "
-            f"{count['error']} errors), {min(len(planner.running), self.slots)} running, "
+            f"{count['error']} errors), {min(len(planner.running), self.slots())} running, "
             f"{duration(time.monotonic() - self.start)} elapsed, "
             f"about {duration(self.remaining())} to go"
         )

@@ -1,6 +1,6 @@
 """What the log says of each trial; the planner and the tables both read it from here."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from study.cells import Cell
@@ -23,6 +23,7 @@ class Record:
     error: str | None = None
     asha_would_stop_at: int | None = None
     finished: float | None = None  # Unix time
+    failures: int = 0  # without an end, since its last report
     measured: Event | None = None  # what was found at its minimum, at the highest level
 
     @property
@@ -57,8 +58,14 @@ class Record:
 
     def see(self, figures: dict[str, Any], would_stop: bool) -> None:
         self.reports.append(figures)
+        self.failures = 0
         if would_stop and self.asha_would_stop_at is None:
             self.asha_would_stop_at = figures["report"]
+
+    def begin_anew(self, micro_batch: int) -> None:
+        """Another configuration, to which what was reported before does not belong."""
+        self.config = replace(self.config, micro_batch=micro_batch)
+        self.reports, self.asha_would_stop_at, self.failures = [], None, 0
 
     @property
     def closeness(self) -> tuple[int, int]:
@@ -102,5 +109,12 @@ def apply(records: dict[str, Record], event: Event) -> None:
         record = records[event["trial_id"]]
         record.status, record.error = event["status"], event.get("error")
         record.finished = event["time"]
+    elif event["event"] == "failed":
+        records[event["trial_id"]].failures += 1
+    elif event["event"] == "reduced":
+        records[event["trial_id"]].begin_anew(event["micro_batch"])
+    elif event["event"] == "reopened":
+        record = records[event["trial_id"]]
+        record.status, record.error, record.finished, record.failures = "running", None, None, 0
     elif event["event"] == "measured":
         records[event["trial_id"]].examined(event)

@@ -99,7 +99,8 @@ POINT_COLUMNS = {
     "test_accuracy": "float64",
 }
 REPORT_COLUMNS = {"trial_id": "str", "lr": "float64"} | METRICS
-# Of a trial: `lr` is the peak of its schedule; `rho` 0 for none; `m` images share a perturbation.
+# Of a trial: `lr` is the peak of its schedule; `rho` 0 for none; `m` images share a perturbation;
+# `micro_batch` is smaller than the study's where memory ran out before.
 # phase: search | control | confirm; role: search | warm (a first point from another study) |
 # winner | half | double | lr_copied | lr_sqrt | lr_linear | superseded (confirms what an extension
 # of the study replaced by something better); status: complete | stopped | diverged | error |
@@ -118,6 +119,7 @@ CONFIG_COLUMNS = {
     "beta1": "float64",
     "beta2": "float64",
     "alpha": "float64",
+    "micro_batch": "Int64",
     "phase": "str",
     "role": "str",
     "seed": "Int64",

@@ -5,7 +5,6 @@ import signal
 import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from study import machine, results
@@ -19,7 +18,7 @@ from study.session import Interrupted, Interruption, connected, say
 from study.views import Views
 from trainables import plugins
 from trainables.data import ImageData
-from trainables.errors import UsageError, exit_code
+from trainables.errors import Halted, UsageError, exit_code
 
 if TYPE_CHECKING:
     from study.execute import Resources
@@ -70,7 +69,7 @@ def main() -> int:
             planner = Planner(config, log) if log.events else None
             if planner and planner.done:
                 Views(where.results, planner).close()  # a crash may have left them behind
-                clean(where.results)
+                clean(where)
             if planner and planner.done and not unmeasured(planner, asked):
                 say(f"{where.results} is finished; this is its report\n")
             else:
@@ -140,6 +139,7 @@ def train(asked: Asked, log: Log, planner: Planner | None) -> None:
     with connected(resources, asked.dashboard, asked.interruption):
         config, training = asked.config, planner is None or not planner.done
         if training:
+            require_shared(asked.where, resources)
             forecast, shared = calibrated(asked, resources, sizing=not begun)
             config = forecast.config
         if not begun or results.study_event(log.events, path)["config"] != config.to_dict():
@@ -147,7 +147,7 @@ def train(asked: Asked, log: Log, planner: Planner | None) -> None:
         planner = planner or Planner(config, log)
         if training:
             log.append({"event": "session", "time": time.time(), "slots": forecast.slots})
-            watched(planner, forecast, resources, shared, path, asked.interruption)
+            watched(planner, forecast, resources, shared, asked)
         examined(planner, asked, resources)
 
 
@@ -196,16 +196,18 @@ def note(asked: Asked, config: StudyConfig, log: Log) -> None:
     log.append(event)
 
 
+def require_shared(where: Where, resources: "Resources") -> None:
+    """Raises UsageError where the nodes of the cluster do not share what they should."""
+    from study import execute
+
+    execute.require_shared(where.checkpoints, where.storage is not None, resources.nodes())
+
+
 def watched(
-    planner: Planner,
-    forecast: "Forecast",
-    resources: "Resources",
-    shared: Any,
-    path: Path,
-    interruption: Interruption,
+    planner: Planner, forecast: "Forecast", resources: "Resources", shared: Any, asked: Asked
 ) -> None:
     """Run the planner under Ray, with progress on the screen and the views of the log kept up."""
-    from study.execute import execute
+    from study.execute import execute, lately, trainable_of
     from study.forecast import against_actual, overview
     from study.progress import Progress, duration
 
@@ -213,6 +215,7 @@ def watched(
     say(overview(forecast))
     if before:
         say(f"going on where it was: about {duration(ahead / forecast.slots)} are left")
+    path, slots = asked.where.results, lately(resources.slots)
     say(f"results: {path} (tensorboard --logdir {path}/tensorboard)")
     views = Views(path, planner)
 
@@ -221,37 +224,68 @@ def watched(
         done = forecast.done(planner) - before
         elapsed = (time.monotonic() - start) * forecast.slots
         pace = elapsed / done if done > 0.05 * ahead else 1.0
-        return pace * forecast.left(planner) / forecast.slots
+        return pace * forecast.left(planner) / max(1, slots())
 
-    progress = Progress(planner, remaining, forecast.slots)
+    progress = Progress(planner, remaining, slots)
 
     def tick() -> None:
-        interruption.check()
+        asked.interruption.check()
+        if planner.hopeless:
+            raise given_up(planner)
         views.update()
         progress()
 
     try:
         with progress:
-            execute(planner, shared, resources, path, tick)
+            trainable = trainable_of(shared, asked.where.checkpoints)
+            execute(planner, trainable, resources, path, tick)
             tick()
     finally:
-        views.close()
         shutil.rmtree(path / ".ray", ignore_errors=True)
+        views.close()
     if not planner.done:  # Tune also returns on SIGUSR1, which a cluster may send before its end
-        interruption.number = interruption.number or signal.SIGUSR1
+        asked.interruption.number = asked.interruption.number or signal.SIGUSR1
         raise Interrupted
     wall = time.monotonic() - start
-    clean(path)
-    failed = [record.error or "" for record in planner.records.values() if record.status == "error"]
-    if failed:
-        say(f"{len(failed)} trials failed, the first with: {failed[0].strip().splitlines()[-1]}")
+    clean(asked.where)
+    for line in failures(planner):
+        say(line)
     say(against_actual(forecast, planner, before, ahead, wall, views.busy))
 
 
-def clean(path: Path) -> None:
+def given_up(planner: Planner) -> Halted:
+    """What to say where trial after trial fails; they stay open, to be tried once more."""
+    name, count = planner.errors[0], len(planner.errors)
+    text = planner.records[name].error or ""
+    planner.forgive()
+    return Halted(
+        f"stopped, since {count} trials in a row failed; everything finished is kept, and the same "
+        f"command tries these again. The first, {name}:\n{text.strip()}"
+    )
+
+
+def failures(planner: Planner) -> list[str]:
+    """Lines on the trials that failed, and on those that took a smaller micro-batch."""
+    records, lines = list(planner.records.values()), []
+    failed = [record.error or "" for record in records if record.status == "error"]
+    if failed:
+        last = failed[0].strip().splitlines()[-1]
+        lines.append(f"{len(failed)} trials failed, the first with: {last}")
+    asked = planner.config.micro_batch
+    reduced = [record for record in records if record.config.micro_batch != asked]
+    if reduced:
+        least = min(record.config.micro_batch for record in reduced)
+        lines.append(
+            f"{len(reduced)} trials ran out of memory and were begun anew with a smaller "
+            f"micro-batch, down to {least} (column micro_batch)"
+        )
+    return lines
+
+
+def clean(where: Where) -> None:
     """Remove what only an unfinished study needs."""
-    for name in (".ray", "checkpoints"):
-        shutil.rmtree(path / name, ignore_errors=True)
+    shutil.rmtree(where.results / ".ray", ignore_errors=True)
+    where.checkpoints.remove()
 
 
 def calibrated(asked: Asked, resources: "Resources", sizing: bool = True) -> "tuple[Forecast, Any]":
