@@ -2,8 +2,7 @@
 
 import math
 import time
-from collections import deque
-from collections.abc import Iterator
+from collections import Counter, deque
 from typing import Any
 
 from study import record as records
@@ -34,13 +33,15 @@ class Planner:
         self.searched: dict[str, list[Record]] = {name: [] for name in self.cells}
         self.running: dict[str, None] = {}  # in the order they were issued
         self.errors: list[str] = []  # trials that ended so in a row, since this planner began
+        self._searching = dict.fromkeys(self.cells, 0)  # search trials that have not ended
         self._winners: dict[str, Record | None] = {}
+        longest_first = sorted(config.cells, key=self._shortness)
+        self._rank = {cell.name: rank for rank, cell in enumerate(longest_first)}
         self.confirmation = Confirmation(
-            config, self.records, self.winner, self.search_over, self._shortness
+            config, longest_first, self.records, self.winner, self.search_over
         )
         self._ladders = {name: Ladder.build(config.reports, config.warmup) for name in self.cells}
-        for event in log.events:
-            self._take(event)
+        records.taken(log.events, self._take)
         for trial_id, record in self.records.items():
             if not record.ended and record.over:  # the crash came between report and end
                 self.ended(trial_id)
@@ -127,14 +128,16 @@ class Planner:
         """Nothing is under way, and nothing is left to start."""
         return not self.running and not self._again and self._plan() is None
 
-    def expected(self) -> Iterator[tuple[Cell, str]]:
-        """(cell, phase) of every trial the study comes to, as far as can be told now."""
+    def expected(self) -> Counter[tuple[Cell, str]]:
+        """How many trials of a cell and phase the study comes to, as far as can be told now."""
+        count: Counter[tuple[Cell, str]] = Counter()
         for cell in self.cells.values():
-            yield from ((cell, "search") for _ in range(self.config.trials))
-            yield from ((cell, "confirm") for _ in range(self.confirmation.count(cell)))
+            count[cell, "search"] = self.config.trials
+            count[cell, "confirm"] = self.confirmation.count(cell)
         for record in self.records.values():
             if self.confirmation.superseded(record):
-                yield record.cell, "confirm"
+                count[record.cell, "confirm"] += 1
+        return count
 
     # ---- the fold
 
@@ -148,14 +151,20 @@ class Planner:
             self._unjudge(self.records[event["trial_id"]])
         if write:
             self.log.append(event)
-        new = event["event"] == "started" and event["trial"]["trial_id"] not in self.records
-        records.apply(self.records, event)
-        if new:
-            record = self.records[event["trial"]["trial_id"]]
-            if record.config.phase in SEARCH_PHASES:
-                self.searched[record.cell.name].append(record)
-            else:
-                self.confirmation.begun(record)
+        record = records.apply(self.records, event)
+        if record is None:
+            return
+        searching = record.config.phase in SEARCH_PHASES
+        if event["event"] == "started" and searching:
+            self.searched[record.cell.name].append(record)
+        elif event["event"] == "started":
+            self.confirmation.begun(record)
+        if searching:
+            self._searching[record.cell.name] += {"started": 1, "reopened": 1, "ended": -1}.get(
+                event["event"], 0
+            )
+        if event["event"] != "report":
+            self.confirmation.changed()
 
     def _judge(self, trial_id: str, figures: dict[str, Any]) -> bool:
         """Whether ASHA would stop the trial at this report; its score is put on the ladder.
@@ -196,7 +205,7 @@ class Planner:
         ]
         if not open_cells:
             return None
-        cell = min(open_cells, key=lambda c: (len(self.searched[c.name]), *self._shortness(c)))
+        cell = min(open_cells, key=lambda c: (len(self.searched[c.name]), self._rank[c.name]))
         number = len(self.searched[cell.name])
         phase = "control" if is_control(self.config, cell, number) else "search"
         config = self.config.trial(
@@ -217,8 +226,8 @@ class Planner:
 
     def search_over(self, cell: Cell) -> bool:
         """Whether every search trial of the cell has ended."""
-        searched = self.searched[cell.name]
-        return len(searched) >= self.config.trials and all(r.ended for r in searched)
+        begun = len(self.searched[cell.name])
+        return begun >= self.config.trials and not self._searching[cell.name]
 
     def winner(self, cell: Cell) -> Record | None:
         """The best complete search trial once the cell's search is over; None if there is none."""

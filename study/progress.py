@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 REDRAW, LINE = 0.5, 30.0  # seconds
+SHARE = 0.02  # of the time that may be spent on looking
 
 
 def duration(seconds: float) -> str:
@@ -68,6 +69,7 @@ class Shown:
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True)
         self.start = self.shown = time.monotonic()
+        self.cost = 0.0
         self.live = (
             Live(console=self.console, auto_refresh=False) if self.console.is_terminal else None
         )
@@ -83,14 +85,15 @@ class Shown:
             self.live.stop()
 
     def __call__(self) -> None:
-        now = time.monotonic()
-        if now - self.shown < (REDRAW if self.live else LINE):
+        begun = time.monotonic()
+        if begun - self.shown < max(REDRAW if self.live else LINE, self.cost / SHARE):
             return
-        self.shown = now
         if self.live:
             self.live.update(self.render(), refresh=True)
         else:
             self.console.print(self.summary(), highlight=False, soft_wrap=True)
+        self.shown = time.monotonic()
+        self.cost = self.shown - begun  # which grows with the study
 
     def render(self) -> RenderableType:
         return Text(self.summary(), style="bold")
@@ -133,7 +136,7 @@ class Progress(Shown):
     def summary(self) -> str:
         planner = self.planner
         count = counts(list(planner.records.values()))
-        total = sum(1 for _ in planner.expected())
+        total = planner.expected().total()
         ended = sum(record.ended for record in planner.records.values())
         return (
             f"{ended}/{total} trials ({count['stopped']} stopped, {count['diverged']} diverged, "

@@ -275,10 +275,18 @@ class OptunaJournal:
 
         from study.search import frozen
 
+        class Unhurried(JournalFileBackend):
+            """Does not wait for the disk at each trial, as this file can be made again."""
+
+            def append_logs(self, logs: list[dict[str, Any]]) -> None:
+                lines = "".join(json.dumps(each, separators=(",", ":")) + "\n" for each in logs)
+                with open(path, "ab") as file:
+                    file.write(lines.encode())
+
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         path = results / "optuna.log"
         path.unlink(missing_ok=True)
-        storage = JournalStorage(JournalFileBackend(str(path)))
+        storage = JournalStorage(Unhurried(str(path)))
         self._frozen = frozen
         self._cells = {
             cell.name: (

@@ -7,6 +7,8 @@ import resource
 
 import torch
 
+# What is said on a CPU, and by libraries that allocate for themselves on a GPU.
+NO_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 LEAST = 32  # images of a micro-batch, those of a shard of the noise scale
 
 
@@ -58,7 +60,7 @@ def exhausted(error: BaseException) -> bool:
     """Whether a device's memory, or the machine's, was not enough."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)  # on a CPU
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in NO_MEMORY)
 
 
 def smaller(micro_batch: int) -> int:

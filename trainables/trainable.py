@@ -3,6 +3,7 @@
 import contextlib
 import time
 import traceback
+from collections import deque
 from typing import Any
 
 from ray import tune
@@ -45,9 +46,9 @@ class TrialTrainable(tune.Trainable):
             self.training = self.training or self._begun()
             return self._report(self.training)
         except Exception as error:
-            if "CUDA error" in str(error):
-                raise  # a failed kernel spoils the process, which ends so
             if not memory.exhausted(error):
+                if "CUDA error" in str(error):
+                    raise  # a failed kernel spoils the process, which ends so
                 return {"failed": traceback.format_exc()}
             why = reason(error)
         self.training = None  # only here, since the error's frames have held its tensors
@@ -71,9 +72,13 @@ class TrialTrainable(tune.Trainable):
                 training.from_bytes(state)
         except Exception:  # whatever a damaged file makes torch raise
             training = Training(config, self.tensors[config.device])
+        # Once more, since the driver may have died between the checkpoint and the report.
+        self.again = deque(training.reports)
         return training
 
     def _report(self, training: Training) -> dict[str, Any]:
+        if self.again:
+            return {"figures": self.again.popleft()}
         result: dict[str, Any] = {"figures": training.run()}
         if training.done:
             if training.config.phase == "confirm" and not training.diverged:

@@ -23,7 +23,7 @@ from trainables.score import score, worst_score
 TRAIN_SUBSET = 2048  # training images on which every report's train loss and accuracy are taken
 EVALUATION_BATCH = 256
 NOISE_EVERY = 16  # steps between two samples of the noise scale
-STATE = ("step", "report", "diverged", "first_loss", "seconds", "eval_seconds")
+STATE = ("step", "report", "reports", "diverged", "first_loss", "seconds", "eval_seconds")
 
 
 class Training:
@@ -66,6 +66,7 @@ class Training:
         self.noise = NoiseScale()
         self.order: dict[int, Tensor] = {}
         self.step = self.report = 0
+        self.reports: list[dict[str, Any]] = []
         self.diverged = False
         self.seconds = self.eval_seconds = 0.0
         self._recalibrate()
@@ -92,7 +93,8 @@ class Training:
                 self.diverged = not math.isfinite(float(loss))
         self.seconds += time.perf_counter() - start
         self.report += 1
-        return self._report()
+        self.reports.append(self._report())
+        return self.reports[-1]
 
     @torch.no_grad()  # the gradient alone records what it differentiates
     def _step(self) -> Tensor:
