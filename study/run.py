@@ -243,7 +243,10 @@ def watched(
             tick()
     finally:
         shutil.rmtree(path / ".ray", ignore_errors=True)
-        views.close()
+        try:
+            views.close()
+        except OSError as error:  # nor is that to hide what else has ended the session
+            say(f"tables are not written, the log has all ({error.strerror or error})")
     if not planner.done:  # Tune also returns on SIGUSR1, which a cluster may send before its end
         asked.interruption.number = asked.interruption.number or signal.SIGUSR1
         raise Interrupted
