@@ -1,5 +1,6 @@
 """Asynchronous successive halving (Li et al. 2020) over the trials of one cell."""
 
+from bisect import bisect_right, insort
 from dataclasses import dataclass, field
 
 REDUCTION = 2
@@ -7,7 +8,7 @@ REDUCTION = 2
 
 @dataclass
 class Ladder:
-    """Scores by rung; a rung is a report index, so a fraction of each trial's own schedule."""
+    """Rising scores by rung; a rung is a report index, a fraction of each trial's own schedule."""
 
     rungs: tuple[int, ...]
     scores: dict[int, list[float]] = field(default_factory=dict)
@@ -23,6 +24,11 @@ class Ladder:
         """Record a score; True if it is among the best floor(n / REDUCTION) of its rung's n so far,
         as is the first of all."""
         seen = self.scores.setdefault(rung, [])
-        seen.append(score)
-        better = sum(other > score for other in seen)
+        insort(seen, score)
+        better = len(seen) - bisect_right(seen, score)
         return better < max(1, len(seen) // REDUCTION)
+
+    def forget(self, rung: int, score: float) -> None:
+        """Take back a score; what was decided by it stands."""
+        if score in self.scores.get(rung, ()):
+            self.scores[rung].remove(score)

@@ -170,8 +170,13 @@ class StudyConfig(Recipe):
                 "rho_ranges": {k: (v[0], v[1]) for k, v in values["rho_ranges"].items()},
             }
             return cls(**values | typed)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise UsageError(f"the study is of another version ({error})") from None
+        except UsageError:
+            raise
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise UsageError(
+                f"the study is of another version ({type(error).__name__}: {error}); accepted: one "
+                "begun by this version"
+            ) from None
 
 
 def averages_of(optimizer: str) -> tuple[str, ...]:

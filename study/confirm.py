@@ -1,6 +1,6 @@
 """What is confirmed on fresh seeds: each cell's winner, its neighbours, rule-scaled references."""
 
-import statistics
+import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -24,21 +24,23 @@ class Job(NamedTuple):
 class Confirmation:
     """The part of the planner that begins where a cell's search is over.
 
-    records : the planner's, by trial id; winner : the best complete search trial of a cell, None
-    while or where there is none; searched : whether a cell's search is over; shortness : sorts
-    cells, the longest job first
+    cells : of the study, the longest job first; records : the planner's, by trial id; winner : the
+    best complete search trial of a cell, None while or where there is none; searched : whether a
+    cell's search is over
     """
 
     def __init__(
         self,
         config: StudyConfig,
+        cells: list[Cell],
         records: dict[str, Record],
         winner: Callable[[Cell], Record | None],
         searched: Callable[[Cell], bool],
-        shortness: Callable[[Cell], tuple[float, int]],
     ) -> None:
-        self.config, self.records, self.cells = config, records, config.cells
-        self.winner, self.searched, self.shortness = winner, searched, shortness
+        self.config, self.records, self.winner, self.searched = config, records, winner, searched
+        # Small plain batches come before the others, which wait for their learning rate.
+        self.cells = sorted(cells, key=lambda c: not (c.plain and c.batch_size <= SMALL_BATCH))
+        self._references: dict[str, TrialConfig | None] = {}
         self._points: dict[tuple[str, str], list[Point]] = {}  # by cell and role, as they came
 
     def begun(self, record: Record) -> None:
@@ -47,17 +49,14 @@ class Confirmation:
         if point_of(record.config) not in known:
             known.append(point_of(record.config))
 
-    def plan(self) -> Iterator[Job]:
-        """All that can be confirmed now and has not begun: winners first, then the rules.
+    def changed(self) -> None:
+        """Take note that a trial has begun or ended."""
+        self._references.clear()
 
-        Small plain batches come before the others, which wait for their learning rate.
-        """
-        cells = sorted(
-            self.cells,
-            key=lambda c: (not (c.plain and c.batch_size <= SMALL_BATCH), *self.shortness(c)),
-        )
+    def plan(self) -> Iterator[Job]:
+        """All that can be confirmed now and has not begun: winners first, then the rules."""
         for points in (self._winner_points, self._rule_points):
-            for cell in cells:
+            for cell in self.cells:
                 for role, point, seeds in points(cell):
                     for index in range(seeds):
                         if self._id(cell, role, point, index) not in self.records:
@@ -91,6 +90,11 @@ class Confirmation:
 
     def reference(self, optimizer: str) -> TrialConfig | None:
         """The plain small-batch winner that scores best on the fresh seeds, once all have run."""
+        if optimizer not in self._references:
+            self._references[optimizer] = self._reference(optimizer)
+        return self._references[optimizer]
+
+    def _reference(self, optimizer: str) -> TrialConfig | None:
         cells = self._reference_cells(optimizer)
         if not all(self._settled(cell) for cell in cells):
             return None
@@ -99,7 +103,7 @@ class Confirmation:
             runs = [run for run in self.winner_runs(cell) if run and run.status == "complete"]
             if len(runs) == self.config.seeds:
                 scores = [run.score or 0.0 for run in runs]
-                candidates.append((statistics.mean(scores), runs[0].config))
+                candidates.append((math.fsum(scores) / len(scores), runs[0].config))
         return max(candidates, key=lambda pair: pair[0])[1] if candidates else None
 
     def winner_runs(self, cell: Cell) -> list[Record | None]:

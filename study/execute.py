@@ -1,8 +1,11 @@
 """Ray Tune around the planner: a thin Searcher, a thin scheduler and a callback."""
 
+import contextlib
 import logging
+import math
 import os
 import socket
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,17 +20,25 @@ os.environ.setdefault("TUNE_WARN_THRESHOLD_S", "10")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # or Tune prints a banner of its own
 
 import ray
-from ray import tune
+from ray import cloudpickle, tune
+from ray.exceptions import RayActorError
 from ray.job_config import JobConfig
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 from ray.util import metrics
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from study.gauges import Gauge, Set
 from study.planner import Planner
+from trainables import weights
 from trainables.data import ImageData
 from trainables.errors import UsageError
+from trainables.files import atomic
+from trainables.plugins import reason
+from trainables.storage import Storage
 from trainables.trainable import TrialTrainable
+
+ASK_SECONDS = 2.0  # between two looks at what the cluster has
 
 
 @dataclass(frozen=True)
@@ -43,8 +54,13 @@ class Resources:
         return {"cpu": self.cpus} | ({"gpu": self.gpus} if self.gpus else {})
 
     def slots(self) -> int:
-        """Trials that the connected cluster trains at once."""
+        """Trials that the connected cluster trains at once, as it is now."""
         return sum(self._fit(node["Resources"]) for node in ray.nodes() if node["Alive"])
+
+    def nodes(self) -> list[str]:
+        """The ids of the nodes that train."""
+        alive = (node for node in ray.nodes() if node["Alive"])
+        return [node["NodeID"] for node in alive if self._fit(node["Resources"])]
 
     def _fit(self, node: dict[str, float]) -> int:
         by_cpus = int(node.get("CPU", 0) / self.cpus)
@@ -56,17 +72,18 @@ class Resources:
 
 
 class _PlannerSearcher(Searcher):
-    """Asks the planner; reports go through the scheduler, which sees every one of them."""
+    """Asks the planner; reports and failures go through the scheduler, which sees all of them."""
 
-    def __init__(self, planner: Planner, most: int) -> None:
+    def __init__(self, planner: Planner, slots: Callable[[], int]) -> None:
         super().__init__()
-        self.planner, self.most = planner, most
+        self.planner, self.slots = planner, slots
         self.ours: dict[str, str] = {}  # Tune's trial id -> the planner's
 
     def suggest(  # type: ignore[override]
         self, trial_id: str
     ) -> dict[str, Any] | str | None:
-        if len(self.ours) >= self.most:
+        # One trial more than there are slots waits, so that a freed actor finds it at once.
+        if len(self.ours) > self.slots():
             return None
         config = self.planner.next()
         if config is None:
@@ -77,7 +94,10 @@ class _PlannerSearcher(Searcher):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        self.planner.ended(self.ours.pop(trial_id))
+        ours = self.ours.pop(trial_id)
+        # Of a failure the planner knows; if it gives the trial again, that is another one to Tune.
+        if not error and not {"exhausted", "failed"} & set(result or ()):
+            self.planner.ended(ours)
 
     def save(self, checkpoint_path: str) -> None:
         """The planner's state is the log."""
@@ -92,23 +112,48 @@ class _PlannerSearcher(Searcher):
 class _PlannerScheduler(FIFOScheduler):
     """Passes every report to the planner, which also says when a trial is complete."""
 
-    def __init__(self, planner: Planner, tick: Callable[[], None]) -> None:
+    def __init__(self, planner: Planner, results: Path, tick: Callable[[], None]) -> None:
         super().__init__()
-        self.planner, self.tick = planner, tick
+        self.planner, self.results, self.tick = planner, results, tick
 
     def on_trial_result(self, controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        name = trial.config["trial_id"]
+        if "exhausted" in result:
+            self.planner.exhausted(name, result["exhausted"], result["micro_batch"])
+            return self.STOP
+        if "failed" in result:
+            self.planner.failed(name, result["failed"], lost=False)
+            return self.STOP
+        if "weights" in result:  # before the last report, so that a finished trial has them
+            path = weights.path(self.results, name)
+            # A full disk costs the weights, not the trial.
+            with contextlib.suppress(OSError), atomic(path) as file:
+                file.write(result["weights"])
         prefix = "figures/"  # Tune has flattened the trainable's result
         figures = {k[len(prefix) :]: v for k, v in result.items() if k.startswith(prefix)}
-        going_on = self.planner.report(trial.config["trial_id"], figures)
-        return self.CONTINUE if going_on else self.STOP
+        return self.CONTINUE if self.planner.report(name, figures) else self.STOP
 
     def on_trial_error(self, controller: Any, trial: Any) -> None:
         self.tick()  # a signal that also reached the workers is an end, not an error of theirs
-        if not trial.should_recover():  # else Tune trains it once more
-            self.planner.ended(trial.config["trial_id"], error=str(trial.get_error()))
+        if not trial.should_recover():  # else Tune has been told of the loss, and trains it again
+            self.planner.failed(trial.config["trial_id"], *_failure(trial))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (FIFOScheduler, ())
+
+
+def _failure(trial: Any) -> tuple[str, bool]:
+    """Why a trial of Tune's failed, and whether its worker was lost with no exception of its own.
+
+    Both are in files that Tune, in this process, has written a moment ago.
+    """
+    try:
+        text = Path(trial.error_file).read_text()
+        error = cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
+    except Exception as problem:  # whatever a user's own exception makes of being pickled
+        text, error = locals().get("text") or f"unknown ({reason(problem)})", None
+    text = text.rpartition("Failure # ")[2].partition("\n")[2] or text  # each attempt adds its own
+    return text.strip(), isinstance(error, RayActorError) and not error.actor_init_failed
 
 
 class _Watch(tune.Callback):
@@ -119,6 +164,11 @@ class _Watch(tune.Callback):
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         self.tick()
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        result.pop("weights", None)  # they are kept, and Tune would hold on to them
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (tune.Callback, ())
@@ -170,27 +220,63 @@ def check_address(address: str) -> None:
         raise UsageError(f"--address: no Ray cluster at {address} ({error}); {accepted}") from None
 
 
+def require_shared(storage: Storage, given: bool, nodes: list[str]) -> None:
+    """Prepare the storage; `given` says whether one was asked for.
+
+    Raises
+    ------
+    UsageError
+        If several nodes train and there is none, or one of them does not reach it.
+    """
+    if len(nodes) > 1 and not given:
+        raise UsageError(
+            f"--storage: none is given, and the {len(nodes)} nodes of the cluster must share the "
+            "checkpoints; accepted: a directory that all of them share, or a URI such as "
+            "s3://BUCKET/PATH"
+        )
+    storage.prepare()
+    task = ray.remote(num_cpus=0)(lambda: storage.read("probe") is not None)
+    on = {n: NodeAffinitySchedulingStrategy(n, soft=False) for n in nodes if len(nodes) > 1}
+    seen = [task.options(scheduling_strategy=strategy).remote() for strategy in on.values()]
+    for node, reached in zip(on, ray.get(seen), strict=True):
+        if not reached:
+            raise UsageError(
+                f"--storage: {storage.place} is not the same on node {node[:12]}; accepted: a "
+                "directory that all nodes share, or a URI such as s3://BUCKET/PATH"
+            )
+
+
+def lately(call: Callable[[], int]) -> Callable[[], int]:
+    """`call` asked every few seconds at most, as it takes a while."""
+    asked, answer = -math.inf, 0
+
+    def latest() -> int:
+        nonlocal asked, answer
+        if time.monotonic() - asked > ASK_SECONDS:
+            answer, asked = call(), time.monotonic()
+        return answer
+
+    return latest
+
+
 def execute(
     planner: Planner,
-    data: "ray.ObjectRef[ImageData]",
+    trainable: Any,
     resources: Resources,
     results: Path,
     tick: Callable[[], None],
 ) -> None:
     """Run all that the planner gives, in one Tune run; returns when it is done."""
-    # One trial more than there are slots waits, so that a freed actor finds it at once. All slots
-    # must be allowed to wait, or the second actor is given up whenever the first is free sooner.
-    issued = resources.slots() + 1
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(issued)
-    trainable = tune.with_parameters(TrialTrainable, data=data, results=str(results.resolve()))
+    # How many wait is the searcher's to say: nodes come and go.
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(10**6)
     trainable = tune.with_resources(trainable, resources.request)
-    trainable.__qualname__ = TrialTrainable.__name__  # the class, in Ray's dashboard
+    trainable.__qualname__ = trainable.__name__  # without Tune's wrappers, in Ray's dashboard
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
             num_samples=10**9,
-            search_alg=_PlannerSearcher(planner, issued),
-            scheduler=_PlannerScheduler(planner, tick),
+            search_alg=_PlannerSearcher(planner, lately(resources.slots)),
+            scheduler=_PlannerScheduler(planner, results, tick),
             reuse_actors=True,
             trial_name_creator=lambda trial: trial.config["trial_id"],
             trial_dirname_creator=lambda trial: trial.config["trial_id"],
@@ -201,7 +287,12 @@ def execute(
             verbose=0,
             callbacks=[_Watch(tick)],
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-            failure_config=tune.FailureConfig(max_failures=1),
+            failure_config=tune.FailureConfig(max_failures=0),  # the planner gives it once more
         ),
     )
     tuner.fit()
+
+
+def trainable_of(data: "ray.ObjectRef[ImageData]", storage: Storage, study: str) -> Any:
+    """What trains a trial of that study in a worker."""
+    return tune.with_parameters(TrialTrainable, data=data, storage=storage, study=study)

@@ -7,7 +7,7 @@ so it is the rate of training alone on the machines as they are when all of them
 import functools
 import random
 import time
-from collections.abc import Iterable
+from collections import Counter
 from dataclasses import dataclass, replace
 
 from study.asha import Ladder
@@ -17,6 +17,7 @@ from study.log import MemoryLog
 from study.planner import Planner
 from study.progress import duration
 from study.record import Record
+from trainables import memory
 from trainables.batches import DeviceData
 from trainables.config import Budget
 from trainables.data import ImageData
@@ -28,6 +29,7 @@ SAMPLE_SECONDS = 0.3  # of stepping for each cell
 # Gradients of single images that examining a minimum costs, about, by --sharpness.
 EXAMINING = {"off": 0, "fast": 60 * 512, "full": 900 * 1024}
 MOST_TRIALS = 1000  # a cell, that --within chooses
+Expected = Counter[tuple[Cell, str]]
 Rates = dict[str, tuple[float, float]]  # cell name -> seconds of a step, seconds of a report
 
 
@@ -48,6 +50,18 @@ def calibrate(config: StudyConfig, data: ImageData) -> Rates:
 
 
 def _measure(config: StudyConfig, cell: Cell, tensors: DeviceData) -> tuple[float, float]:
+    """The rates with the largest micro-batch for which there is memory, as trials find it too."""
+    try:
+        return _rates(config, cell, tensors)
+    except Exception as error:
+        smaller = memory.smaller(config.micro_batch)
+        if not smaller or not memory.exhausted(error):
+            raise
+    memory.release()
+    return _measure(replace(config, micro_batch=smaller), cell, tensors)
+
+
+def _rates(config: StudyConfig, cell: Cell, tensors: DeviceData) -> tuple[float, float]:
     """One step in NOISE_EVERY also samples the noise scale; the two kinds are timed apart."""
     point = {"lr": 1e-4} if cell.plain else {"lr": 1e-4, "rho": 0.01}
     training = Training(config.trial(cell, "calibration", "search", "search", 0, point), tensors)
@@ -106,9 +120,11 @@ class Forecast:
         stopped = expected_progress(config.trials, config.reports, config.warmup)
         return self.config.control_share + (1 - self.config.control_share) * stopped
 
-    def work(self, expected: Iterable[tuple[Cell, str]]) -> float:
-        """Seconds of training for these (cell, phase), summed over all slots."""
-        return sum(self.share(phase) * self.trial(cell) for cell, phase in expected)
+    def work(self, expected: Expected) -> float:
+        """Seconds of training for so many of each (cell, phase), summed over all slots."""
+        return sum(
+            n * self.share(phase) * self.trial(cell) for (cell, phase), n in expected.items()
+        )
 
     def examining(self) -> float:
         """Seconds for the sharpness of all winners' minima, summed over all slots."""
@@ -118,11 +134,11 @@ class Forecast:
         ]
         return each * sum(per_gradient)
 
-    def gradients(self, expected: Iterable[tuple[Cell, str]]) -> float:
-        """Gradients of single images for these (cell, phase)."""
+    def gradients(self, expected: Expected) -> float:
+        """Gradients of single images for so many of each (cell, phase)."""
         return sum(
-            self.share(phase) * self.steps(cell) * cell.batch_size * cell.passes
-            for cell, phase in expected
+            n * self.share(phase) * self.steps(cell) * cell.batch_size * cell.passes
+            for (cell, phase), n in expected.items()
         )
 
     def done(self, planner: Planner) -> float:
@@ -137,21 +153,17 @@ class Forecast:
 
     def left(self, planner: Planner) -> float:
         """Seconds of work that is still to come; a stopped trial has none left."""
-        begun = {name: [0, 0] for name in planner.cells}
+        begun: Expected = Counter()
         rest = 0.0
         for record in planner.records.values():
-            phase = record.config.phase
+            phase = "confirm" if record.config.phase == "confirm" else "search"
             if record.ended and planner.confirmation.superseded(record):
                 continue
-            begun[record.cell.name][phase == "confirm"] += 1
+            begun[record.cell, phase] += 1
             if not record.ended:
-                whole = self.share(phase) * self.trial(record.cell)
+                whole = self.share(record.config.phase) * self.trial(record.cell)
                 rest += max(0.0, whole - self.record(record))
-        for cell, phase in planner.expected():
-            begun[cell.name][phase == "confirm"] -= 1
-            if begun[cell.name][phase == "confirm"] < 0:
-                rest += self.share(phase) * self.trial(cell)
-        return rest
+        return rest + self.work(planner.expected() - begun)
 
 
 @functools.cache
@@ -172,13 +184,13 @@ def expected_progress(trials: int, reports: int, warmup: float) -> float:
 def overview(forecast: Forecast) -> str:
     """Cells, trials, gradients and time of the whole study."""
     planner = Planner(forecast.config, MemoryLog([]))
-    expected = list(planner.expected())
+    expected = planner.expected()
     seconds = (forecast.work(expected) + forecast.examining()) / forecast.slots
     config = forecast.config
     ms = f", up to {len(config.m)} m" if len(config.m) > 1 else ""
     return (
         f"{len(config.cells)} cells ({len(config.methods)} methods x {len(config.batch_sizes)} "
-        f"batch sizes{ms}), {len(expected)} trials ({config.trials} searched a cell, others "
+        f"batch sizes{ms}), {expected.total()} trials ({config.trials} searched a cell, others "
         f"confirm), {forecast.gradients(expected) / 1e6:,.3g} million gradients, "
         f"about {duration(seconds)} on {forecast.slots} at a time"
     )

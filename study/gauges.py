@@ -65,13 +65,14 @@ class Gauges:
     """Keeps the gauges of a study up with its planner; call it often."""
 
     def __init__(
-        self, study: str, planner: Planner, slots: int, make: Callable[[Gauge], Set]
+        self, study: str, planner: Planner, slots: Callable[[], int], make: Callable[[Gauge], Set]
     ) -> None:
-        """`make` registers a gauge and gives what sets it to a value under tags."""
+        """`slots` says how many trials train at a time, which may change; `make` registers a gauge
+        and gives what sets it to a value under tags."""
         self.study, self.planner, self.slots = study, planner, slots
         self.set = {gauge: make(gauge) for gauge in GAUGES}
-        self.start, self.before = time.monotonic(), self._trained()
-        self.due = self.start
+        self.due = self.counted = time.monotonic()
+        self.before, self.offered = self._trained(), 0.0  # seconds of training and of slots
 
     def __call__(self) -> None:
         """Once a second, less often where that took more than a hundredth of the time.
@@ -85,6 +86,9 @@ class Gauges:
             self.due = now + min(max(1.0, 100 * (now - begun)), 5.0)
 
     def write(self) -> None:
+        now = time.monotonic()
+        self.offered += (now - self.counted) * self.slots()
+        self.counted = now
         for gauge, tags, value in self.values():
             self.set[gauge](value, dict(zip(gauge.tags, tags, strict=True)))
 
@@ -95,9 +99,9 @@ class Gauges:
         for record in self.planner.records.values():
             by_cell[record.cell.name].append(record)
         expected = dict.fromkeys(cells, 0)
-        for cell, _ in self.planner.expected():
-            expected[cell.name] += 1
-        active = set(list(self.planner.running)[: self.slots])  # the others wait for a slot
+        for (cell, _), number in self.planner.expected().items():
+            expected[cell.name] += number
+        active = set(list(self.planner.running)[: self.slots()])  # the others wait for a slot
         for name, records in by_cell.items():
             cell = cells[name]
             tags = (self.study, cell.method, str(cell.batch_size), str(cell.m))
@@ -114,8 +118,7 @@ class Gauges:
                 yield SCORE, tags, record.reports[-1]["score"]
                 yield LR, tags, record.config.lr
                 yield RHO, tags, record.config.rho
-        elapsed = max(time.monotonic() - self.start, 1e-9) * self.slots
-        yield BUSY, (self.study,), (self._trained() - self.before) / elapsed
+        yield BUSY, (self.study,), (self._trained() - self.before) / max(self.offered, 1e-9)
 
     def _trained(self) -> float:
         return sum(record.seconds for record in self.planner.records.values())

@@ -13,10 +13,11 @@ from study.config_file import from_file
 from study.space import lr_defaults, parse_ranges, rho_defaults
 from study.warm import warm_points
 from trainables import options as shared
-from trainables.config import OPTIMIZERS, choice, parse_augment, parse_method
+from trainables.config import OPTIMIZERS, choice, parse_augment, parse_method, stable_hash
 from trainables.data import ImageData, load_for
 from trainables.errors import Parser, UsageError
 from trainables.plugins import ACCEPTED
+from trainables.storage import Storage
 
 PRESETS: dict[str, dict] = {
     "smoke": {
@@ -65,6 +66,15 @@ class Where:
     gpus: float
     address: str | None
     warm_start: str | None = None
+    storage: str | None = None
+
+    @property
+    def checkpoints(self) -> Storage:
+        """Of this study, apart from those of others in the same storage."""
+        if self.storage is None:
+            return Storage(str(self.results), "checkpoints")
+        path = stable_hash(self.results.resolve())
+        return Storage(self.storage, f"{self.results.name}-{path:x}")
 
 
 def parser() -> Parser:
@@ -128,6 +138,7 @@ def parser() -> Parser:
     add("--gpus-per-trial", type=float, default=0.0, metavar="X", help="may be a fraction; 0: CPU")
     add("--micro-batch", type=int, metavar="N", help="default: 256 on a CPU, 4096 on a GPU")
     add("--address", metavar="ADDRESS", help="of a Ray cluster: auto or HOST:PORT")
+    add("--storage", metavar="PATH|URI", help="of checkpoints, shared by all nodes of a cluster")
     add("--no-dashboard", action="store_true", help="do not start Ray's dashboard")
     add("--dry-run", action="store_true", help="say what would run and how long; train nothing")
     return made
@@ -238,6 +249,7 @@ def resolved(config: StudyConfig, where: Where, preset: str) -> dict[str, Any]:
         "cpus_per_trial": config.threads,
         "gpus_per_trial": where.gpus,
         **({"warm_start": where.warm_start} if where.warm_start else {}),
+        **({"storage": where.storage} if where.storage else {}),
         **ranges,
         **{name: getattr(config, name) for name in SAME if name not in FROM_PRESET},
     }
@@ -251,7 +263,12 @@ def _where(options: argparse.Namespace) -> Where:
     check_resources(cpus, gpus, options.address)
     warm = options.warm_start and str(Path(options.warm_start).resolve())
     path = Path(options.results) / name
-    return Where(path, options.data_dir, cpus, gpus, options.address, warm)
+    storage = options.storage
+    if storage and "://" not in storage:
+        storage = str(Path(storage).resolve())
+    where = Where(path, options.data_dir, cpus, gpus, options.address, warm, storage)
+    _ = where.checkpoints  # raises for what is no storage
+    return where
 
 
 def check_resources(cpus: int, gpus: float, address: str | None) -> None:

@@ -1,7 +1,8 @@
 """The brain of a study, free of Ray: what to train next and when to stop, a fold of the log."""
 
+import math
 import time
-from collections.abc import Iterator
+from collections import Counter, deque
 from typing import Any
 
 from study import record as records
@@ -13,6 +14,9 @@ from study.log import Event, Log, MemoryLog
 from study.record import SEARCH_PHASES, Record
 from study.search import is_control, suggest
 from trainables.config import Budget, TrialConfig, stable_hash
+
+TRIES = {"raised": 2, "lost": 4}  # of a trial without a new report, by how it failed
+ERROR_BUDGET = 5  # trials in a row
 
 
 class Planner:
@@ -28,24 +32,27 @@ class Planner:
         self.cells = {cell.name: cell for cell in config.cells}
         self.searched: dict[str, list[Record]] = {name: [] for name in self.cells}
         self.running: dict[str, None] = {}  # in the order they were issued
+        self.errors: list[str] = []  # trials that ended so in a row, since this planner began
+        self._searching = dict.fromkeys(self.cells, 0)  # search trials that have not ended
         self._winners: dict[str, Record | None] = {}
+        longest_first = sorted(config.cells, key=self._shortness)
+        self._rank = {cell.name: rank for rank, cell in enumerate(longest_first)}
         self.confirmation = Confirmation(
-            config, self.records, self.winner, self.search_over, self._shortness
+            config, longest_first, self.records, self.winner, self.search_over
         )
         self._ladders = {name: Ladder.build(config.reports, config.warmup) for name in self.cells}
-        for event in log.events:
-            self._take(event)
+        records.taken(log.events, self._take)
         for trial_id, record in self.records.items():
             if not record.ended and record.over:  # the crash came between report and end
                 self.ended(trial_id)
-        self._again = [trial_id for trial_id, r in self.records.items() if not r.ended]
+        self._again = deque(trial_id for trial_id, r in self.records.items() if not r.ended)
 
     # ---- what a driver calls
 
     def next(self) -> TrialConfig | None:
         """The next trial to train; None if nothing is ready before a running one ends."""
         if self._again:
-            config = self.records[self._again.pop(0)].config
+            config = self.records[self._again.popleft()].config
         else:
             job = self._plan()
             if job is None:
@@ -75,6 +82,42 @@ class Planner:
         status = record.over or "error"
         reason = {"error": error or "ended early"} if status == "error" else {}
         self._write({"event": "ended", "trial_id": trial_id, "status": status} | reason)
+        self.errors = [*self.errors, trial_id] if reason else []
+
+    def failed(self, trial_id: str, error: str, lost: bool) -> None:
+        """Give the trial out once more, or close it where it fails again and again.
+
+        `lost` says that its worker was, which need not be its fault, so that it has more tries;
+        every new report is a new beginning.
+        """
+        self.running.pop(trial_id, None)
+        record = self.records[trial_id]
+        if record.ended or record.over:
+            return self.ended(trial_id)
+        self._write({"event": "failed", "trial_id": trial_id, "error": error, "lost": lost})
+        if record.failures < TRIES["lost" if lost else "raised"]:
+            self._again.append(trial_id)
+        else:
+            self.ended(trial_id, error)
+
+    def exhausted(self, trial_id: str, error: str, micro_batch: int) -> None:
+        """Begin the trial anew with that micro-batch, which takes less memory; 0 ends it."""
+        if not micro_batch:
+            return self.ended(trial_id, f"out of memory at the smallest micro-batch: {error}")
+        self.running.pop(trial_id, None)
+        reduced = {"event": "reduced", "trial_id": trial_id, "micro_batch": micro_batch}
+        self._write(reduced | {"error": error})
+        self._again.append(trial_id)
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether so many trials in a row have ended with an error that all of them will."""
+        return len(self.errors) >= ERROR_BUDGET
+
+    def forgive(self) -> None:
+        """Leave the last errors in a row open, to be tried again once their reason is gone."""
+        for trial_id in self.errors:
+            self._write({"event": "reopened", "trial_id": trial_id})
 
     def measured(self, event: Event) -> None:
         """Take what was found at a minimum, or between two."""
@@ -85,14 +128,16 @@ class Planner:
         """Nothing is under way, and nothing is left to start."""
         return not self.running and not self._again and self._plan() is None
 
-    def expected(self) -> Iterator[tuple[Cell, str]]:
-        """(cell, phase) of every trial the study comes to, as far as can be told now."""
+    def expected(self) -> Counter[tuple[Cell, str]]:
+        """How many trials of a cell and phase the study comes to, as far as can be told now."""
+        count: Counter[tuple[Cell, str]] = Counter()
         for cell in self.cells.values():
-            yield from ((cell, "search") for _ in range(self.config.trials))
-            yield from ((cell, "confirm") for _ in range(self.confirmation.count(cell)))
+            count[cell, "search"] = self.config.trials
+            count[cell, "confirm"] = self.confirmation.count(cell)
         for record in self.records.values():
             if self.confirmation.superseded(record):
-                yield record.cell, "confirm"
+                count[record.cell, "confirm"] += 1
+        return count
 
     # ---- the fold
 
@@ -102,16 +147,24 @@ class Planner:
     def _take(self, event: Event, write: bool = False) -> None:
         if event["event"] == "report":
             event = event | {"would_stop": self._judge(event["trial_id"], event["figures"])}
+        elif event["event"] == "reduced":
+            self._unjudge(self.records[event["trial_id"]])
         if write:
             self.log.append(event)
-        new = event["event"] == "started" and event["trial"]["trial_id"] not in self.records
-        records.apply(self.records, event)
-        if new:
-            record = self.records[event["trial"]["trial_id"]]
-            if record.config.phase in SEARCH_PHASES:
-                self.searched[record.cell.name].append(record)
-            else:
-                self.confirmation.begun(record)
+        record = records.apply(self.records, event)
+        if record is None:
+            return
+        searching = record.config.phase in SEARCH_PHASES
+        if event["event"] == "started" and searching:
+            self.searched[record.cell.name].append(record)
+        elif event["event"] == "started":
+            self.confirmation.begun(record)
+        if searching:
+            self._searching[record.cell.name] += {"started": 1, "reopened": 1, "ended": -1}.get(
+                event["event"], 0
+            )
+        if event["event"] != "report":
+            self.confirmation.changed()
 
     def _judge(self, trial_id: str, figures: dict[str, Any]) -> bool:
         """Whether ASHA would stop the trial at this report; its score is put on the ladder.
@@ -131,6 +184,13 @@ class Planner:
         rung = figures["report"]
         return rung in ladder.rungs and not ladder.keep(rung, figures["score"])
 
+    def _unjudge(self, record: Record) -> None:
+        """Take a trial that begins anew off the ladder."""
+        ladder, last = self._ladders[record.cell.name], record.asha_would_stop_at or math.inf
+        for figures in record.reports if record.config.phase in SEARCH_PHASES else ():
+            if figures["report"] <= last:
+                ladder.forget(figures["report"], figures["score"])
+
     # ---- what comes next
 
     def _plan(self) -> Job | None:
@@ -145,7 +205,7 @@ class Planner:
         ]
         if not open_cells:
             return None
-        cell = min(open_cells, key=lambda c: (len(self.searched[c.name]), *self._shortness(c)))
+        cell = min(open_cells, key=lambda c: (len(self.searched[c.name]), self._rank[c.name]))
         number = len(self.searched[cell.name])
         phase = "control" if is_control(self.config, cell, number) else "search"
         config = self.config.trial(
@@ -166,8 +226,8 @@ class Planner:
 
     def search_over(self, cell: Cell) -> bool:
         """Whether every search trial of the cell has ended."""
-        searched = self.searched[cell.name]
-        return len(searched) >= self.config.trials and all(r.ended for r in searched)
+        begun = len(self.searched[cell.name])
+        return begun >= self.config.trials and not self._searching[cell.name]
 
     def winner(self, cell: Cell) -> Record | None:
         """The best complete search trial once the cell's search is over; None if there is none."""

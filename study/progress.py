@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 REDRAW, LINE = 0.5, 30.0  # seconds
+SHARE = 0.02  # of the time that may be spent on looking
 
 
 def duration(seconds: float) -> str:
@@ -69,7 +70,8 @@ class Shown:
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True)
-        self.start = self.shown = self.drawn = time.monotonic()
+        self.start = self.lined = time.monotonic()
+        self.due = self.start + (REDRAW if self.console.is_terminal else LINE)
         self.live = (
             Live(console=self.console, auto_refresh=False) if self.console.is_terminal else None
         )
@@ -85,13 +87,16 @@ class Shown:
             self.live.stop()
 
     def __call__(self) -> None:
-        now = time.monotonic()
-        if self.live and now - self.drawn >= REDRAW:
-            self.drawn = now
+        begun = time.monotonic()
+        if begun < self.due:
+            return
+        if self.live:
             self.live.update(self.render(), refresh=True)
-        if now - self.shown >= LINE:
-            self.shown = now
+        if begun - self.lined >= LINE:
+            self.lined = begun
             self.line()
+        now = time.monotonic()  # what it took grows with the study
+        self.due = now + max(REDRAW if self.live else LINE, (now - begun) / SHARE)
 
     def line(self) -> None:
         if not self.live:
@@ -124,12 +129,12 @@ class Progress(Shown):
         self,
         planner: Planner,
         remaining: Callable[[], float],
-        slots: int,
+        slots: Callable[[], int],
         log: Path,
         console: Console | None = None,
     ) -> None:
-        """`remaining` gives the seconds to go; `slots` trials train at a time; `log` is a file that
-        takes the lines too."""
+        """`remaining` gives the seconds to go, `slots` how many trials train at a time; `log` is a
+        file that takes the lines too."""
         super().__init__(console)
         self.log = log
         self.planner, self.remaining, self.slots = planner, remaining, slots
@@ -153,16 +158,16 @@ class Progress(Shown):
 
     def render(self) -> RenderableType:
         # The summary first: on a small terminal the end is cut off.
-        return Group(Text(self.summary(), style="bold"), table(self.planner, self.slots))
+        return Group(Text(self.summary(), style="bold"), table(self.planner, self.slots()))
 
     def summary(self) -> str:
         planner = self.planner
         count = counts(list(planner.records.values()))
-        total = sum(1 for _ in planner.expected())
+        total = planner.expected().total()
         ended = sum(record.ended for record in planner.records.values())
         return (
             f"{ended}/{total} trials ({count['stopped']} stopped, {count['diverged']} diverged, "
-            f"{count['error']} errors), {min(len(planner.running), self.slots)} running, "
+            f"{count['error']} errors), {min(len(planner.running), self.slots())} running, "
             f"{duration(time.monotonic() - self.start)} elapsed, "
             f"about {duration(self.remaining())} to go"
         )

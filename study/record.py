@@ -1,11 +1,13 @@
 """What the log says of each trial; the planner and the tables both read it from here."""
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from study.cells import Cell
-from study.log import Event
+from study.log import FILE, Event
 from trainables.config import TrialConfig
+from trainables.errors import UsageError
 
 SEARCH_PHASES = ("search", "control")
 SHARPNESS = ("off", "fast", "full")  # how closely minima are examined, rising
@@ -23,6 +25,7 @@ class Record:
     error: str | None = None
     asha_would_stop_at: int | None = None
     finished: float | None = None  # Unix time
+    failures: int = 0  # without an end, since its last report
     measured: Event | None = None  # what was found at its minimum, at the highest level
 
     @property
@@ -56,9 +59,33 @@ class Record:
         return "stopped" if stop else None
 
     def see(self, figures: dict[str, Any], would_stop: bool) -> None:
+        """Raises ValueError for what is not the next report."""
+        if figures["report"] != len(self.reports) + 1:
+            raise ValueError(f"report {figures['report']} after {len(self.reports)}")
+        if not all(isinstance(value, (int, float, type(None))) for value in figures.values()):
+            raise ValueError("a figure is no number")
         self.reports.append(figures)
+        self.failures = 0
         if would_stop and self.asha_would_stop_at is None:
             self.asha_would_stop_at = figures["report"]
+
+    def has_failed(self, _: Event) -> None:
+        self.failures += 1
+
+    def begin_anew(self, event: Event) -> None:
+        """Another configuration, to which what was reported before does not belong."""
+        self.config = replace(self.config, micro_batch=event["micro_batch"])
+        self.reports, self.asha_would_stop_at, self.failures = [], None, 0
+
+    def end(self, event: Event) -> None:
+        """Raises ValueError where it has ended before."""
+        if self.ended:
+            raise ValueError("it has ended before")
+        self.status, self.error = event["status"], event.get("error")
+        self.finished = event["time"]
+
+    def reopen(self, _: Event) -> None:
+        self.status, self.error, self.finished, self.failures = "running", None, None, 0
 
     @property
     def closeness(self) -> tuple[int, int]:
@@ -86,21 +113,45 @@ def best_first(records: list[Record]) -> list[Record]:
 def fold(events: list[Event]) -> dict[str, Record]:
     """All trials by id, in the order they were first started."""
     records: dict[str, Record] = {}
-    for event in events:
-        apply(records, event)
+    taken(events, lambda event: apply(records, event))
     return records
 
 
-def apply(records: dict[str, Record], event: Event) -> None:
-    """One event into the records."""
-    if event["event"] == "started":
+def taken(events: list[Event], take: Callable[[Event], object]) -> None:
+    """Each event taken in order; raises UsageError for the first that is none of a study's."""
+    for number, event in enumerate(events, 1):
+        try:
+            take(event)
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise UsageError(
+                f"{FILE}: line {number} is not to be understood ({type(error).__name__}: {error}); "
+                "accepted: lines written by study.run of this version (to go on without the rest, "
+                "remove this line and all after it)"
+            ) from None
+
+
+def apply(records: dict[str, Record], event: Event) -> Record | None:
+    """One event into the records: the trial that it changes, if it does."""
+    kind = event["event"]
+    if kind == "started":
         config = TrialConfig.from_dict(event["trial"])
-        records.setdefault(config.trial_id, Record(config, event["number"], event["time"]))
-    elif event["event"] == "report":
-        records[event["trial_id"]].see(event["figures"], event["would_stop"])
-    elif event["event"] == "ended":
-        record = records[event["trial_id"]]
-        record.status, record.error = event["status"], event.get("error")
-        record.finished = event["time"]
-    elif event["event"] == "measured":
-        records[event["trial_id"]].examined(event)
+        if config.trial_id in records:
+            return None
+        records[config.trial_id] = Record(config, event["number"], event["time"])
+        return records[config.trial_id]
+    change = CHANGES.get(kind)
+    if change is None:
+        return None
+    record = records[event["trial_id"]]
+    change(record, event)
+    return record
+
+
+CHANGES: dict[str, Callable[[Record, Event], None]] = {
+    "report": lambda record, event: record.see(event["figures"], event["would_stop"]),
+    "failed": Record.has_failed,
+    "reduced": Record.begin_anew,
+    "ended": Record.end,
+    "reopened": Record.reopen,
+    "measured": Record.examined,
+}

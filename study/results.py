@@ -99,7 +99,8 @@ POINT_COLUMNS = {
     "test_accuracy": "float64",
 }
 REPORT_COLUMNS = {"trial_id": "str", "lr": "float64"} | METRICS
-# Of a trial: `lr` is the peak of its schedule; `rho` 0 for none; `m` images share a perturbation.
+# Of a trial: `lr` is the peak of its schedule; `rho` 0 for none; `m` images share a perturbation;
+# `micro_batch` is smaller than the study's where memory ran out before.
 # phase: search | control | confirm; role: search | warm (a first point from another study) |
 # winner | half | double | lr_copied | lr_sqrt | lr_linear | superseded (confirms what an extension
 # of the study replaced by something better); status: complete | stopped | diverged | error |
@@ -118,6 +119,7 @@ CONFIG_COLUMNS = {
     "beta1": "float64",
     "beta2": "float64",
     "alpha": "float64",
+    "micro_batch": "Int64",
     "phase": "str",
     "role": "str",
     "seed": "Int64",
@@ -273,10 +275,18 @@ class OptunaJournal:
 
         from study.search import frozen
 
+        class Unhurried(JournalFileBackend):
+            """Does not wait for the disk at each trial, as this file can be made again."""
+
+            def append_logs(self, logs: list[dict[str, Any]]) -> None:
+                lines = "".join(json.dumps(each, separators=(",", ":")) + "\n" for each in logs)
+                with open(path, "ab") as file:
+                    file.write(lines.encode())
+
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         path = results / "optuna.log"
         path.unlink(missing_ok=True)
-        storage = JournalStorage(JournalFileBackend(str(path)))
+        storage = JournalStorage(Unhurried(str(path)))
         self._frozen = frozen
         self._cells = {
             cell.name: (

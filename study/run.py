@@ -5,12 +5,12 @@ import signal
 import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from study import machine, results
 from study.config import StudyConfig
 from study.continuing import continued
+from study.failures import failures, given_up
 from study.log import Log, MemoryLog, read
 from study.notes import notes
 from study.options import Where, parse, resolve, resolved, seconds
@@ -70,7 +70,7 @@ def main() -> int:
             planner = Planner(config, log) if log.events else None
             if planner and planner.done:
                 Views(where.results, planner).close()  # a crash may have left them behind
-                clean(where.results)
+                clean(where)
             if planner and planner.done and not unmeasured(planner, asked):
                 say(f"{where.results} is finished; this is its report\n")
             else:
@@ -141,6 +141,7 @@ def train(asked: Asked, log: Log, planner: Planner | None) -> None:
     with connected(resources, asked.dashboard, asked.interruption, job):
         config, training = asked.config, planner is None or not planner.done
         if training:
+            require_shared(asked.where, resources)
             forecast, shared = calibrated(asked, resources, sizing=not begun)
             config = forecast.config
         if not begun or results.study_event(log.events, path)["config"] != config.to_dict():
@@ -148,7 +149,7 @@ def train(asked: Asked, log: Log, planner: Planner | None) -> None:
         planner = planner or Planner(config, log)
         if training:
             log.append({"event": "session", "time": time.time(), "slots": forecast.slots})
-            watched(planner, forecast, resources, shared, path, asked.interruption)
+            watched(planner, forecast, resources, shared, asked)
         examined(planner, asked, resources)
 
 
@@ -197,16 +198,18 @@ def note(asked: Asked, config: StudyConfig, log: Log) -> None:
     log.append(event)
 
 
+def require_shared(where: Where, resources: "Resources") -> None:
+    """Raises UsageError where the nodes of the cluster do not share what they should."""
+    from study import execute
+
+    execute.require_shared(where.checkpoints, where.storage is not None, resources.nodes())
+
+
 def watched(
-    planner: Planner,
-    forecast: "Forecast",
-    resources: "Resources",
-    shared: Any,
-    path: Path,
-    interruption: Interruption,
+    planner: Planner, forecast: "Forecast", resources: "Resources", shared: Any, asked: Asked
 ) -> None:
     """Run the planner under Ray, with progress on the screen and the views of the log kept up."""
-    from study.execute import execute, gauge, log_file
+    from study.execute import execute, gauge, lately, log_file, trainable_of
     from study.forecast import against_actual, overview
     from study.gauges import Gauges
     from study.progress import Progress, duration
@@ -215,6 +218,7 @@ def watched(
     say(overview(forecast))
     if before:
         say(f"going on where it was: about {duration(ahead / forecast.slots)} are left")
+    path, slots = asked.where.results, lately(resources.slots)
     say(f"results: {path} (tensorboard --logdir {path}/tensorboard)")
     views = Views(path, planner)
 
@@ -223,40 +227,45 @@ def watched(
         done = forecast.done(planner) - before
         elapsed = (time.monotonic() - start) * forecast.slots
         pace = elapsed / done if done > 0.05 * ahead else 1.0
-        return pace * forecast.left(planner) / forecast.slots
+        return pace * forecast.left(planner) / max(1, slots())
 
-    progress = Progress(planner, remaining, forecast.slots, log_file(path.name))
-    gauges = Gauges(path.name, planner, forecast.slots, gauge)
+    progress = Progress(planner, remaining, slots, log_file(path.name))
+    gauges = Gauges(path.name, planner, slots, gauge)
 
     def tick() -> None:
-        interruption.check()
+        asked.interruption.check()
+        if planner.hopeless:
+            raise given_up(planner)
         views.update()
         gauges()
         progress()
 
     try:
         with progress:
-            execute(planner, shared, resources, path, tick)
+            trainable = trainable_of(shared, asked.where.checkpoints, path.name)
+            execute(planner, trainable, resources, path, tick)
             tick()
         gauges.write()
     finally:
-        views.close()
         shutil.rmtree(path / ".ray", ignore_errors=True)
+        try:
+            views.close()
+        except OSError as error:  # nor is that to hide what else has ended the session
+            say(f"tables are not written, the log has all ({error.strerror or error})")
     if not planner.done:  # Tune also returns on SIGUSR1, which a cluster may send before its end
-        interruption.number = interruption.number or signal.SIGUSR1
+        asked.interruption.number = asked.interruption.number or signal.SIGUSR1
         raise Interrupted
     wall = time.monotonic() - start
-    clean(path)
-    failed = [record.error or "" for record in planner.records.values() if record.status == "error"]
-    if failed:
-        say(f"{len(failed)} trials failed, the first with: {failed[0].strip().splitlines()[-1]}")
+    clean(asked.where)
+    for line in failures(planner):
+        say(line)
     say(against_actual(forecast, planner, before, ahead, wall, views.busy))
 
 
-def clean(path: Path) -> None:
+def clean(where: Where) -> None:
     """Remove what only an unfinished study needs."""
-    for name in (".ray", "checkpoints"):
-        shutil.rmtree(path / name, ignore_errors=True)
+    shutil.rmtree(where.results / ".ray", ignore_errors=True)
+    where.checkpoints.remove()
 
 
 def calibrated(asked: Asked, resources: "Resources", sizing: bool = True) -> "tuple[Forecast, Any]":

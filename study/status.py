@@ -30,7 +30,7 @@ def main() -> int:
     console = Console(width=None if sys.stdout.isatty() else 120)
     console.print(table(planner, len(begun)))
     records = list(planner.records.values())
-    count, total = counts(records), sum(1 for _ in planner.expected())
+    count, total = counts(records), planner.expected().total()
     ended = sum(record.ended for record in records)
     state = "finished" if not planner.running and planner.done else "unfinished"
     print(

@@ -1,5 +1,6 @@
 """Keeps the results directory's files for other programs up with the planner while it runs."""
 
+from itertools import islice
 from pathlib import Path
 
 from study import results
@@ -25,10 +26,10 @@ class Views:
 
     def update(self) -> None:
         """Write what is new since the last call."""
-        if len(self.planner.records) > self.known:
-            for trial_id in list(self.planner.records)[self.known :]:
-                self.open[trial_id] = 0
-            self.known = len(self.planner.records)
+        new = len(self.planner.records) - self.known
+        for trial_id in [*islice(reversed(self.planner.records), new)][::-1]:
+            self.open[trial_id] = 0
+        self.known += new
         for trial_id, seen in list(self.open.items()):
             record = self.planner.records[trial_id]
             for index in range(seen, len(record.reports)):

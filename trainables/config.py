@@ -1,5 +1,6 @@
 """What is asked of one trial: every value that determines its outcome, validated and flat."""
 
+import functools
 import hashlib
 import math
 import re
@@ -71,6 +72,7 @@ def passes(formulation: str) -> float:
     return plugins.formulation(formulation).passes
 
 
+@functools.cache  # a study asks for the parts of its methods again and again
 def parse_method(method: str, option: str = "--methods") -> tuple[str, str]:
     """`momentum+sam` -> (`momentum`, `sam`); a base optimizer alone has the formulation `none`."""
     optimizer, plus, formulation = method.partition("+")
@@ -91,6 +93,7 @@ class Budget:
     unit: str
 
     @classmethod
+    @functools.cache
     def parse(cls, text: str) -> "Budget":
         match = re.fullmatch(r"(\d+(?:\.\d+)?)(epochs|steps|samples|grads)", text.strip())
         if not match or not 0 < float(match[1]) < 1e15:

@@ -1,13 +1,23 @@
-"""One kind of error for bad input, which every command answers with one line and exit code 2."""
+"""Bad input, which every command answers with one line and exit code 2, and what stops one."""
 
 import argparse
+import errno
 import sys
 from collections.abc import Callable
 from typing import NoReturn
 
+UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
+
 
 class UsageError(ValueError):
     """Bad input: the message names the option, what was wrong and what is accepted."""
+
+
+class Halted(BaseException):
+    """A command cannot go on, for the reason that the message gives; what was finished is kept.
+
+    No Exception, so that nothing takes it for the failure of a single trial.
+    """
 
 
 class Parser(argparse.ArgumentParser):
@@ -18,15 +28,35 @@ class Parser(argparse.ArgumentParser):
 
 
 def exit_code(main: Callable[[], int | None], program: str) -> int:
-    """Run a command's main; bad input becomes one line on standard error and exit code 2."""
+    """Run a command's main; bad input becomes one line on standard error and exit code 2.
+
+    So does, with exit code 1, a place that can no longer be written to.
+    """
     try:
         return main() or 0
     except UsageError as error:
         print(f"{program}: {error}", file=sys.stderr)
         return 2
+    except Halted as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print(f"{program}: stopped", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of our output has gone, as in `... | head`
         sys.stderr.close()
         return 141
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        print(f"{program}: {unwritable(error)}", file=sys.stderr)
+        return 1
+
+
+def unwritable(error: OSError) -> str:
+    """What to say of a place that cannot be written to any more."""
+    where = f" {error.filename}" if error.filename else ""
+    return (
+        f"cannot write{where} ({error.strerror}); everything finished is kept: make room there, "
+        "and the same command goes on"
+    )

@@ -1,10 +1,15 @@
-"""The peak memory of one trial, although one process trains many; freed memory is kept at hand."""
+"""The memory of one trial in a process that trains many: its peak, and when there is no more."""
 
 import ctypes
 import functools
+import gc
 import resource
 
 import torch
+
+# What is said on a CPU, and by libraries that allocate for themselves on a GPU.
+NO_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+LEAST = 32  # images of a micro-batch, those of a shard of the noise scale
 
 
 @functools.cache
@@ -49,3 +54,22 @@ def peak(device: torch.device) -> int:
     except OSError:
         pass
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def exhausted(error: BaseException) -> bool:
+    """Whether a device's memory, or the machine's, was not enough."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in NO_MEMORY)
+
+
+def smaller(micro_batch: int) -> int:
+    """Half of it; 0 where that would save nothing any more."""
+    return micro_batch // 2 if micro_batch >= 2 * LEAST else 0
+
+
+def release() -> None:
+    """Give back what is kept at hand, for other processes on the same device."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -2,71 +2,107 @@
 
 import contextlib
 import time
-from pathlib import Path
+import traceback
+from collections import deque
 from typing import Any
 
 from ray import tune
 
-from trainables import weights
+from trainables import memory, weights
 from trainables.batches import DeviceData
 from trainables.config import TrialConfig
 from trainables.data import ImageData
+from trainables.plugins import reason
+from trainables.storage import Storage
 from trainables.training import Training
 
-CHECKPOINT_SECONDS = 30.0  # a trial that dies loses at most about this much of its training
+CHECKPOINT_SHARE = 0.02  # of a trial's time that may be spent on writing them
+FIRST_COST = 0.2  # seconds that one is taken to cost before one has been written
 
 
 class TrialTrainable(tune.Trainable):
-    """`data` and `results` come once with the actor, the configuration with each trial.
+    """`data`, `storage` and the `study`'s name come once with the actor, the configuration with
+    each trial.
 
-    It leaves RESULTS/weights/TRIAL_ID.safetensors of each confirming trial that did not diverge.
+    A step's result holds the `figures` of a report, and beside the last one of a confirming trial
+    that did not diverge its `weights`; or the traceback with which it `failed`; or that the memory
+    was `exhausted`, and the `micro_batch` with which it might not be, 0 where there is none.
     """
 
     def setup(  # type: ignore[override]
-        self, config: dict[str, Any], data: ImageData, results: str
+        self, config: dict[str, Any], data: ImageData, storage: Storage, study: str
     ) -> None:
-        self.data, self.results = data, Path(results)
+        self.data, self.storage, self.study = data, storage, study
         self.tensors: dict[str, DeviceData] = {}
+        self.cost = FIRST_COST
         self.reset_config(config)
 
     def __repr__(self) -> str:
         """The actor's name in Ray's dashboard, for all its life: the study, not the trial."""
-        return self.results.name
+        return self.study
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        config = TrialConfig.from_dict(new_config)
-        if config.device not in self.tensors:
-            self.tensors[config.device] = DeviceData(self.data, config.device)
-        self.training = Training(config, self.tensors[config.device])
-        self.path = self.results / "checkpoints" / f"{config.trial_id}.pt"
-        self.saved = time.monotonic()
-        if self.path.exists():
-            try:
-                self.training.load(self.path)
-            except Exception:  # whatever a damaged file makes torch raise
-                self.training = Training(config, self.tensors[config.device])
-        print(f"{config.trial_id} begins: lr {config.lr:.4g}, rho {config.rho:.4g}", flush=True)
+        self.trial = TrialConfig.from_dict(new_config)
+        self.training: Training | None = None  # begun by the first step, whose errors are its own
         return True
 
     def step(self) -> dict[str, Any]:
-        _entitle(self.training.config)
-        figures = self.training.run()
-        print(_line(self.training.config, figures), flush=True)
-        if self.training.done:
-            if self.training.config.phase == "confirm" and not self.training.diverged:
-                self._keep()
-            self.path.unlink(missing_ok=True)
-        elif time.monotonic() - self.saved > CHECKPOINT_SECONDS:
-            with contextlib.suppress(OSError):  # a full disk costs the checkpoint, not the trial
-                self.training.save(self.path)
-            self.saved = time.monotonic()
-        return {"figures": figures}
+        _entitle(self.trial)
+        try:
+            self.training = self.training or self._begun()
+            return self._report(self.training)
+        except Exception as error:
+            if not memory.exhausted(error):
+                if "CUDA error" in str(error):
+                    raise  # a failed kernel spoils the process, which ends so
+                return {"failed": traceback.format_exc()}
+            why = reason(error)
+        self.training = None  # only here, since the error's frames have held its tensors
+        memory.release()
+        return {"exhausted": why, "micro_batch": memory.smaller(self.trial.micro_batch)}
 
-    def _keep(self) -> None:
-        """Save the minimum before its last report, so that a finished trial has one."""
-        config = self.training.config
-        with contextlib.suppress(OSError):  # a full disk costs the weights, not the trial
-            weights.save(weights.path(self.results, config.trial_id), self.training.model, config)
+    @property
+    def checkpoint(self) -> str:
+        return f"{self.trial.trial_id}.pt"
+
+    def _begun(self) -> Training:
+        """The trial from its checkpoint, or from its beginning where none can be used."""
+        config = self.trial
+        print(f"{config.trial_id} begins: lr {config.lr:.4g}, rho {config.rho:.4g}", flush=True)
+        if config.device not in self.tensors:
+            self.tensors[config.device] = DeviceData(self.data, config.device)
+        training = Training(config, self.tensors[config.device])
+        self.saved = time.monotonic()
+        try:
+            state = self.storage.read(self.checkpoint)
+            if state is not None:
+                training.from_bytes(state)
+        except Exception:  # whatever a damaged file makes torch raise
+            training = Training(config, self.tensors[config.device])
+        # Once more, since the driver may have died between the checkpoint and the report.
+        self.again = deque(training.reports)
+        return training
+
+    def _report(self, training: Training) -> dict[str, Any]:
+        if self.again:
+            return {"figures": self.again.popleft()}
+        result: dict[str, Any] = {"figures": training.run()}
+        print(_line(training.config, result["figures"]), flush=True)
+        if training.done:
+            if training.config.phase == "confirm" and not training.diverged:
+                result["weights"] = weights.to_bytes(training.model, training.config)
+            self.storage.delete(self.checkpoint)
+        elif time.monotonic() - self.saved > self.cost / CHECKPOINT_SHARE:
+            self._save(training)
+        return result
+
+    def _save(self, training: Training) -> None:
+        """A full disk costs the checkpoint, not the trial."""
+        begun = time.monotonic()
+        with contextlib.suppress(OSError):
+            self.storage.write(self.checkpoint, training.to_bytes())
+        self.saved = time.monotonic()
+        self.cost = self.saved - begun
 
 
 def _entitle(config: TrialConfig) -> None:

@@ -1,10 +1,10 @@
 """The loop of one trial: Ray-free, reporting evenly over its own schedule, resumable to the bit."""
 
+import io
 import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,7 +16,6 @@ from trainables.batch_norm import has_batch_norm, recalibrate, require_pairs
 from trainables.batches import DeviceData, Images, parts
 from trainables.config import TrialConfig, stable_hash
 from trainables.errors import UsageError
-from trainables.files import atomic
 from trainables.gradient import Gradient, NoiseScale
 from trainables.losses import correct
 from trainables.score import score, worst_score
@@ -24,7 +23,7 @@ from trainables.score import score, worst_score
 TRAIN_SUBSET = 2048  # training images on which every report's train loss and accuracy are taken
 EVALUATION_BATCH = 256
 NOISE_EVERY = 16  # steps between two samples of the noise scale
-STATE = ("step", "report", "diverged", "first_loss", "seconds", "eval_seconds")
+STATE = ("step", "report", "reports", "diverged", "first_loss", "seconds", "eval_seconds")
 
 
 class Training:
@@ -67,6 +66,7 @@ class Training:
         self.noise = NoiseScale()
         self.order: dict[int, Tensor] = {}
         self.step = self.report = 0
+        self.reports: list[dict[str, Any]] = []
         self.diverged = False
         self.seconds = self.eval_seconds = 0.0
         self._recalibrate()
@@ -93,7 +93,8 @@ class Training:
                 self.diverged = not math.isfinite(float(loss))
         self.seconds += time.perf_counter() - start
         self.report += 1
-        return self._report()
+        self.reports.append(self._report())
+        return self.reports[-1]
 
     @torch.no_grad()  # the gradient alone records what it differentiates
     def _step(self) -> Tensor:
@@ -142,8 +143,9 @@ class Training:
         count = min(len(images), limit or len(images))
         loss = torch.zeros((), dtype=torch.float64, device=self.data.device)
         hits = torch.zeros((), dtype=torch.int64, device=self.data.device)
-        for first in range(0, count, EVALUATION_BATCH):
-            inputs, labels = images.batch(slice(first, min(first + EVALUATION_BATCH, count)))
+        size = min(EVALUATION_BATCH, self.config.micro_batch)  # which memory may have bounded
+        for first in range(0, count, size):
+            inputs, labels = images.batch(slice(first, min(first + size, count)))
             logits = self.model(inputs)
             loss += self.loss(logits, labels)
             hits += correct(logits, labels)
@@ -224,11 +226,13 @@ class Training:
         for name in STATE:
             setattr(self, name, state[name])
 
-    def save(self, path: Path) -> None:
-        """Write the state whole or not at all."""
-        with atomic(path) as file:
-            torch.save(self.state_dict(), file)
+    def to_bytes(self) -> bytes:
+        """The state as a file's content."""
+        file = io.BytesIO()
+        torch.save(self.state_dict(), file)
+        return file.getvalue()
 
-    def load(self, path: Path) -> None:
-        """Continue from the file that `save` wrote."""
-        self.load_state_dict(torch.load(path, weights_only=True, map_location=self.data.device))
+    def from_bytes(self, content: bytes) -> None:
+        """Continue from what `to_bytes` gave."""
+        state = torch.load(io.BytesIO(content), weights_only=True, map_location=self.data.device)
+        self.load_state_dict(state)

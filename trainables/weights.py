@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from trainables import models
 from trainables.config import TrialConfig
 from trainables.errors import UsageError
-from trainables.files import atomic
 
 
 def path(results: Path, trial_id: str) -> Path:
@@ -18,20 +17,19 @@ def path(results: Path, trial_id: str) -> Path:
     return results / "weights" / f"{trial_id}.safetensors"
 
 
-def save(to: Path, model: nn.Module, config: TrialConfig) -> None:
-    """Write weights and buffers, with the trial's configuration, whole or not at all."""
+def to_bytes(model: nn.Module, config: TrialConfig) -> bytes:
+    """Weights and buffers, with the trial's configuration, as a file's content."""
     # Copies, since safetensors takes neither tensors that share memory nor channels-last ones.
     tensors = {
         name: value.detach().cpu().contiguous().clone()
         for name, value in model.state_dict().items()
         if isinstance(value, Tensor)
     }
-    with atomic(to) as file:
-        file.write(safetensors.torch.save(tensors, {"config": json.dumps(config.to_dict())}))
+    return safetensors.torch.save(tensors, {"config": json.dumps(config.to_dict())})
 
 
 def load(content: bytes, config: TrialConfig, shape: models.Shape, classes: int) -> nn.Module:
-    """The network of `config` with the weights that `save` wrote; the file's bytes.
+    """The network of `config` with the weights that `to_bytes` gave.
 
     Raises
     ------

@@ -1,5 +1,6 @@
 """A finished study made without Ray, for the tests of what is computed from one."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from simulated import make_config, simulate, study_event
 
 from study.log import Log
 from study.planner import Planner
+from tests.faults import DETERMINED, run
 
 
 @pytest.fixture
@@ -18,3 +20,15 @@ def finished(tmp_path: Path) -> tuple[Planner, Path]:
         planner = Planner(config, log)
         simulate(planner)
     return planner, tmp_path
+
+
+@pytest.fixture(scope="session")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A results directory that studies run as commands share."""
+    return tmp_path_factory.mktemp("results")
+
+
+@pytest.fixture(scope="session")
+def undisturbed(place: Path) -> subprocess.CompletedProcess[str]:
+    """The study `whole` in it, whose outcome is the same in any order of events."""
+    return run(place, "whole", *DETERMINED)

@@ -51,7 +51,7 @@ def trained(path: Path, config: StudyConfig, seed: int = 0) -> Planner:
         log.append(study_event(asked))
         planner = Planner(asked, log)
         simulate(planner, seed=seed)
-        assert planner.done and len(list(planner.expected())) == len(planner.records)
+        assert planner.done and planner.expected().total() == len(planner.records)
     return planner
 
 

@@ -1,5 +1,7 @@
 """Forecasts are sums that can be checked by hand."""
 
+from collections import Counter
+
 import pytest
 from simulated import make_config, simulate
 from test_planner import planner_of
@@ -24,8 +26,8 @@ def test_a_trial_costs_its_steps_and_reports() -> None:
 def test_gradients_are_counted_twice_for_sam() -> None:
     forecast = forecast_of(scheduler="none")
     plain, sam = (Cell(method, 64, 64) for method in ("momentum", "momentum+sam"))
-    assert forecast.gradients([(plain, "search")]) == 163_840
-    assert forecast.gradients([(sam, "confirm"), (plain, "confirm")]) == 3 * 163_840
+    assert forecast.gradients(Counter([(plain, "search")])) == 163_840
+    assert forecast.gradients(Counter([(sam, "confirm"), (plain, "confirm")])) == 3 * 163_840
 
 
 def test_expected_progress_of_one_trial_and_of_very_many() -> None:

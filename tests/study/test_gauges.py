@@ -41,7 +41,7 @@ def test_gauges_say_what_the_log_says() -> None:
     log = MemoryLog([])
     planner = Planner(make_config(trials=6), log)
     endpoint = Endpoint()
-    gauges = Gauges("name", planner, 2, endpoint)
+    gauges = Gauges("name", planner, lambda: 2, endpoint)
     for events in (3, 40, 10**9):
         simulate(planner, events=events)
         gauges.write()
@@ -73,7 +73,7 @@ def test_gauges_say_what_the_log_says() -> None:
 def test_a_trial_that_waits_for_a_slot_is_not_running() -> None:
     planner = Planner(make_config(), MemoryLog([]))
     endpoint = Endpoint()
-    gauges = Gauges("name", planner, 2, endpoint)
+    gauges = Gauges("name", planner, lambda: 2, endpoint)
     for _ in range(3):
         planner.next()
     gauges.write()
@@ -87,7 +87,7 @@ def test_the_busy_share_is_of_this_session(monkeypatch: pytest.MonkeyPatch) -> N
     planner = Planner(make_config(), MemoryLog([]))
     simulate(planner, events=9)
     endpoint = Endpoint()
-    gauges = Gauges("name", planner, 2, endpoint)
+    gauges = Gauges("name", planner, lambda: 2, endpoint)
     simulate(planner, events=10)  # each report is 1.1 s in training and evaluation
     now[0] += 10
     gauges()

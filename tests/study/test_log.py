@@ -1,6 +1,8 @@
 """The log is the only state: what is torn is dropped, what is damaged is refused."""
 
 import json
+import resource
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from study.log import Log, finite, read
-from trainables.errors import UsageError
+from trainables.errors import Halted, UsageError
 
 
 def test_events_come_back_in_order(tmp_path: Path) -> None:
@@ -49,6 +51,37 @@ def test_a_second_process_is_refused_and_the_next_one_not(tmp_path: Path) -> Non
         with pytest.raises(UsageError, match="another process"):
             Log(tmp_path)
     assert subprocess.run(command).returncode == 0
+
+
+def test_a_full_disk_halts_with_all_that_was_written(tmp_path: Path) -> None:
+    """A limit on the size of files is met as a full disk is: a part is written, then nothing."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    count = 0
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+        with Log(tmp_path) as log, pytest.raises(Halted) as halted:  # noqa: PT012
+            for i in range(100):
+                log.append({"event": "ended", "i": i})
+                count += 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    said = str(halted.value)
+    assert "cannot write" in said and "log.jsonl" in said and "everything finished is kept" in said
+    assert (tmp_path / "log.jsonl").read_bytes().endswith(b"}\n")
+    assert [event["i"] for event in read(tmp_path)] == list(range(count)) != []
+    with Log(tmp_path) as log:
+        log.append({"event": "ended", "i": count})
+    assert len(read(tmp_path)) == count + 1
+
+
+def test_a_log_removed_while_it_is_written_halts(tmp_path: Path) -> None:
+    with Log(tmp_path) as log:
+        log.append({"event": "a"})
+        (tmp_path / "log.jsonl").unlink()
+        with pytest.raises(Halted, match="has been removed"):
+            log.append({"event": "b"})
 
 
 def test_no_log_is_no_study(tmp_path: Path) -> None:

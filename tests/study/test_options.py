@@ -81,6 +81,8 @@ BAD = {
     "--warm-start {tmp}/nowhere": "--warm-start",
     "--warm-start {tmp}/results/other": "--warm-start",
     "--address nowhere": "--address",
+    "--storage nosuch://bucket/path": "--storage",
+    "--storage http://host/path": "--storage",
     "--address 127.0.0.1:1": "--address",
     "--colour blue": "--colour",
 }

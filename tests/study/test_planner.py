@@ -1,5 +1,6 @@
 """The planner decides what is trained; here it is driven without Ray by a known law."""
 
+import copy
 import dataclasses
 from collections import Counter
 from pathlib import Path
@@ -11,7 +12,7 @@ from simulated import figures, make_config, simulate, study_event
 from study.asha import Ladder
 from study.config import RULES
 from study.log import Log, MemoryLog
-from study.planner import Planner
+from study.planner import ERROR_BUDGET, TRIES, Planner
 from study.record import Record, fold
 
 
@@ -53,7 +54,7 @@ def test_every_cell_gets_its_trials_its_winner_on_fresh_seeds_and_the_plain_ones
     for rule in RULES:
         assert seen["momentum", 1024, rule] == 1
         assert seen["momentum", 64, rule] == 0 == seen["momentum+sam", 1024, rule]
-    assert len(planner.records) == len(list(planner.expected()))
+    assert len(planner.records) == planner.expected().total()
 
 
 def test_the_winner_is_the_best_complete_trial_and_keeps_its_point() -> None:
@@ -263,3 +264,111 @@ def test_trial_configurations_hold_the_cell_and_its_whole_study() -> None:
         assert config.m == (32 if config.formulation == "sam" else config.batch_size)
         assert (config.rho > 0) == (config.formulation == "sam")
     assert dataclasses.is_dataclass(Record)
+
+
+# ---- failures
+
+
+def test_a_trial_that_raises_is_tried_once_more_and_then_an_error() -> None:
+    planner = planner_of()
+    config = planner.next()
+    assert config is not None
+    planner.report(config.trial_id, figures(config, 1))
+    planner.failed(config.trial_id, "out of paper", lost=False)
+    assert planner.records[config.trial_id].status == "running"
+    assert planner.next() == config  # before anything new, with its reports
+    planner.failed(config.trial_id, "out of paper again", lost=False)
+    record = planner.records[config.trial_id]
+    assert (record.status, record.error) == ("error", "out of paper again")
+    assert len(record.reports) == 1
+    assert planner.next() != config
+    assert outcome(planner_of(planner.log.events)) == outcome(planner)
+
+
+def test_a_lost_worker_costs_no_trial_that_gets_on() -> None:
+    planner = planner_of(scheduler="none")
+    config = planner.next()
+    assert config is not None
+    for report in range(1, config.reports + 1):
+        for _ in range(TRIES["lost"] - 1):
+            planner.failed(config.trial_id, "the node is gone", lost=True)
+            assert planner.next() == config
+        planner = planner_of(planner.log.events, scheduler="none")  # nor does a lost driver
+        assert planner.next() == config
+        planner.report(config.trial_id, figures(config, report))
+    planner.failed(config.trial_id, "the node is gone, before the trial was closed", lost=True)
+    assert planner.records[config.trial_id].status == "complete"
+
+
+def test_a_trial_that_kills_its_worker_each_time_is_given_up() -> None:
+    planner = planner_of()
+    config = planner.next()
+    assert config is not None
+    for _ in range(TRIES["lost"]):
+        assert not planner.records[config.trial_id].ended
+        planner.failed(config.trial_id, "killed", lost=True)
+        planner.next()
+    assert planner.records[config.trial_id].status == "error"
+
+
+def test_out_of_memory_begins_the_trial_anew_with_a_smaller_micro_batch() -> None:
+    planner = planner_of(trials=12, sampler="random")
+    simulate(planner, slots=4, events=40)
+    trial_id = next(i for i in planner.running if len(planner.records[i].reports) > 2)
+    config, rungs = planner.records[trial_id].config, planner._ladders
+    before = copy.deepcopy(rungs)
+    planner.exhausted(trial_id, "OutOfMemoryError", 128)
+    record = planner.records[trial_id]
+    assert record.config == dataclasses.replace(config, micro_batch=128)
+    assert record.reports == [] and not record.ended and trial_id not in planner.running
+    scores = [(r, s) for r, seen in before[record.cell.name].scores.items() for s in seen]
+    left = [(r, s) for r, seen in rungs[record.cell.name].scores.items() for s in seen]
+    assert len(left) < len(scores)  # what it had reported belongs to another configuration
+    again = planner_of(planner.log.events, trials=12, sampler="random")
+    assert outcome(again) == outcome(planner) and again._ladders == planner._ladders
+    assert planner.next() == record.config
+    for report in range(1, config.reports + 1):
+        planner.report(trial_id, figures(record.config, report))
+    assert [r["report"] for r in record.reports] == list(range(1, config.reports + 1))
+
+
+def test_out_of_memory_at_the_smallest_micro_batch_is_an_error_with_the_reason() -> None:
+    planner = planner_of()
+    config = planner.next()
+    assert config is not None
+    planner.exhausted(config.trial_id, "OutOfMemoryError: 2 GiB", 0)
+    record = planner.records[config.trial_id]
+    assert record.status == "error" and "OutOfMemoryError: 2 GiB" in (record.error or "")
+    assert "out of memory" in (record.error or "")
+
+
+def test_trial_after_trial_failing_is_hopeless_and_forgiven_for_the_next_time() -> None:
+    planner = planner_of()
+    simulate(planner, events=30)
+    good = {i: r.reports for i, r in planner.records.items() if r.ended}
+    while not planner.hopeless:
+        config = planner.next()
+        assert config is not None and len(planner.errors) < ERROR_BUDGET
+        planner.failed(config.trial_id, "no such directory", lost=False)
+    lost = list(planner.errors)
+    planner.forgive()
+    again = planner_of(planner.log.events)
+    assert not again.hopeless and not any(again.records[i].ended for i in lost)
+    simulate(again)
+    assert again.done and {r.status for r in again.records.values()} <= {
+        *("complete", "stopped", "diverged"),
+    }
+    assert all(again.records[i].reports == reports for i, reports in good.items())
+
+
+def test_single_errors_among_others_are_not_hopeless() -> None:
+    planner = planner_of(trials=30)
+    for turn in range(60):
+        config = planner.next()
+        assert config is not None
+        if turn % ERROR_BUDGET:
+            planner.ended(config.trial_id, error="now and then")
+        else:
+            planner.report(config.trial_id, figures(config, 1) | {"diverged": True, "score": 0})
+            planner.ended(config.trial_id)
+        assert not planner.hopeless

@@ -15,67 +15,18 @@ import pytest
 
 from study import measure as measure_command
 from study import results
-from study.replay import MEASURED
+from tests.faults import DETERMINED, begin, command, determined, ended, run, wait_for
 from trainables.errors import exit_code
-
-TINY = (
-    "--dataset digits --train-size 1024 --model mlp --batch-sizes 64,256 --trials 3 --seeds 1 "
-    "--methods momentum,momentum+sam --no-dashboard"
-).split()
-
-
-def command(place: Path, name: str, *more: str) -> list[str]:
-    where = ["--results", str(place), "--name", name]
-    return [sys.executable, "-m", "study.run", *TINY, *where, *more]
-
-
-def run(place: Path, name: str, *more: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(place, name, *more), capture_output=True, text=True, timeout=300)
-
-
-def ended(place: Path, name: str) -> Counter[str]:
-    lines = (place / name / "log.jsonl").read_bytes().split(b"\n")[:-1]
-    events = map(json.loads, lines)
-    return Counter(event["trial_id"] for event in events if event["event"] == "ended")
 
 
 def killed_thrice(place: Path, name: str, *more: str) -> subprocess.CompletedProcess[str]:
     """Kill -9 after the first, some and most of the trials have ended; then let it finish."""
     for count in (1, 5, 11):
-        process = subprocess.Popen(
-            command(place, name, *more), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        limit = time.monotonic() + 120
-        while process.poll() is None and time.monotonic() < limit:
-            if (place / name / "log.jsonl").exists() and len(ended(place, name)) >= count:
-                break
-            time.sleep(0.02)
-        assert process.poll() is None, "it was to be killed while it ran"
+        process = begin(place, name, *more)
+        wait_for(lambda count=count: len(ended(place, name)) >= count, process)
         process.kill()
         process.wait()
     return run(place, name, *more)
-
-
-def determined(place: Path, name: str) -> list[pd.DataFrame]:
-    """The tables without what a clock or the memory says, in one order."""
-    _, trials, reports = results.load(place / name)
-    keys = ["trial_id"], ["trial_id", "report"]
-    return [
-        table.drop(columns=[*MEASURED, "sharpness_seconds"], errors="ignore")
-        .sort_values(by)
-        .reset_index(drop=True)
-        for table, by in zip((trials, reports), keys, strict=True)
-    ]
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("results")
-
-
-@pytest.fixture(scope="module")
-def undisturbed(place: Path) -> subprocess.CompletedProcess[str]:
-    return run(place, "whole", "--sampler", "random", "--scheduler", "none")
 
 
 def test_one_command_from_nothing_to_the_table(
@@ -97,7 +48,7 @@ def test_a_finished_study_is_reported_again_and_not_trained(
     place: Path, undisturbed: subprocess.CompletedProcess[str]
 ) -> None:
     before = (place / "whole" / "log.jsonl").read_bytes()
-    again = run(place, "whole", "--sampler", "random", "--scheduler", "none")
+    again = run(place, "whole", *DETERMINED)
     assert again.returncode == 0 and "is finished" in again.stderr
     assert again.stdout == undisturbed.stdout
     assert (place / "whole" / "log.jsonl").read_bytes() == before
@@ -117,7 +68,7 @@ def test_any_trial_is_replayed_to_the_bit(
 def test_killed_three_times_the_metrics_are_those_of_an_undisturbed_run(
     place: Path, undisturbed: subprocess.CompletedProcess[str]
 ) -> None:
-    finished = killed_thrice(place, "killed", "--sampler", "random", "--scheduler", "none")
+    finished = killed_thrice(place, "killed", *DETERMINED)
     assert finished.returncode == 0, finished.stderr
     pairs = zip(determined(place, "whole"), determined(place, "killed"), strict=True)
     for whole, killed in pairs:
@@ -256,7 +207,7 @@ def test_a_study_killed_while_it_measured_measures_the_rest(
     shutil.copytree(place / "whole", place / "half")
     lines = (place / "half" / "log.jsonl").read_bytes().splitlines(keepends=True)
     (place / "half" / "log.jsonl").write_bytes(b"".join(lines[:-2]))
-    again = run(place, "half", "--sampler", "random", "--scheduler", "none")
+    again = run(place, "half", *DETERMINED)
     assert again.returncode == 0 and "--sharpness fast: 2 minima" in again.stderr
     for whole, half in zip(determined(place, "whole"), determined(place, "half"), strict=True):
         pd.testing.assert_frame_equal(whole, half)

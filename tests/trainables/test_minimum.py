@@ -2,7 +2,6 @@
 
 import math
 import random
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -145,13 +144,12 @@ def test_what_cannot_be_measured_does_not_cost_the_rest() -> None:
 
 
 @pytest.mark.parametrize("model", ["cnn", "cnn-bn", "resnet8", "mlp"])
-def test_saved_weights_are_the_network_to_the_bit(model: str, tmp_path: Path) -> None:
+def test_saved_weights_are_the_network_to_the_bit(model: str) -> None:
     data = image_data(40, side=8)
     training = start(trial(model=model, batch_size=20, bn_batch=10, budget="3steps"), data)
     finish(training)
-    path = weights.path(tmp_path, training.config.trial_id)
-    weights.save(path, training.model, training.config)
-    back = weights.load(path.read_bytes(), training.config, data.shape, len(data.classes))
+    content = weights.to_bytes(training.model, training.config)
+    back = weights.load(content, training.config, data.shape, len(data.classes))
     for name, value in training.model.state_dict().items():
         assert back.state_dict()[name].equal(value), name
     test = DeviceData(data, "cpu").test
@@ -160,7 +158,7 @@ def test_saved_weights_are_the_network_to_the_bit(model: str, tmp_path: Path) ->
         torch.testing.assert_close(back.eval()(inputs), training.model.eval()(inputs))
 
 
-def test_shared_weights_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shared_weights_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     def tied(shape: models.Shape, classes: int) -> nn.Module:
         layer = nn.Linear(16, 16)
         return nn.Sequential(nn.Flatten(), layer, nn.ReLU(), layer, nn.Linear(16, classes))
@@ -168,16 +166,14 @@ def test_shared_weights_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(MODELS, "tied", tied)
     config = trial(model="tied")
     model = models.build("tied", (1, 4, 4), 3)
-    weights.save(tmp_path / "w", model, config)
-    back = weights.load((tmp_path / "w").read_bytes(), config, (1, 4, 4), 3)
+    back = weights.load(weights.to_bytes(model, config), config, (1, 4, 4), 3)
     assert back[1].weight is back[3].weight
     assert back[1].weight.equal(model[1].weight)
 
 
-def test_damaged_or_foreign_weights_are_refused_in_one_line(tmp_path: Path) -> None:
+def test_damaged_or_foreign_weights_are_refused_in_one_line() -> None:
     config = trial(model="mlp")
-    weights.save(tmp_path / "w", models.build("mlp", (1, 4, 4), 3), config)
-    content = (tmp_path / "w").read_bytes()
+    content = weights.to_bytes(models.build("mlp", (1, 4, 4), 3), config)
     for damaged in (b"", content[: len(content) // 2], b"\xff" * 100):
         with pytest.raises(UsageError, match="cannot be used") as error:
             weights.load(damaged, config, (1, 4, 4), 3)

@@ -1,0 +1,100 @@
+"""Studies as commands, and their processes, to be killed by the tests and by the soak."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from study import results
+from study.replay import MEASURED
+
+TINY = (
+    "--dataset digits --train-size 1024 --model mlp --batch-sizes 64,256 --trials 3 --seeds 1 "
+    "--methods momentum,momentum+sam --no-dashboard"
+).split()
+DETERMINED = ("--sampler", "random", "--scheduler", "none")  # whatever the order of events
+PATIENCE = 240.0  # seconds
+
+
+def command(place: Path, name: str, *more: str) -> list[str]:
+    where = ["--results", str(place), "--name", name]
+    return [sys.executable, "-m", "study.run", *TINY, *where, *more]
+
+
+def run(place: Path, name: str, *more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(place, name, *more), capture_output=True, text=True, timeout=600)
+
+
+def begin(place: Path, name: str, *more: str) -> "subprocess.Popen[bytes]":
+    silent = subprocess.DEVNULL
+    return subprocess.Popen(command(place, name, *more), stdout=silent, stderr=silent)
+
+
+def events(place: Path, name: str) -> list[dict]:
+    """Those of a log that may be being written; none where there is no log yet."""
+    path = place / name / "log.jsonl"
+    lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+    return [json.loads(line) for line in lines]
+
+
+def ended(place: Path, name: str) -> Counter[str]:
+    """How often each trial was closed."""
+    return Counter(e["trial_id"] for e in events(place, name) if e["event"] == "ended")
+
+
+def wait_for(what: Callable[[], object], process: "subprocess.Popen[bytes]") -> None:
+    """Raises TimeoutError where it does not become true while the process runs."""
+    limit = time.monotonic() + PATIENCE
+    while not what():
+        if process.poll() is not None or time.monotonic() > limit:
+            raise TimeoutError(f"it was to happen while the study ran ({process.poll()})")
+        time.sleep(0.02)
+
+
+def determined(place: Path, name: str) -> list[pd.DataFrame]:
+    """The tables without what a clock or the memory says, in one order."""
+    _, trials, reports = results.load(place / name)
+    keys = ["trial_id"], ["trial_id", "report"]
+    return [
+        table.drop(columns=[*MEASURED, "sharpness_seconds"], errors="ignore")
+        .sort_values(by)
+        .reset_index(drop=True)
+        for table, by in zip((trials, reports), keys, strict=True)
+    ]
+
+
+def children(parent: int) -> dict[int, str]:
+    """Process id -> command line of the processes that `parent` has started."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            status = (path / "stat").read_text().rpartition(")")[2].split()
+            if int(status[1]) == parent:
+                found[int(path.name)] = (path / "cmdline").read_bytes().decode().strip("\0")
+        except (OSError, ValueError):  # it has ended in the meantime
+            continue
+    return found
+
+
+def descendants(parent: int) -> dict[int, str]:
+    """The same with those that these have started."""
+    found = children(parent)
+    for pid in list(found):
+        found |= descendants(pid)
+    return found
+
+
+def workers(parent: int) -> list[int]:
+    """Those that train, below a raylet or a driver that has started its own Ray."""
+    return [pid for pid, line in descendants(parent).items() if "Trainable" in line]
+
+
+def kill(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
