@@ -68,7 +68,7 @@ class TrialTrainable(tune.Trainable):
     def _begun(self) -> Training:
         """The trial from its checkpoint, or from its beginning where none can be used."""
         config = self.trial
-        print(f"{config.trial_id} begins: lr {config.lr:.4g}, rho {config.rho:.4g}", flush=True)
+        _say(f"{config.trial_id} begins: lr {config.lr:.4g}, rho {config.rho:.4g}")
         if config.device not in self.tensors:
             self.tensors[config.device] = DeviceData(self.data, config.device)
         training = Training(config, self.tensors[config.device])
@@ -87,7 +87,7 @@ class TrialTrainable(tune.Trainable):
         if self.again:
             return {"figures": self.again.popleft()}
         result: dict[str, Any] = {"figures": training.run()}
-        print(_line(training.config, result["figures"]), flush=True)
+        _say(_line(training.config, result["figures"]))
         if training.done:
             if training.config.phase == "confirm" and not training.diverged:
                 result["weights"] = weights.to_bytes(training.model, training.config)
@@ -114,6 +114,12 @@ def _entitle(config: TrialConfig) -> None:
         from ray._raylet import setproctitle  # type: ignore[attr-defined]
 
         setproctitle(f"ray::{config.method}-b{config.batch_size}")
+
+
+def _say(line: str) -> None:
+    """For the worker's log, of which a full disk costs the line, not the trial."""
+    with contextlib.suppress(OSError):
+        print(line, flush=True)
 
 
 def _line(config: TrialConfig, figures: dict[str, Any]) -> str:

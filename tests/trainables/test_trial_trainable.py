@@ -98,11 +98,13 @@ def test_checkpoints_take_the_share_of_the_time_that_they_may(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cost, step = 0.02, 0.02  # a share of 1/10 is one every 0.2 s, which is every tenth report
+    made = actor(trial(trial_id="t", budget="200steps", reports=100), tmp_path)
+    figures = made.step()["figures"]
 
     def slow(self: Training) -> dict[str, Any]:
         time.sleep(step)
         self.report += 1
-        return {"report": self.report}
+        return figures | {"report": self.report}
 
     class Slow(Storage):
         written = 0
@@ -113,7 +115,6 @@ def test_checkpoints_take_the_share_of_the_time_that_they_may(
 
     monkeypatch.setattr(Training, "run", slow)
     monkeypatch.setattr(module, "CHECKPOINT_SHARE", 0.1)
-    made = actor(trial(trial_id="t", budget="200steps", reports=100), tmp_path)
     made.storage = Slow(str(tmp_path), "checkpoints")
     made.cost = 0.0
     begun = time.monotonic()
