@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.custom_scalar import metadata as layout_metadata
@@ -78,6 +78,11 @@ class Board:
             writer.add_event(_scalars(figures[count], again))
         writer.flush()
 
+    def begin_anew(self, record: Record) -> None:
+        """Void what the run has reported, but not its hyper-parameters, which are at step 0."""
+        if writer := self._writers.get(record.config.trial_id):
+            writer.add_event(_start(1))
+
     def end(self, record: Record) -> None:
         """Close the run, so that the hyper-parameters tab shows how it ended."""
         writer = self._writers.pop(record.config.trial_id, None)
@@ -99,6 +104,7 @@ class Board:
     def _open(self, record: Record) -> EventFileWriter:
         writer = EventFileWriter(str(self.root / record.config.trial_id))
         self._writers[record.config.trial_id] = writer
+        writer.add_event(_start(0))
         info = SessionStartInfo(group_name=record.config.trial_id, start_time_secs=record.started)
         for name, value in _hparams(record).items():
             if isinstance(value, str):
@@ -128,6 +134,11 @@ class Board:
 def _hparams(record: Record) -> dict[str, Any]:
     config = record.config.to_dict() | {"method": record.config.method}
     return {name: config[name] for name in HPARAMS}
+
+
+def _start(step: int) -> Event:
+    """Where it is not the first of its run, what comes from that step on is void."""
+    return Event(step=step, session_log=SessionLog(status=SessionLog.START))
 
 
 def _scalars(step: int, values: dict[str, float | None]) -> Event:

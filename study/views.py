@@ -32,6 +32,9 @@ class Views:
         self.known += new
         for trial_id, seen in list(self.open.items()):
             record = self.planner.records[trial_id]
+            if len(record.reports) < seen:
+                self.board.begin_anew(record)
+                seen = 0
             for index in range(seen, len(record.reports)):
                 self.board.report(record, index)
             self.open[trial_id] = len(record.reports)

@@ -31,7 +31,11 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Planner,
         simulate(planner, events=30)
         Views(path, planner).close()
         views = Views(path, planner)
-        simulate(planner, seed=1, events=60)
+        simulate(planner, seed=1, events=10)
+        views.update()
+        planner.exhausted(next(i for i in planner.running if planner.records[i].reports), "", 32)
+        views.update()
+        simulate(planner, seed=1, events=50)
         views.update()
         assert len(planner.running) == 2
         yield planner, path
@@ -91,6 +95,13 @@ def test_curves_of_batch_sizes_align_in_samples_and_differ_in_steps_and_gradient
             assert [step for step, _ in drawn] == [figures[axis] for figures in reports], tag
             name = tag.split("/")[-1]
             assert [y for _, y in drawn] == pytest.approx([figures[name] for figures in reports])
+
+
+def test_a_trial_begun_anew_is_drawn_once(running: tuple[Planner, Path], get: Get) -> None:
+    planner, _ = running
+    (record,) = (r for r in planner.records.values() if r.config.micro_batch == 32)
+    drawn = steps(get, record.config.trial_id, "val_accuracy")
+    assert [step for step, _ in drawn] == [figures["samples"] for figures in record.reports] != []
 
 
 def test_the_hyper_parameters_tab_has_columns_filters_and_final_metrics(
