@@ -101,6 +101,21 @@ def test_the_busy_share_is_of_this_session(monkeypatch: pytest.MonkeyPatch) -> N
     assert endpoint.calls > calls
 
 
+def test_slots_that_come_count_from_then_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, slots = [100.0], [1]
+    monkeypatch.setattr("study.gauges.time.monotonic", lambda: now[0])
+    planner = Planner(make_config(), MemoryLog([]))
+    endpoint = Endpoint()
+    gauges = Gauges("name", planner, lambda: slots[0], endpoint)
+    simulate(planner, slots=3, events=10)  # each report is 1.1 s in training and evaluation
+    for slots[0] in (1, 3):
+        now[0] += 10
+        gauges()
+        running = {k: v for k, v in endpoint.told[TRIALS].items() if k[-1] == "running"}
+        assert sum(running.values()) == slots[0]
+    assert endpoint.told[BUSY]["name",] == pytest.approx(10 * 1.1 / (10 + 3 * 10))
+
+
 def dashboard(*arguments: str) -> str:
     line = [sys.executable, "-m", "study.grafana", *arguments]
     ran = subprocess.run(line, capture_output=True, text=True, check=True)
