@@ -31,7 +31,7 @@ KEY: dict[str, Any] = {"frameon": False, "borderpad": 0.1, "columnspacing": 1.2,
 SIZE = 3.6  # of a mark, points
 DODGE = 0.14  # octaves between neighbouring groups at one batch size
 SUBS = ((2.0, (1.0,)), (1.2, (1.0, 3.0)), (0.0, (1.0, 2.0, 5.0)))  # ticks by decades shown
-ARROWED = 0.2  # room above and below for arrows
+ARROWED = 0.32  # room above and below for arrows
 # Inches: of a line of letters, from a panel's left edge to its axes, of axes alone or among others.
 LETTER, LEFT, TALL, SMALL = 0.135, 0.46, 1.9, 0.88
 FOOT = 0.1  # of the axes: the strip below all values, where the marks without one stand
