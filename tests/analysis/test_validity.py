@@ -17,7 +17,7 @@ from analysis.validity.checklist import validity
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    return everything(tmp_path_factory.mktemp("whole"), trials=16, sizes=(64, 256, 4096))
+    return everything(tmp_path_factory.mktemp("whole"), 16, sizes=(64, 256, 4096), shards=False)
 
 
 @pytest.fixture(scope="module")
