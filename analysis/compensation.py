@@ -126,7 +126,7 @@ def over_sizes(pairs: Mapping[int, tuple[Mean, Mean]], reference: Mean, most: fl
     methods, plain = ([pair[i] for pair in known.values()] for i in (0, 1))
     found = share(methods, plain, reference, most)
     rests = []
-    for left in known if len(known) > 2 else ():
+    for left in known if len(known) > 1 else ():
         rest = [pair for size, pair in known.items() if size != left]
         other = share([m for m, _ in rest], [p for _, p in rest], reference, most).verdict
         rests += [(left, other)] if other != found.verdict else []
@@ -224,10 +224,13 @@ def answer(found: Compensation) -> str:
         return (f"{found.optimizer}: no plain cell at a small batch has a winner confirmed on "
                 "fresh seeds, so there is nothing to compare with")  # fmt: skip
     mean = found.reference_mean
-    at = f"B={found.reference.batch_size}" + (f" ({mean.value * 100:.1f} %)" if mean.n else "")
+    at = f"B={found.reference.batch_size}" + (
+        f" ({mean.value * 100:.1f} %)" if np.isfinite(mean.value) else ""
+    )
     lost = found.lost
     if not lost.sizes:
-        return f"{found.optimizer}: no larger batch size than the reference's, {at}, is known yet"
+        return (f"{found.optimizer}: of no larger batch size than the reference's, {at}, is the "
+                "test accuracy known yet")  # fmt: skip
     said = f"{found.optimizer}, tuned, "
     if lost.verdict == "insufficient":
         said += (

@@ -97,7 +97,9 @@ def flatness_answer(associations: pd.DataFrame) -> list[str]:
     error = judged[judged["target"] == "test_error"].set_index("measure")
     worse = gap["measure"].map(error["verdict"]).eq("opposite") & gap["verdict"].eq("shown")
     gap.loc[worse, "verdict"] = "a smaller gap but a worse test error: fit, not generalisation,"
-    taus = ", ".join(f"{name} {tau:+.2f}" for name, tau in error["tau"].items())
+    taus = ", ".join(
+        f"{name} {row['tau']:+.2f} (p {number(row['p_holm'], 2)})" for name, row in error.iterrows()
+    )
     return wrap(_headline(gap) + f"; with test error instead: {taus}")
 
 

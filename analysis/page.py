@@ -18,7 +18,7 @@ from analysis.flatness import flatness_answer
 from analysis.provenance import again, directories, manifests, replay
 from analysis.statements import law_answer
 from analysis.text import LEGEND, cell_rows, facts
-from analysis.validity import validity
+from analysis.validity.checklist import validity
 
 QUESTIONS = (
     "Does SAM or ASAM compensate?",
@@ -28,9 +28,32 @@ QUESTIONS = (
 WORDS = {"holds": "in order", "caution": "caution", "unknown": "open"}
 # Of a trial, under the pointer: our column, its name there.
 TOLD = {
-    "batch_size": "B", "m": "m", "lr": "LR", "rho": "ρ", "status": "", "phase": "", "role": "",
-    "score": "score", "val_accuracy": "val. accuracy", "test_accuracy": "test accuracy",
+    "method": "method", "batch_size": "B", "m": "m", "lr": "LR", "rho": "ρ", "status": "status",
+    "phase": "phase", "role": "role", "score": "score", "val_accuracy": "val. accuracy",
+    "test_accuracy": "test accuracy",
 }  # fmt: skip
+GLOSSARY = {
+    "method": "a base optimizer, alone or with SAM or ASAM, which step by the gradient at a point "
+    "a radius ρ uphill",
+    "cell": "a method at a batch size B (and m, the images that share a perturbation)",
+    "trial, report": "one training run; it reports nine times, evenly over its schedule, unless "
+    "told otherwise",
+    "score": "what the search maximises, on validation data; −log of the error unless told "
+    "otherwise",
+    "ASHA, rung, control": "successive halving stops the worse half of a cell's trials at a rung, "
+    "a report; controls, drawn at random, are never stopped",
+    "winner, fresh seeds": "the best trial of a cell's search, trained again on seeds that all "
+    "methods share; accuracies and minima are of these runs only",
+    "LR*, ρ*": "learning rate and radius at which the surface fitted to a cell's trials is highest",
+    "LR_max": "the learning rate at which half of the trainings diverge",
+    "recovered share": "(method − plain) / (small batch − plain) in test accuracy",
+    "λ_max, lambda_max, l_max": "largest eigenvalue of the Hessian of the loss at a minimum",
+    "Kendall's τ": "rank correlation, −1 to 1; with LR controlled for: of what the learning rate "
+    "does not explain",
+    "AICc": "how well a law fits, less what its parameters fit by themselves",
+    "B_simple": "gradient noise scale, in images: the batch size at which noise equals signal",
+    "Holm": "a correction of p for the number of comparisons",
+}
 Pictures = Sequence[tuple[str, Figure, Drawn]]
 
 
@@ -115,6 +138,9 @@ def _tables(found: Answers, more: str, files: Sequence[str]) -> str:
         rows = cell_rows(found.table[found.table["method"] == method])
         parts.append(f"<h3>{escape(str(method))}</h3>{_table(rows)}")
     parts += [f'<p class="said">{escape(LEGEND)}</p>'] if parts else ["<p>No trial yet.</p>"]
+    words = "".join(f"<dt>{escape(word)}</dt><dd>{escape(told)}</dd>"
+                    for word, told in GLOSSARY.items())  # fmt: skip
+    parts.append(f"<details><summary>What the words mean</summary><dl>{words}</dl></details>")
     parts.append(f"<details><summary>What stands behind the answers</summary><pre>{escape(more)}"
                  "</pre></details>")  # fmt: skip
     for what, suffix in (("CSV", ".csv"), (r"LaTeX, to \input", ".tex")):
@@ -170,12 +196,19 @@ def _data(found: Answers, pictures: Pictures) -> str:
     named = {spot[2] for some in spots.values() for spot in some if spot[2]}
     trials = found.study.trials[found.study.trials["trial_id"].isin(list(named))]
     rows = {
-        row["trial_id"]: [*(_value(row[name]) for name in TOLD),
-                          replay(found.study, row["trial_id"]) or ""]
+        row["trial_id"]: [*_told(row), replay(found.study, row["trial_id"]) or ""]
         for row in trials[["trial_id", *TOLD]].to_dict("records")
-    }  # fmt: skip
+    }
     data = {"trials": rows, "columns": [*TOLD.values()], "spots": spots}
     return json.dumps(data, separators=(",", ":"), ensure_ascii=False).replace("</", "<\\/")
+
+
+def _told(row: dict[Any, Any]) -> list[Any]:
+    """The values of TOLD, without those that say nothing."""
+    silent = {"rho"} if not row["rho"] > 0 else set()
+    silent |= {"m"} if row["m"] == row["batch_size"] or not row["rho"] > 0 else set()
+    silent |= {"score"} if row["status"] == "diverged" else set()
+    return [None if name in silent else _value(row[name]) for name in TOLD]
 
 
 def _value(value: Any) -> Any:

@@ -5,6 +5,7 @@ It can be made at any time, of a study that still runs as well, and of tables fr
 
 import argparse
 import os
+import re
 import sys
 import tempfile
 import time
@@ -211,7 +212,15 @@ def watched(results: list[str], columns: str | None, seconds: float) -> int:
                 print(f"{time.strftime('%H:%M:%S')} {last}", flush=True)
             time.sleep(seconds)
     except KeyboardInterrupt:
+        _settle(load(*results, columns=columns).report_dir / "index.html")
         return 0
+
+
+def _settle(page: Path) -> None:
+    """Nobody watches any more, so the page need not load itself again."""
+    if page.is_file():
+        text = re.sub(r'\n<meta http-equiv="refresh"[^>]*>', "", page.read_text())
+        _replace(page, partial(Path.write_text, data=text))
 
 
 def _changed(path: Path) -> float:

@@ -73,7 +73,11 @@ def _name(row: dict[str, Any], names: Names) -> str:
 
 
 def _word(step: str) -> str:
-    return WORDS.get(step) or "+" + step.partition("+")[2].upper().replace("M=", "m=")
+    name = step.partition("+")[2]
+    for known in ("sam", "asam"):  # the field writes these in capitals
+        if name == known or name.startswith(f"{known},"):
+            name = known.upper() + name[len(known) :]
+    return WORDS.get(step) or f"+{name}"
 
 
 def recovered(found: Answers, order: Mapping[str, int]) -> Figure:
@@ -84,14 +88,14 @@ def recovered(found: Answers, order: Mapping[str, int]) -> Figure:
         sizes = {size for _, _, size in each.shares}
         panels[each.optimizer] = Panel(
             each.optimizer if len(found.compensations) > 1 else "", sizes_axis(sizes),
-            Axis("recovered share (%)", limits=_span(each)),
+            Axis("share (%)", limits=_span(each)),
         )  # fmt: skip
         for (method, m, size), share in each.shares.items():
             value, low, high = (100 * v for v in (share.value, share.low, share.high))
             known = np.isfinite(value) and share.verdict not in WEAK
             marks.append({
                 "panel": each.optimizer, "group": names[method, size, m], "x": size,
-                "y": float(np.clip(value, *CLIP)) if known else np.nan,
+                "y": value if known else np.nan,
                 "low": low, "high": high, "sign": "dot" if known else "ring",
                 "says": f"{method}, m={m}, B={size}\n{value:.0f} % {interval(low, high)}"
                 f": {share.verdict}\nof {share.gap * 100:.2f} points lost",
@@ -101,7 +105,8 @@ def recovered(found: Answers, order: Mapping[str, int]) -> Figure:
     return figure(
         "recovered_share", "Recovered share of the loss",
         "(method − plain) / (small batch − plain) in test accuracy on fresh seeds, winners against "
-        "winners, with Fieller's 95 % interval, which may have no end.",
+        "winners, with Fieller's 95 % interval, which may have no end. Arrows: beyond "
+        "the axis.",
         panels, order, marks=marks, bounds=bounds, signs={"ring": "no gap to recover, or unknown"},
     )  # fmt: skip
 

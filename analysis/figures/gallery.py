@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from analysis.answers import Answers
 from analysis.cells import series_of
 from analysis.figures.compensation import recovered, waterfall
-from analysis.figures.grammar import Figure
+from analysis.figures.grammar import Figure, parts
 from analysis.figures.learning_rate import lr_laws, lr_vs_batch_size, rho_vs_batch_size
 from analysis.figures.minima import landscapes, sharpness_vs_batch_size, sharpness_vs_gap
 from analysis.figures.price import cost_vs_batch_size, steps_to_target
@@ -30,4 +30,4 @@ def gallery(found: Answers) -> Iterator[tuple[str, Figure]]:
             made = make(found, order)
             for each in [made] if isinstance(made, Figure) else made:
                 if not each.empty:
-                    yield section, each
+                    yield from ((section, part) for part in parts(each))

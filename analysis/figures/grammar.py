@@ -6,7 +6,7 @@ picture; one renderer (`ink`) draws every figure from them.
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ import pandas as pd
 
 # A mark: a value at `x` with its interval, NaN where it has none and infinite where it has no end.
 # y NaN: at the foot of the panel, as what diverged. side 1 (-1): the truth lies above (below).
-# sign: dot | ring | cross | diamond. trial: its id, where the mark is one; says: of it, in words.
+# sign: dot | ring | cross | star. trial: its id, where the mark is one; says: of it, in words.
 MARKS = ("panel", "group", "x", "y", "low", "high", "sign", "side", "trial", "says")
 # A point of a line; one line for each (panel, group, kind, piece), in the order given.
 # kind: fit | path | guide | edge | prediction | law.
@@ -124,3 +124,22 @@ def polyline(
 def sizes_axis(sizes: Iterable[float], label: str = "batch size B") -> Axis:
     """Batch sizes, evenly apart where they double."""
     return Axis(label, 2, tuple(sorted({float(size) for size in sizes})))
+
+
+def parts(made: Figure, most: int = 10) -> list[Figure]:
+    """The figure in as many as keep each to `most` panels, so that it fits a page."""
+    names = list(made.panels)
+    if len(names) <= most:
+        return [made]
+    found = []
+    for i in range(0, len(names), most):
+        own = names[i : i + most]
+        told = f" ({i // most + 1} of {-(-len(names) // most)})"
+        tables = (t[t["panel"].isin(own)] for t in (made.marks, made.lines, made.bounds))
+        marks, lines, bounds = (t.reset_index(drop=True) for t in tables)
+        found.append(replace(
+            made, name=made.name + f"-{i // most + 1}" * (i > 0), title=made.title + told,
+            panels={name: made.panels[name] for name in own}, marks=marks, lines=lines,
+            bounds=bounds,
+        ))  # fmt: skip
+    return found

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
@@ -51,7 +52,7 @@ class Drawn:
 
 
 def draw(figure: Figure, stem: Path) -> Drawn:
-    """Write STEM.pdf, STEM.png and STEM.csv (its marks), and return what a page shows."""
+    """Write STEM.pdf, STEM.png and STEM.csv (all its tables), and return what a page shows."""
     with mpl.rc_context(STYLE | {"svg.hashsalt": figure.name}):
         canvas, axes = _canvas(figure)
         spots = [spot for key, each in axes.items() for spot in draw_panel(each, figure, key)]
@@ -63,7 +64,9 @@ def draw(figure: Figure, stem: Path) -> Drawn:
         FigureCanvasPdf(canvas).print_pdf(stem.with_suffix(".pdf"), metadata={"CreationDate": None})
         canvas.set_dpi(PIXELS)
         FigureCanvasAgg(canvas).print_png(stem.with_suffix(".png"))
-    figure.marks.to_csv(stem.with_suffix(".csv"), index=False)
+    tables = {"mark": figure.marks, "line": figure.lines, "bound": figure.bounds}
+    told = [table.assign(what=what) for what, table in tables.items() if len(table)]
+    pd.concat(told).dropna(axis=1, how="all").to_csv(stem.with_suffix(".csv"), index=False)
     return Drawn(themed(text.getvalue(), figure.name), found)
 
 

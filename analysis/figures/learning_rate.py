@@ -8,10 +8,9 @@ import numpy as np
 from analysis.answers import Answers
 from analysis.cells import is_plain
 from analysis.figures.grammar import Axis, Figure, Panel, figure, polyline, sizes_axis
-from analysis.laws import LAWS
 from analysis.optimum import Optimum
 from analysis.prediction import curve
-from analysis.scaling import CENSORED, IN_FIT, RULES, Quantity, Scaling
+from analysis.scaling import CENSORED, IN_FIT, LEAST, RULES, TELLING, Quantity, Scaling
 from analysis.words import interval, number
 
 SHOWN = (*IN_FIT, *CENSORED)
@@ -49,12 +48,14 @@ def _together(
     lines = [row for each in scalings for row in _law(each, "all", "fit", "power")]
     if quantity == "lr":
         lines += _guides(scalings, "all")
+    if not any(mark["sign"] == "dot" or mark["side"] for mark in marks):
+        marks, lines = [], []  # none is determined: nothing to see
     panel = Panel("", sizes_axis(m["x"] for m in marks), Axis(label, 10, limits=_limits(marks)))
     exponents = ". ".join(
         f"{each.group.label}: exponent {number(each.power.psi, 2)} "
         f"{interval(each.power.low, each.power.high)}, {each.points} cells"
         for each in scalings
-        if each.points >= 2
+        if each.points >= LEAST
     )
     return figure(name, title, f"{caption} {exponents}".strip(), {"all": panel}, order, marks=marks,
                   lines=lines, signs=SIGNS, kinds={"guide": "∝ √B and ∝ B"})  # fmt: skip
@@ -71,11 +72,11 @@ def lr_laws(found: Answers, order: Mapping[str, int]) -> Figure:
         marks += [*own, *edge]
         edge = [mark for mark in edge if not mark["side"]]
         lines += polyline(key, key, "edge", [m["x"] for m in edge], [m["y"] for m in edge])
-        known = [law for law in LAWS if np.isfinite(each.weights[law])]
-        best = max(known, key=lambda law: each.weights[law], default="power")
+        told = each.points >= TELLING
+        best = max(each.weights, key=lambda law: each.weights[law]) if told else "power"
         for law in dict.fromkeys(("power", best)):
             lines += _law(each, key, "fit" if law == "power" else "law", law)
-        panels[key] = Panel(key + (f": {best}" if best != "power" and known else ""),
+        panels[key] = Panel(key + (f": {best}" if best != "power" else ""),
                             sizes_axis(m["x"] for m in own), Axis("LR", 10))  # fmt: skip
     for rate in found.predictions.rates:
         key = rate.group.label
@@ -84,8 +85,8 @@ def lr_laws(found: Answers, order: Mapping[str, int]) -> Figure:
             lines += polyline(key, key, "prediction", table["batch_size"], table["predicted"])
     return figure(
         "lr_laws", "Laws, divergence edge, and what the noise scale predicts",
-        "LR* with its 95 % interval and two fits: the power law and, named in the title, the law "
-        "with the largest AICc weight. ×: LR_max, where half of the trainings diverge. "
+        "LR* with its 95 % interval and the power law; from six cells on also, named in the title, "
+        "the law with the largest AICc weight. ×: LR_max, where half of the trainings diverge. "
         "Dash-dotted: η/(1 + B_simple/B) at the measured noise scale, its height fitted.",
         panels, order, marks=marks, lines=lines, signs=SIGNS | {"cross": "divergence edge LR_max"},
         kinds={"fit": "power law", "law": "best law", "prediction": "noise scale's prediction"},
@@ -113,7 +114,8 @@ def _points(each: Scaling, panel: str, quantity: Quantity) -> Iterator[dict[str,
 
 def _told(best: Optimum, quantity: Quantity) -> tuple[float, float, float, str]:
     if quantity == "rho":
-        return best.rho_star, best.rho_low, best.rho_high, best.rho_verdict
+        at = best.rho_star if best.rho_star > 0 else best.winner_rho
+        return at, best.rho_low, best.rho_high, best.rho_verdict
     if quantity == "lr_max":
         known = best.lr_max > 0
         side = ("at_upper", best.lr_max_low) if best.lr_max_low > 0 else ("", np.nan)
@@ -123,7 +125,7 @@ def _told(best: Optimum, quantity: Quantity) -> tuple[float, float, float, str]:
 
 
 def _law(each: Scaling, panel: str, kind: str, law: str) -> list[dict[str, Any]]:
-    if each.points < 2:
+    if each.points < LEAST:
         return []
     x = np.linspace(each.series.x.min(), each.series.x.max(), 40)
     y = each.fits[law].at(x)

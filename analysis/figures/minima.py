@@ -61,7 +61,8 @@ def sharpness_vs_gap(found: Answers, order: Mapping[str, int]) -> Figure:
                                 Axis("gap (points)"))  # fmt: skip
         marks += [
             {"panel": measure, "group": names[row["method"], row["batch_size"], row["m"]],
-             "x": row[measure], "y": row["generalization_gap"] * 100, "trial": row["trial_id"]}
+             "x": row[measure], "y": row["generalization_gap"] * 100, "trial": row["trial_id"],
+             "says": f"{measure} {row[measure]:.3g}, gap {row['generalization_gap'] * 100:.2f}"}
             for row in rows(own)
         ]  # fmt: skip
     return figure(
@@ -75,32 +76,29 @@ def sharpness_vs_gap(found: Answers, order: Mapping[str, int]) -> Figure:
 
 def landscapes(found: Answers, order: Mapping[str, int]) -> Iterator[Figure]:
     """Loss along random slices through the minima, and along lines between minima."""
-    points = landscape(found.study)
-    columns = ["trial_id", "method", "batch_size", "m"]
-    trials = found.study.trials[columns].drop_duplicates("trial_id").set_index("trial_id")
-    points = points[points["trial_id"].isin(trials.index)]
-    slices = points[points["kind"] == "slice"].join(trials, on="trial_id")
-    names = labels(found.cells)
+    points, names = landscape(found.study), labels(found.cells)
+    own = [(t, names[c.key], c.batch_size) for c in found.cells for t in c.trials["trial_id"]]
+    trials = pd.DataFrame(own, columns=["trial_id", "label", "batch_size"]).set_index("trial_id")
+    points = points.join(trials, on="trial_id").join(trials.add_suffix("_other"), on="other")
+    points = points[points["label"].notna()]
     panels, lines = {}, []
-    for (*cell, name), own in by(slices, "method", "batch_size", "m", "trial_id"):
-        key = f"B={cell[1]:.0f}"
+    for (size, label, name), at in by(points[points["kind"] == "slice"], "batch_size", "label",
+                                      "trial_id"):  # fmt: skip
+        key = f"B={size:.0f}"
         panels[key] = Panel(key, Axis("share of the filters' norms"), Axis("training loss", 10))
-        lines += polyline(key, names[tuple(cell)], "path", own["alpha"], own["train_loss"],
-                          name)  # fmt: skip
+        lines += polyline(key, label, "path", at["alpha"], at["train_loss"], name)
     yield figure(
         "landscape_slices", "Slices through the minima",
         "Training loss along one filter-normalised random direction (Li et al. 2018) from each "
         "confirmed minimum; a line a seed.", panels, order, lines=lines,
     )  # fmt: skip
-    between = points[points["kind"] == "line"].join(trials, on="trial_id")
-    between = between.join(trials.add_suffix("_other"), on="other")
-    between = between[between["method_other"].notna()]
+    between = points[points["kind"].eq("line") & points["label_other"].notna()]
     panels, lines = {}, []
-    for (name, other), own in by(between, "trial_id", "other"):
-        key = _between(rows(own)[0])
+    for (name, other), at in by(between, "trial_id", "other"):
+        key = _between(rows(at)[0])
         panels[key] = Panel(key, Axis("share of the way"), Axis("loss", 10))
         for split in ("train", "test"):
-            lines += polyline(key, f"{split} loss", "path", own["alpha"], own[f"{split}_loss"],
+            lines += polyline(key, f"{split} loss", "path", at["alpha"], at[f"{split}_loss"],
                               f"{name} {other} {split}")  # fmt: skip
     ends = [{"panel": key, "axis": "x", "at": end} for key in panels for end in (0.0, 1.0)]
     yield figure(
@@ -112,9 +110,9 @@ def landscapes(found: Answers, order: Mapping[str, int]) -> Iterator[Figure]:
 
 
 def _between(row: dict[str, Any]) -> str:
-    if row["method"] == row["method_other"]:
-        return f"{row['method']}: B={row['batch_size']:.0f} to {row['batch_size_other']:.0f}"
-    return f"B={row['batch_size']:.0f}: {row['method']} to {row['method_other']}"
+    if row["label"] == row["label_other"]:
+        return f"{row['label']}: B={row['batch_size']:.0f} to {row['batch_size_other']:.0f}"
+    return f"B={row['batch_size']:.0f}: {row['label']} to {row['label_other']}"
 
 
 def _tau(judged: pd.DataFrame, measure: str) -> str:

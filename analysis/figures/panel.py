@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from matplotlib.transforms import blended_transform_factory
 
@@ -14,6 +15,7 @@ from analysis.figures.grammar import Axis, Figure, Panel
 from analysis.figures.style import (
     ARROWED,
     DODGE,
+    FOOT,
     GRID,
     INK,
     LINE,
@@ -50,17 +52,33 @@ def draw_panel(axes: Axes, figure: Figure, key: str) -> list[Spot]:
         axes.plot(line["x"] * shifts.get(group, 1.0), line["y"], zorder=2,
                   **(style | LINE[kind]))  # fmt: skip
     found = []
+    marks = _held(marks, panel.y.limits)
     for (group, sign), own in by(marks, "group", "sign"):
         found += _marks(axes, figure, own, group, sign, shifts.get(group, 1.0))
-    _limit(axes, panel)
+    heights = bounds[bounds["axis"] == "y"]["at"].dropna()
+    if len(heights) and axes.dataLim.width >= 0:
+        axes.update_datalim([(axes.dataLim.x0, height) for height in heights])
+    _limit(axes, panel, bool(marks["y"].isna().any()))
     for bound in rows(bounds):
         _bound(axes, figure, bound)
     return found
 
 
+def _held(marks: pd.DataFrame, limits: tuple[float, float] | None) -> pd.DataFrame:
+    """What lies beyond the axis stands at its end, with an arrow."""
+    if limits is None:
+        return marks
+    low, high = limits
+    edge = 0.05 * (high - low)
+    side = np.select([marks["y"] > high, marks["y"] < low], [1, -1], marks["side"])
+    beyond = marks["y"].gt(high) | marks["y"].lt(low)
+    held = marks["y"].clip(low + edge, high - edge)
+    return marks.assign(y=marks["y"].mask(beyond, held), side=side)
+
+
 def titled(panel: Panel, small: bool) -> str:
     """The title, broken where the panel is too narrow for it."""
-    return textwrap.fill(panel.title, 23 if small else 60)
+    return textwrap.fill(panel.title, 19 if small else 58)
 
 
 def _shifts(figure: Figure, panel: Panel) -> dict[str, float]:
@@ -94,12 +112,12 @@ def _axis(axes: Axes, which: str, axis: Axis, small: bool) -> None:
 def _short(value: float, _: object = None) -> str:
     """`0.003`, `500`, `20k` or `3M`: never wider than the room for it."""
     for unit, sign in ((1e6, "M"), (1e3, "k")):
-        if value >= 2 * unit:
-            return f"{value / unit:.3g}{sign}"
+        if value >= (unit if sign == "M" else 10 * unit):
+            return f"{value / unit:.4g}{sign}"
     return f"{value:.4g}"
 
 
-def _limit(axes: Axes, panel: Panel) -> None:
+def _limit(axes: Axes, panel: Panel, footed: bool) -> None:
     """Room around batch sizes, and what was asked for; from here on nothing moves the limits."""
     axes.autoscale_view()
     for name, axis in (("x", panel.x), ("y", panel.y)):
@@ -115,7 +133,18 @@ def _limit(axes: Axes, panel: Panel) -> None:
     for name, axis in (("x", panel.x), ("y", panel.y)):
         if axis.limits is not None and axis.limits[0] < axis.limits[1]:
             getattr(axes, f"set_{name}lim")(*axis.limits)
+    if footed:
+        _add_foot(axes)
     axes.autoscale(False)
+
+
+def _add_foot(axes: Axes) -> None:
+    """A strip below all values, so that what stands in it is not read as one."""
+    low, high = axes.transScale.transform([(1, y) for y in axes.get_ylim()])[:, 1]
+    bottom = (1, low - (high - low) * FOOT / (1 - FOOT))
+    axes.set_ylim(bottom=axes.transScale.inverted().transform(bottom)[1])
+    axes.add_patch(Rectangle((0, 0), 1, FOOT, transform=axes.transAxes, facecolor=GRID,
+                             edgecolor=SOFT, linewidth=0.4, zorder=1.2))  # fmt: skip
 
 
 def _marks(
@@ -132,7 +161,7 @@ def _marks(
         # One without an end is cut at the axes, instead of stretching them.
         (axes.add_line if np.isfinite([a, b]).all() else axes.add_artist)(bar)
     foot = blended_transform_factory(axes.transData, axes.transAxes)
-    placed = ((np.isfinite(y), axes.transData, y), (np.isnan(y), foot, np.full(len(y), 0.03)))
+    placed = ((np.isfinite(y), axes.transData, y), (np.isnan(y), foot, np.full(len(y), FOOT / 2)))
     found: list[Spot] = []
     for chosen, transform, heights in placed:
         if not chosen.any():

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from analysis.answers import Answers
-from analysis.cells import Cell, complete
+from analysis.cells import Cell
 from analysis.figures.grammar import Axis, Figure, Panel, figure, polyline
 from analysis.optimum import Optimum, Response
 from analysis.rows import rows
@@ -15,11 +15,12 @@ from analysis.surface import height
 
 SIGNS = {
     "dot": "ran to its end", "ring": "stopped by ASHA, its score then", "cross": "diverged",
-    "diamond": "on a fresh seed",
+    "star": "on a fresh seed",
 }  # fmt: skip
 OF = {"complete": "dot", "stopped": "ring", "diverged": "cross"}
 SCORES = {"log_error": "−log val. error", "loss": "−val. loss", "accuracy": "val. accuracy"}
-CONTEXT = 2.0  # of the spread of the better half, below its least: worse trials lie at the foot
+CONTEXT = 2.0  # of the spread of the better half, below its least
+WORST = 0.25  # of the trials with a score: no more lie at the foot
 
 
 def responses(found: Answers, order: Mapping[str, int]) -> Iterator[Figure]:
@@ -38,7 +39,7 @@ def _figure(
 ) -> Figure:
     panels: dict[str, Panel] = {}
     marks, lines, bounds = list[Any](), list[Any](), list[Any]()
-    number = next((n for label, n in order.items() if label.startswith(each.method)), 0)
+    number = next(n for label, n in order.items() if label.partition(", m=")[0] == each.method)
     ranges = (found.study.config.get(f"{axis}_range") or {}).get(each.method)
     score = str(found.study.config.get("score") or "score")
     name = {"lr": "learning rate", "rho": "radius ρ"}[axis]
@@ -49,7 +50,7 @@ def _figure(
         panels[key] = Panel(key.removeprefix(f"{each.method} "), Axis(name, 10),
                             Axis(SCORES.get(score, score)))  # fmt: skip
         for row in rows(trials):
-            sign = "diamond" if row["phase"] == "confirm" else OF[row["status"]]
+            sign = "star" if row["phase"] == "confirm" else OF[row["status"]]
             sign = "cross" if row["status"] == "diverged" else sign
             shown = sign != "cross" and row["score"] >= floor
             marks.append({
@@ -60,21 +61,24 @@ def _figure(
         bounds += _bounds(best, key, each.method, axis, ranges)
     return figure(
         f"{axis}_response-{each.method}", f"{each.method}: score against {name}",
-        f"Every trial of {each.method}, a panel a cell. Line: the fitted surface at the best "
-        + ("ρ" if axis == "lr" else "learning rate")
-        + ", from the trials that ran to their end. Dashed with its band: the optimum and its 95 % "
-        "interval. Shaded: outside of the search range. At the foot: diverged, or far worse.",
+        f"Every trial of {each.method}, a panel a cell. "
+        + (f"Line: the fitted surface at the best {'ρ' if axis == 'lr' else 'learning rate'}, from "
+           "the trials that ran to their end. " if lines else "")
+        + "Dashed with its band: the optimum and its 95 % interval. Shaded: outside of the search "
+        "range. In the strip at the foot: diverged, or far worse.",
         panels, {each.method: number}, marks=marks, lines=lines, bounds=bounds, signs=SIGNS,
     )  # fmt: skip
 
 
 def _floor(cell: Cell) -> float:
     """Below it a trial is drawn at the foot of its panel, so that the best can be told apart."""
-    scores = np.sort(complete(cell.trials)["score"].to_numpy(float))
+    ended = cell.trials[cell.trials["status"].isin(["complete", "stopped"])]
+    scores = np.sort(ended["score"].dropna().to_numpy(float))
     better = scores[len(scores) // 2 :]
     if len(better) < 2:
         return -np.inf
-    return float(better[0] - CONTEXT * max(np.ptp(better), 1e-9))
+    spread = better[0] - CONTEXT * max(np.ptp(better), 1e-9)
+    return float(min(spread, scores[int(WORST * len(scores))]))
 
 
 def _ridge(

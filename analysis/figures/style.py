@@ -2,12 +2,12 @@
 
 from typing import Any
 
-WIDTH = 3.5  # inches: one IEEE column
+WIDTH = 252 / 72.27  # inches: one IEEE column, in its own points
 # Okabe & Ito: told apart by colour-blind readers; black and yellow left out. Shapes and dashes tell
 # again, in greyscale too; together they repeat only after 84 groups.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-SHAPES = {"cross": "x", "diamond": "d"}  # of these signs, whatever the group
+MARKERS = ("o", "s", "^", "D", "v", "P", "<")
+SHAPES = {"cross": "x", "star": "*"}  # of these signs, whatever the group
 DASHES = ("-", (0, (5, 1.5)), (0, (4, 1, 1, 1)), (0, (1.5, 1)))
 INK, SOFT, GRID, PAPER = "#1b1b1b", "#767676", "#e3e3e3", "#ffffff"
 THEME = {INK: "ink", SOFT: "soft", GRID: "grid", PAPER: "paper"} | {
@@ -31,9 +31,10 @@ KEY: dict[str, Any] = {"frameon": False, "borderpad": 0.1, "columnspacing": 1.2,
 SIZE = 3.6  # of a mark, points
 DODGE = 0.14  # octaves between neighbouring groups at one batch size
 SUBS = ((2.0, (1.0,)), (1.2, (1.0, 3.0)), (0.0, (1.0, 2.0, 5.0)))  # ticks by decades shown
-ARROWED = 0.2  # room above and below for arrows
+ARROWED = 0.32  # room above and below for arrows
 # Inches: of a line of letters, from a panel's left edge to its axes, of axes alone or among others.
-LETTER, LEFT, TALL, SMALL = 0.135, 0.44, 1.9, 0.88
+LETTER, LEFT, TALL, SMALL = 0.135, 0.46, 1.9, 0.88
+FOOT = 0.1  # of the axes: the strip below all values, where the marks without one stand
 
 
 def look(number: int) -> dict[str, Any]:

@@ -3,13 +3,13 @@ const { trials, columns, spots } = JSON.parse(document.getElementById("data").te
 const tip = document.getElementById("tip");
 const NEAR = 16; // CSS pixels
 let pinned = false;
-let shown = null;
+let shown = null; // the ring around the mark, in its figure
 
 function words([, , trial, says]) {
   const row = trials[trial];
   if (!row) return [says, ""];
   const facts = columns.map((name, i) => (row[i] === null || row[i] === "" ? "" : `${name} ${row[i]}`));
-  return [[trial, ...facts.filter(Boolean)].join("\n"), row[columns.length]];
+  return [[says, trial, ...facts].filter(Boolean).join("\n"), row[columns.length]];
 }
 
 function hide() {
@@ -36,13 +36,24 @@ function show(svg, spot) {
     tip.append(code);
   }
   tip.hidden = false;
+  place();
+}
+
+function place() {
+  if (!shown) return;
+  const svg = shown.ownerSVGElement;
   const at = svg.createSVGPoint();
-  [at.x, at.y] = spot;
+  [at.x, at.y] = [shown.cx.baseVal.value, shown.cy.baseVal.value];
   const { x, y } = at.matrixTransform(svg.getScreenCTM());
   const { width, height } = tip.getBoundingClientRect();
   const left = Math.max(4, Math.min(x + 12, innerWidth - width - 4));
   tip.style.left = `${left}px`;
   tip.style.top = `${y + 14 + height < innerHeight ? y + 14 : Math.max(4, y - height - 14)}px`;
+}
+
+function pin() {
+  pinned = true;
+  tip.classList.add("pinned");
 }
 
 function nearest(svg, list, event) {
@@ -64,6 +75,8 @@ for (const figure of document.querySelectorAll("figure[id]")) {
   if (!list.length) continue;
   let index = -1;
   svg.setAttribute("tabindex", "0");
+  svg.setAttribute("role", "img");
+  svg.setAttribute("aria-label", `${figure.getAttribute("aria-label")}: arrow keys tell its marks`);
   svg.addEventListener("pointermove", (event) => {
     if (pinned) return;
     const spot = nearest(svg, list, event);
@@ -75,11 +88,11 @@ for (const figure of document.querySelectorAll("figure[id]")) {
     const spot = nearest(svg, list, event);
     if (!spot) return;
     show(svg, spot);
-    pinned = true;
-    tip.classList.add("pinned");
+    pin();
     event.stopPropagation();
   });
   svg.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && shown) pin();
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (!step) return;
     event.preventDefault();
@@ -90,4 +103,5 @@ for (const figure of document.querySelectorAll("figure[id]")) {
 }
 document.addEventListener("click", (event) => tip.contains(event.target) || hide());
 document.addEventListener("keydown", (event) => event.key === "Escape" && hide());
-addEventListener("scroll", () => pinned || hide(), { passive: true });
+addEventListener("scroll", place, { passive: true });
+addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((each) => (each.open = true)));

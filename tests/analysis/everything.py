@@ -14,7 +14,9 @@ TRAIN = 32_768
 NOISE_SCALE = 500.0
 
 
-def everything(path: Path, trials: int = 12, sizes: tuple[int, ...] = SIZES) -> Study:
+def everything(
+    path: Path, trials: int = 12, sizes: tuple[int, ...] = SIZES, shards: bool = True
+) -> Study:
     """Trials by `simulate`; all else a plain function of them, so that it can be told by hand."""
     truths = {
         "momentum": Truth(exponent=0.5, loss=0.02, diverge=0.05),
@@ -26,12 +28,14 @@ def everything(path: Path, trials: int = 12, sizes: tuple[int, ...] = SIZES) -> 
     table = made.trials.assign(optimizer="momentum")
     sharded = table[table["method"].ne("momentum") & table["batch_size"].gt(64)]
     sharded = sharded.assign(m=64, trial_id="m64-" + sharded["trial_id"])
-    table = _finished(pd.concat([table, sharded], ignore_index=True))
+    parts = [table, sharded] if shards else [table]
+    table = _finished(pd.concat(parts, ignore_index=True))
     reports = pd.concat([_reports(row) for row in table.to_dict("records")], ignore_index=True)
     _landscape(table).to_parquet(path / "landscape.parquet")
     config = made.config | {
         "name": path.name, "dataset": "glyphs", "model": "cnn", "train_size": TRAIN,
-        "budget": "10epochs", "score": "log_error", "scheduler": "asha", "m": [0, 64],
+        "budget": "10epochs", "score": "log_error", "scheduler": "asha",
+        "m": [0, 64] if shards else [0],
         "lr_range": {method: [2.0**-8, 2.0**4] for method in METHODS},
         "rho_range": {method: [2.0**-6, 1.0] for method in METHODS[1:]},
     }  # fmt: skip

@@ -42,7 +42,8 @@ def test_a_column_wide_with_fonts_embedded(drawn):
     fonts = set(re.findall(rb"/FontName /([\w+-]+)", pdf))
     assert fonts and len(re.findall(rb"/FontFile2 ", pdf)) == len(fonts)
     assert drawn[1].with_suffix(".png").read_bytes()[:4] == b"\x89PNG"
-    assert drawn[1].with_suffix(".csv").read_text().count("\n") == 1 + len(MARKS)
+    lines = len(MARKS) + len(LINES) + len(BOUNDS)
+    assert drawn[1].with_suffix(".csv").read_text().count("\n") == 1 + lines
 
 
 def test_spots_lie_on_their_marks(drawn):
@@ -60,6 +61,21 @@ def test_spots_lie_on_their_marks(drawn):
     assert all(0 < x < width and 0 < y < height for x, y in spots.values())
     assert spots["t1"][0] < spots["beyond"][0] and spots["t1"][1] > spots["beyond"][1]
     assert spots["lost"][1] > spots["95 %"][1]  # at the foot
+
+
+def test_a_bound_and_what_lies_beyond_the_axis_are_seen(tmp_path):
+    panels = {"p": Panel("", Axis("x"), Axis("y", limits=(0.0, 10.0))),
+              "q": Panel("", Axis("x"), Axis("y"))}  # fmt: skip
+    marks = [{"panel": "p", "x": 1.0, "y": 50.0, "says": "far"},
+             {"panel": "p", "x": 1.0, "y": 5.0, "says": "mid"},
+             {"panel": "q", "x": 1.0, "y": 5.0}, {"panel": "q", "x": 2.0, "y": 6.0}]  # fmt: skip
+    bounds = [{"panel": "q", "at": 9.0, "says": "nine"}]
+    found = draw(figure("h", "H", "", panels, {}, marks=marks, bounds=bounds), tmp_path / "h")
+    places = {says: y for _, y, _, says in found.spots if says}
+    assert 0 < places["far"] < places["mid"]
+    height = float(re.search(r'viewBox="0 0 [\d.]+ ([\d.]+)"', found.svg)[1])
+    [at] = re.findall(r'<text [^>]*y="([\d.]+)"[^>]*>nine</text>', found.svg)
+    assert 0 < float(at) < height and "50.0" in (tmp_path / "h.csv").read_text()
 
 
 def test_an_interval_without_an_end_does_not_stretch_the_axis(drawn):

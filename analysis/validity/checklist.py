@@ -1,0 +1,17 @@
+"""The checklist as the report shows it."""
+
+from analysis.answers import Answers
+from analysis.validity import confirm, search
+from analysis.validity.check import Check
+
+CHECKS = (
+    confirm.whole, search.optima, search.winners, search.laws, search.stopping, confirm.seeds,
+    search.diverged, search.neighbours, search.rules, confirm.share, confirm.settings,
+    confirm.minima, confirm.timing,
+)  # fmt: skip
+
+
+def validity(found: Answers) -> list[Check]:
+    """All checks, those that call for caution first."""
+    checks = [check for ask in CHECKS for check in ask(found)]
+    return sorted(checks, key=lambda check: ("caution", "unknown", "holds").index(check.verdict))
