@@ -76,8 +76,12 @@ class Cell:
         return runs[runs["lr"].eq(best[0]) & runs["rho"].eq(best[1])]
 
     def __str__(self) -> str:
-        own_m = f" m={self.m}" if self.m != self.batch_size else ""
-        return f"{self.method} B={self.batch_size}{own_m}"
+        return cell_name(*self.key)
+
+
+def cell_name(method: str, batch_size: int, m: int) -> str:
+    """`momentum+sam B=256 m=64`; m is named where it is not the whole batch."""
+    return f"{method} B={batch_size}" + (f" m={m}" if m != batch_size else "")
 
 
 def is_plain(method: str) -> bool:

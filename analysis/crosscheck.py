@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.cells import Cell, complete
+from analysis.cells import Cell, cell_name, complete
 from analysis.envelope import envelope_responses
 from analysis.laws import LAWS, fit_law
 from analysis.optimum import SURE, Optimum, Response
@@ -237,7 +237,7 @@ def _differing(estimates: pd.DataFrame) -> str:
         return f"no two estimators differ by more than {FAR:g} octave in any of {compared} cells"
     words = list(ESTIMATORS.values())
     keys = zip(estimates["method"], estimates["batch_size"], estimates["m"], strict=True)
-    names = [str(Cell(str(method), int(b), int(m), pd.DataFrame())) for method, b, m in keys]
+    names = [cell_name(str(method), int(b), int(m)) for method, b, m in keys]
     named = [
         f"{names[i]} {spread[i]:.1f} "
         f"({words[np.nanargmin(values[i])]} to {words[np.nanargmax(values[i])]})"

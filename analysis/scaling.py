@@ -16,6 +16,7 @@ Quantity = Literal["lr", "lr_at_rho", "lr_max", "rho"]
 RULES = {"constant": 0.0, "sqrt": 0.5, "linear": 1.0}
 IN_FIT = ("interior", "stability_edge")
 CENSORED = {"at_upper": 1, "at_lower": -1}  # the side of the bound on which the truth lies
+PLACED = (*IN_FIT, *CENSORED)  # verdicts that say where LR* lies, or on which side
 MARGIN = 0.25  # within it an exponent is nearer to a rule than to any other
 DECISIVE = 4.0  # of AICc: the better law is e^2 = 7 times as likely
 LEAST = 3  # cells for an exponent

@@ -80,19 +80,17 @@ def law_answer(scalings: Sequence[Scaling], differences: Sequence[Difference]) -
     said = f"LR* follows B^a with a = {laws}"
     told = [each for each in differences if each.verdict != "undetermined"]
     apart = [each for each in told if each.verdict == "differs"]
-    if apart:
-        said += "; against the plain optimizer the exponent differs by " + ", ".join(
+    if told:
+        said += "; " + (
+            "against the plain optimizer the exponent differs by "
+            if apart
+            else "no formulation is shown to change the exponent: "
+        )
+        return said + ", ".join(
             f"{slope(each.fit.psi, '+')} {interval(each.fit.low, each.fit.high)} for "
-            f"{each.group.label}" for each in apart
+            f"{each.group.label}" for each in apart or told
         )  # fmt: skip
-    elif told:
-        said += "; no formulation is shown to change the exponent: " + ", ".join(
-            f"{slope(each.fit.psi, '+')} {interval(each.fit.low, each.fit.high)} for "
-            f"{each.group.label}" for each in told
-        )  # fmt: skip
-    elif differences:
-        said += "; whether the formulations change it is undetermined"
-    return said
+    return said + "; whether the formulations change it is undetermined" * bool(differences)
 
 
 def _law_of(each: Scaling) -> str:

@@ -10,11 +10,10 @@ from analysis.answers import Answers
 from analysis.compensation import answer
 from analysis.details import waterfall_lines
 from analysis.flatness import flatness_answer
-from analysis.scaling import CENSORED, IN_FIT, Scaling
+from analysis.scaling import PLACED, Scaling
 from analysis.statements import difference_line, exponent_line, law_words
 from analysis.words import WIDTH, accuracy, align, interval, number, slope, wrap
 
-SHOWN = (*IN_FIT, *CENSORED)
 FORMS = {
     "common": "one rho* serves all",
     "tilted": "the score, and the best LR, only rise or fall with rho",
@@ -163,7 +162,7 @@ def cell_rows(rows: pd.DataFrame) -> list[list[str]]:
 
 
 def _cell_row(row: dict[Any, Any], own_m: bool, radius: bool, examined: bool) -> list[str]:
-    lost = row["lr_star"] > 0 and not (row["lr_low"] > 0 or row["verdict"] in SHOWN)
+    lost = row["lr_star"] > 0 and not (row["lr_low"] > 0 or row["verdict"] in PLACED)
     rho = row["rho_star"] if row["rho_star"] > 0 else row["winner_rho"]
     beyond = {"at_upper": ">", "at_lower": "<"}.get(row["verdict"], "")
     bounded = not lost and not beyond and np.isfinite(row["lr_high"]) and row["lr_low"] > 0

@@ -10,10 +10,9 @@ from analysis.cells import is_plain
 from analysis.figures.grammar import Axis, Figure, Panel, figure, polyline, sizes_axis
 from analysis.optimum import Optimum
 from analysis.prediction import curve
-from analysis.scaling import CENSORED, IN_FIT, LEAST, RULES, TELLING, Quantity, Scaling
+from analysis.scaling import CENSORED, IN_FIT, LEAST, PLACED, RULES, TELLING, Quantity, Scaling
 from analysis.words import interval, number
 
-SHOWN = (*IN_FIT, *CENSORED)
 SIGNS = {"ring": "undetermined: the winner's"}
 ROOM = 2**0.8
 
@@ -136,7 +135,7 @@ def _guides(scalings: list[Scaling], panel: str) -> list[dict[str, Any]]:
     """From the smallest batch of the first plain method, or the first one, whose LR* is known."""
     plain = [each for each in scalings if is_plain(each.group.method)] or scalings
     known = [(o.batch_size, o.lr_star) for each in plain[:1] for o in each.group.optima
-             if o.lr_star > 0 and o.verdict in SHOWN]  # fmt: skip
+             if o.lr_star > 0 and o.verdict in PLACED]  # fmt: skip
     sizes = sorted({o.batch_size for each in scalings for o in each.group.optima})
     if not known or len(sizes) < 2:
         return []

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.answers import Answers
-from analysis.cells import Cell, complete, is_plain, series_of
+from analysis.cells import complete, is_plain, series_of
 from analysis.figures.grammar import Axis, Figure, Panel, figure, polyline, sizes_axis
 from analysis.figures.quality import joined
 from analysis.rows import by, rows
@@ -63,16 +63,14 @@ def cost_table(found: Answers) -> pd.DataFrame:
     step_seconds; images_per_second; overhead : step_seconds over the plain optimizer's at that B;
     peak_memory : bytes; n : seeds.
     """
-    made = []
+    made, costs = [], {cell.key: _cost(complete(cell.winner_runs)) for cell in found.cells}
     for label, own in series_of(found.cells).items():
         for cell in own:
-            runs = complete(cell.winner_runs)
-            median = _cost(runs)
-            plain = [c for c in found.cells if is_plain(c.method) and _alike(c, cell)]
-            base = _cost(complete(plain[0].winner_runs))["step_seconds"] if plain else np.nan
-            overhead = np.nan if is_plain(cell.method) else median["step_seconds"] / base
-            made.append([label, *cell.key, median["step_seconds"], median["images_per_second"],
-                         overhead, median["peak_memory"], len(runs)])  # fmt: skip
+            cost = costs[cell.key]
+            plain = costs.get((cell.method.split("+")[0], cell.batch_size, cell.batch_size), {})
+            base = np.nan if is_plain(cell.method) else plain.get("step_seconds", np.nan)
+            made.append([label, *cell.key, cost["step_seconds"], cost["images_per_second"],
+                         cost["step_seconds"] / base, cost["peak_memory"], cost["n"]])  # fmt: skip
     return pd.DataFrame(made, columns=list(COST_COLUMNS))
 
 
@@ -107,8 +105,5 @@ def _cost(runs: pd.DataFrame) -> dict[str, Any]:
         "step_seconds": (seconds / runs["steps"]).median(),
         "images_per_second": (runs["samples"] / seconds).median(),
         "peak_memory": runs["peak_memory"].median(),
+        "n": len(runs),
     }
-
-
-def _alike(plain: Cell, cell: Cell) -> bool:
-    return plain.method == cell.method.split("+")[0] and plain.batch_size == cell.batch_size

@@ -9,6 +9,7 @@ from analysis.latex.recipe import Facts, code, data_set, given, listed, methods,
 from analysis.latex.tex import breakable, escape, num
 from analysis.load import Study
 from analysis.provenance import directories, manifests
+from analysis.rungs import rungs
 
 SAMPLERS = {
     "tpe": "Optuna's tree-structured Parzen estimator (multivariate, constant liar) after the "
@@ -115,21 +116,15 @@ def _search(config: Facts) -> list[str]:
 
 def _stopping(config: Facts) -> str:
     said = f"Every trial reports {given(config['reports'])} times, evenly over its own schedule"
-    rungs = listed([str(rung) for rung in rungs_of(config["reports"], config.get("warmup", 0.0))])
+    places = listed([str(rung) for rung in rungs(config)])
     if config["scheduler"] != "asha":
         return f"{said}, and is trained to its end."
     share = num(f"{config['control_share'] * 100:g}")
     return (
         f"{said}; asynchronous successive halving (Li et al., 2020; reduction 2) stops it within "
-        rf"its cell after reports {rungs}, but for controls, a random {share}\,\% of the trials, "
+        rf"its cell after reports {places}, but for controls, a random {share}\,\% of the trials, "
         "that are never stopped."
     )
-
-
-def rungs_of(reports: int, warmup: float) -> list[int]:
-    """At 1/2, 1/4, … of the schedule, the first as far behind the warmup as that lasted."""
-    rungs = {reports // 2**k for k in range(1, reports.bit_length())}
-    return sorted(rung for rung in rungs if rung / reports >= 2 * warmup)
 
 
 def _counted(trials: Any) -> list[str]:

@@ -7,8 +7,7 @@ from analysis.latex.compare import compensation_table, pairs_table, recovered_ta
 from analysis.latex.minima import association_table, sharpness_table
 from analysis.latex.tex import Block, escape, fixed, floats, interval, significant, spread
 from analysis.latex.words import accuracy, looked_at, series, varied
-from analysis.scaling import LEAST, TELLING, Scaling
-from analysis.text import SHOWN
+from analysis.scaling import LEAST, PLACED, TELLING, Scaling
 
 QUANTITIES = {"lr": "LR$^*$", "lr_at_rho": r"LR$^*$ at one $\rho$", "lr_max": r"LR$_{\max}$",
               "rho": r"$\rho^*$"}  # fmt: skip
@@ -53,7 +52,7 @@ def scaling_table(found: Answers) -> str:
 
 
 def _cell(row: dict[Any, Any], radius: bool, examined: bool) -> list[str]:
-    lost = row["lr_star"] > 0 and not (row["lr_low"] > 0 or row["verdict"] in SHOWN)
+    lost = row["lr_star"] > 0 and not (row["lr_low"] > 0 or row["verdict"] in PLACED)
     beyond = {"at_upper": "$>$", "at_lower": "$<$"}.get(row["verdict"], "")
     bounded = not (lost or beyond) and row["lr_low"] > 0 and row["lr_high"] < float("inf")
     rho = row["rho_star"] if row["rho_star"] > 0 else row["winner_rho"]

@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from analysis.cells import cell_name
+
 Verdict = Literal["holds", "caution", "unknown"]
 LISTED = 6  # cases named
 
@@ -35,8 +37,7 @@ def check(
     return Check(name, "holds", good)
 
 
-def cell_name(cell: Any) -> str:
-    """Of an `Optimum`, or of a row of a table."""
+def named(cell: Any) -> str:
+    """The cell of an `Optimum`, or of a row of a table."""
     row = cell if isinstance(cell, dict) else vars(cell)
-    own_m = f" m={row['m']}" if row["m"] != row["batch_size"] else ""
-    return f"{row['method']} B={row['batch_size']}{own_m}"
+    return cell_name(row["method"], row["batch_size"], row["m"])

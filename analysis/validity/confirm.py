@@ -7,7 +7,7 @@ import pandas as pd
 from analysis.answers import Answers
 from analysis.budgets import DISTURBED
 from analysis.rows import rows
-from analysis.validity.check import Check, cell_name, check
+from analysis.validity.check import Check, check, named
 from analysis.validity.search import FEW
 
 SETTINGS = ("momentum", "beta1", "beta2", "alpha")  # that a cell may have of its own
@@ -29,11 +29,11 @@ def whole(found: Answers) -> Iterator[Check]:
 def seeds(found: Answers) -> Iterator[Check]:
     """How many fresh seeds stand behind a winner, and whether it trains on all of them."""
     table, cells = found.table[found.table["n_seeds"] > 0], len(found.table)
-    few = [f"{cell_name(r)} ({r['n_seeds']})" for r in rows(table[table["n_seeds"] < FEW])]
+    few = [f"{named(r)} ({r['n_seeds']})" for r in rows(table[table["n_seeds"] < FEW])]
     yield check("Enough seeds", len(table), few, f"fewer than {FEW} fresh seeds completed",
                 f"at least {table['n_seeds'].min()} a winner, variances pooled at a batch size",
                 of=cells)  # fmt: skip
-    lost = [f"{cell_name(r)} ({r['n_diverged_winner']})" for r in rows(found.table)
+    lost = [f"{named(r)} ({r['n_diverged_winner']})" for r in rows(found.table)
             if r["n_diverged_winner"]]  # fmt: skip
     yield check(
         "Winners train on every fresh seed",

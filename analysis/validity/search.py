@@ -9,8 +9,8 @@ from analysis.cells import RULE_ROLES, is_plain
 from analysis.crosscheck import ESTIMATORS, FAR
 from analysis.neighbours import ROLES
 from analysis.rows import by, rows
-from analysis.scaling import CENSORED, IN_FIT, LEAST, TELLING
-from analysis.validity.check import Check, cell_name, check
+from analysis.scaling import LEAST, PLACED, TELLING
+from analysis.validity.check import Check, check, named
 
 FEW = 3  # seeds: with fewer a mean is no more than a hint
 MANY = 1 / 3  # of a cell's search trials diverged: half of its range was spent beyond the edge
@@ -19,19 +19,19 @@ MANY = 1 / 3  # of a cell's search trials diverged: half of its range was spent 
 def optima(found: Answers) -> Iterator[Check]:
     """LR* and rho*: inside of what was tried, and determined."""
     every = found.optima
-    placed = [o for o in every if o.verdict in (*IN_FIT, *CENSORED)]
-    at = [f"{cell_name(o)} {o.verdict.replace('_', ' ')}" for o in placed
+    placed = [o for o in every if o.verdict in PLACED]
+    at = [f"{named(o)} {o.verdict.replace('_', ' ')}" for o in placed
           if o.verdict != "interior"]  # fmt: skip
     yield check("LR* inside the search range", len(placed), at,
                 f"{len(at)} of {len(placed)} lie at an end of what was tried or next to divergence",
                 f"none of {len(placed)} lies at an end")  # fmt: skip
-    lost = [f"{cell_name(o)} {o.verdict.replace('_', ' ')}" for o in every if o not in placed]
+    lost = [f"{named(o)} {o.verdict.replace('_', ' ')}" for o in every if o not in placed]
     yield check("LR* determined in every cell", len(every), lost,
                 f"{len(lost)} of {len(every)} cells tell no LR* and enter no law",
                 f"in all {len(every)} cells")  # fmt: skip
     radii = [o for o in every if not is_plain(o.method)]
     if radii:
-        doubt = [f"{cell_name(o)} {o.rho_verdict.replace('_', ' ')}" for o in radii
+        doubt = [f"{named(o)} {o.rho_verdict.replace('_', ' ')}" for o in radii
                  if o.rho_verdict != "interior"]  # fmt: skip
         yield check("ρ* determined inside its range", len(radii), doubt,
                     f"not in {len(doubt)} of {len(radii)} cells with a radius",
@@ -41,7 +41,7 @@ def optima(found: Answers) -> Iterator[Check]:
 def winners(found: Answers) -> Iterator[Check]:
     """The trial that won the search, against the optimum that all trials tell."""
     known = [o for o in found.optima if np.isfinite(o.shortfall)]
-    short = [f"{cell_name(o)} by {o.shortfall:.2g}" for o in known
+    short = [f"{named(o)} by {o.shortfall:.2g}" for o in known
              if o.shortfall > found.noise[o.batch_size][0]]  # fmt: skip
     yield check("Winners near the optimum", len(known), short,
                 f"{len(short)} of {len(known)} are expected to score more than a seed-SD below it",
@@ -50,7 +50,7 @@ def winners(found: Answers) -> Iterator[Check]:
     values = found.estimates[list(ESTIMATORS)].to_numpy(float)
     apart = np.fmax.reduce(values, axis=1) - np.fmin.reduce(values, axis=1) if len(values) else []
     compared = int((np.isfinite(values).sum(axis=1) > 1).sum())
-    far = [f"{cell_name(row)} by {gap:.1f} octaves" for row, gap in
+    far = [f"{named(row)} by {gap:.1f} octaves" for row, gap in
            zip(rows(found.estimates), apart, strict=True) if gap > FAR]  # fmt: skip
     yield check("Estimators of LR* agree", compared, far,
                 f"further apart than {FAR:g} octave in {len(far)} of {compared} cells",
@@ -91,7 +91,7 @@ def diverged(found: Answers) -> Iterator[Check]:
     """How much of the search went into divergence."""
     table = found.table[found.table["n_search"] > 0]
     share = table["n_diverged"].sum() / max(table["n_search"].sum(), 1)
-    many = [f"{cell_name(r)} {r['n_diverged'] / r['n_search']:.0%}" for r in rows(table)
+    many = [f"{named(r)} {r['n_diverged'] / r['n_search']:.0%}" for r in rows(table)
             if r["n_diverged"] > MANY * r["n_search"]]  # fmt: skip
     yield check(
         "Search not spent on divergence",
@@ -110,7 +110,7 @@ def neighbours(found: Answers) -> Iterator[Check]:
         return
     judged = table[table["verdict"] != "insufficient"]
     same = judged[judged["verdict"].isin(["indistinguishable", "neighbour better"])]
-    cases = [f"{cell_name(r)} from {r['neighbour']}" for r in rows(same)]
+    cases = [f"{named(r)} from {r['neighbour']}" for r in rows(same)]
     yield check(name, len(judged), cases,
                 f"{len(same)} of {len(judged)} neighbours are not told from the winner, as few "
                 "seeds or a flat optimum make it", f"all {len(judged)} neighbours are",

@@ -11,7 +11,7 @@ from synthetic import study, trial
 
 from analysis import Study, join
 from analysis.answers import answered
-from analysis.latex.methods import SAMPLERS, SCORES, methods_tex, rungs_of
+from analysis.latex.methods import SAMPLERS, SCORES, methods_tex
 from analysis.latex.recipe import (
     AUGMENTATIONS,
     COUPLED,
@@ -25,6 +25,7 @@ from analysis.latex.recipe import (
     UNITS,
     network,
 )
+from analysis.rungs import rungs
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "study"))
 from simulated import make_config
@@ -76,7 +77,7 @@ def test_every_part_that_a_study_can_have_is_described():
 def test_the_rungs_are_those_of_a_study(reports, warmup):
     from study.asha import Ladder
 
-    assert tuple(rungs_of(reports, warmup)) == Ladder.build(reports, warmup).rungs
+    assert rungs({"reports": reports, "warmup": warmup}) == Ladder.build(reports, warmup).rungs
 
 
 def test_it_says_what_manifest_and_configuration_hold(tmp_path):
