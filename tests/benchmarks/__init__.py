@@ -1,0 +1,1 @@
+"""Tables of speed, each a ratio to what people use today or to what the machine gives at most."""

@@ -1,0 +1,127 @@
+"""What a benchmark is, how calls are timed beside each other, and how a table is kept and shown."""
+
+import argparse
+import json
+import platform
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from study import machine
+
+Row = dict[str, Any]
+PEERS = ("pytorch_optimizer", "optuna", "ray", "torchvision")
+KEPT = Path(__file__).parents[2] / "docs" / "benchmarks"
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What was to be reached and what was found; `met` is None where it was not measured."""
+
+    text: str
+    found: str
+    met: bool | None
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A table that a command measures.
+
+    about : what is compared with what, in Markdown
+    columns : head by a row's key; what is no text is shown to three digits
+    measure : gives the rows one by one, so that they are seen as they come
+    """
+
+    name: str
+    about: str
+    columns: dict[str, str]
+    options: Callable[[argparse.ArgumentParser], None]
+    measure: Callable[[argparse.Namespace], Iterator[Row]]
+    goals: Callable[[list[Row]], list[Goal]]
+
+
+def rounds(calls: dict[str, Callable[[], object]], seconds: float) -> dict[str, list[float]]:
+    """Seconds of each call, all called in turn so that they share what the machine is doing.
+
+    The order changes from round to round; there are at least five, after one that is not counted.
+    """
+    for call in calls.values():
+        call()
+    found: dict[str, list[float]] = {name: [] for name in calls}
+    names, begun = list(calls), time.perf_counter()
+    while time.perf_counter() - begun < seconds or len(found[names[0]]) < 5:
+        for name in names:
+            start = time.perf_counter()
+            calls[name]()
+            found[name].append(time.perf_counter() - start)
+        names = [*names[1:], names[0]]
+    return found
+
+
+def ratio(over: list[float], under: list[float]) -> dict[str, float]:
+    """Median and quartiles of the ratios within a round."""
+    low, middle, high = np.quantile(np.divide(over, under), (0.25, 0.5, 0.75))
+    return {"median": float(middle), "low": float(low), "high": float(high)}
+
+
+def milliseconds(spent: list[float]) -> float:
+    return 1000 * median(spent)
+
+
+def head(benchmark: Benchmark, command: str) -> dict[str, Any]:
+    """Where and with what a table is measured."""
+    versions = machine.versions()
+    for name in PEERS:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "absent"
+    return {
+        "benchmark": benchmark.name,
+        "command": command,
+        "started": time.strftime("%Y-%m-%d %H:%M"),
+        "hardware": machine.hardware() | {"python": platform.python_version()},
+        "versions": versions,
+        "revision": machine.revision(),
+    }
+
+
+def cell(value: Any) -> str:
+    """A value as it is shown; a ratio with its quartiles."""
+    if isinstance(value, dict):
+        return f"{value['median']:.3g} [{value['low']:.3g}, {value['high']:.3g}]"
+    if isinstance(value, float):
+        return "–" if np.isnan(value) else f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+    return "–" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def line(cells: list[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def markdown(benchmark: Benchmark, rows: list[Row]) -> str:
+    """The table and the goals."""
+    lines = [line(list(benchmark.columns.values())), "|---" * len(benchmark.columns) + "|"]
+    lines += [line([cell(row.get(key)) for key in benchmark.columns]) for row in rows]
+    goals = benchmark.goals(rows)
+    if goals:
+        lines += ["", line(["goal", "found", "met"]), "|---|---|---|"]
+    for goal in goals:
+        met = {True: "yes", False: "**no**", None: "not measured"}[goal.met]
+        lines.append(line([goal.text, goal.found, met]))
+    return "\n".join(lines)
+
+
+def path(name: str) -> Path:
+    return KEPT / f"{name}.json"
+
+
+def keep(file: Path, table: dict[str, Any]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(table, indent=1) + "\n")
