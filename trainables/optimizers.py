@@ -18,20 +18,17 @@ def build(config: TrialConfig, params: list[nn.Parameter]) -> torch.optim.Optimi
     """
     name = config.optimizer
     betas = (config.beta1, config.beta2)
-    # Not fused: torch's fused SGD fails where a parameter first gets a gradient in a later step.
-    common: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay, "foreach": True}
+    common: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay}
     if name in ("sgd", "momentum", "nesterov"):
-        momentum = 0.0 if name == "sgd" else config.momentum
-        nesterov = name == "nesterov" and momentum > 0  # without momentum the two are one
-        return torch.optim.SGD(params, momentum=momentum, nesterov=nesterov, **common)
+        return _sgd(params, 0.0 if name == "sgd" else config.momentum, name == "nesterov", common)
     if name == "adam":
-        return torch.optim.Adam(params, betas=betas, **common)
+        return torch.optim.Adam(params, betas=betas, fused=True, **common)
     if name == "adamw":
-        return torch.optim.AdamW(params, betas=betas, **common)
+        return torch.optim.AdamW(params, betas=betas, fused=True, **common)
     if name == "rmsprop":
-        return torch.optim.RMSprop(params, alpha=config.alpha, **common)
+        return torch.optim.RMSprop(params, alpha=config.alpha, foreach=True, **common)
     if name == "adagrad":
-        return torch.optim.Adagrad(params, **common)
+        return torch.optim.Adagrad(params, foreach=True, **common)
     if name in ("lars", "lamb"):
         return _layerwise(config, params)
     made = plugins.find("--methods", name)(params, config)
@@ -39,6 +36,18 @@ def build(config: TrialConfig, params: list[nn.Parameter]) -> torch.optim.Optimi
         raise plugins.wrong(
             "--methods", name, f"gives a {type(made).__name__}", "a torch.optim.Optimizer"
         )
+    return made
+
+
+def _sgd(
+    params: list[nn.Parameter], momentum: float, nesterov: bool, common: dict[str, Any]
+) -> torch.optim.Optimizer:
+    """Momentum begins at zero in every parameter, which changes nothing, since torch's fused step
+    fails where one first gets a gradient when others have theirs."""
+    nesterov &= momentum > 0  # without momentum the two are one
+    made = torch.optim.SGD(params, momentum=momentum, nesterov=nesterov, fused=True, **common)
+    for param in params if momentum else ():
+        made.state[param]["momentum_buffer"] = torch.zeros_like(param)
     return made
 
 

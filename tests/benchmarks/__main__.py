@@ -1,6 +1,5 @@
 """python -m tests.benchmarks step|data|study|answer|growth|page: one table, or the docs page."""
 
-import argparse
 import os
 import sys
 import time
@@ -11,11 +10,11 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 from study import machine
 from tests.benchmarks import page, table
 from tests.benchmarks.all import BENCHMARKS
-from trainables.errors import exit_code
+from trainables.errors import Parser, exit_code
 
 
-def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+def parser() -> Parser:
+    made = Parser(prog="python -m tests.benchmarks", description=__doc__)
     which = made.add_subparsers(dest="which", required=True)
     for benchmark in BENCHMARKS.values():
         one = which.add_parser(benchmark.name, description=benchmark.about)
@@ -48,4 +47,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(main))
+    sys.exit(exit_code(main, "python -m tests.benchmarks"))

@@ -39,6 +39,7 @@ class Benchmark:
     """
 
     name: str
+    title: str
     about: str
     columns: dict[str, str]
     options: Callable[[argparse.ArgumentParser], None]

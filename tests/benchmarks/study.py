@@ -1,0 +1,122 @@
+"""A whole study beside Ray Tune and Optuna as their examples use them, and beside bare training."""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from study.log import read
+from study.record import fold
+from tests.benchmarks.table import Benchmark, Goal, Row
+
+SEARCHES = {
+    "fixed list": ("--sampler", "random", "--scheduler", "none"),
+    "ASHA and TPE": ("--sampler", "tpe", "--scheduler", "asha"),
+}
+OURS, BARE, TUNE = "study.run", "bare", "Ray Tune's example"
+PEERS = {
+    BARE: "bare", TUNE: "tune", "Optuna, the example's loop": "optuna",
+    "Optuna, our loop": "optuna-our-loop",
+}  # fmt: skip
+
+
+def ours(place: Path, name: str, options: argparse.Namespace) -> tuple[Row, dict]:
+    """`study.run` as a command; its times, and what it trained as the others are to be asked."""
+    line = [
+        sys.executable, "-m", "study.run", "--batch-sizes", options.batch_sizes, "--methods",
+        "momentum,momentum+sam", "--train-size", str(options.train_size), "--budget",
+        options.budget, "--trials", str(options.trials), "--seeds", "1", "--sharpness", "off",
+        "--no-dashboard", "--results", str(place), "--name", name.split()[0], *SEARCHES[name],
+    ]  # fmt: skip
+    begun = time.perf_counter()
+    subprocess.run(line, check=True, capture_output=True)
+    whole = time.perf_counter() - begun
+    events, search = read(place / name.split()[0]), name != "fixed list"
+    records = [r for r in fold(events).values() if not search or r.config.phase != "confirm"]
+    session = next(event["time"] for event in events if event["event"] == "session")
+    seconds = max(record.finished or 0.0 for record in records) - session
+    config = next(event["config"] for event in events if event["event"] == "study")
+    asked = {
+        "search": search,
+        "trials": [record.config.to_dict() for record in records],
+        "reports": [len(record.reports) for record in records],
+        "lr_range": config["lr_ranges"]["momentum"],
+        "rho_range": config["rho_ranges"]["sam"],
+    }
+    return {"seconds": seconds, "whole": whole}, asked
+
+
+def peer(program: str, file: Path) -> Row:
+    begun = time.perf_counter()
+    line = [sys.executable, "-m", "tests.benchmarks.example", program, str(file)]
+    ran = subprocess.run(line, capture_output=True, text=True)
+    if ran.returncode:
+        raise RuntimeError(ran.stderr)
+    seconds = float(ran.stdout.split()[-1])
+    return {"seconds": seconds, "whole": time.perf_counter() - begun}
+
+
+def measure(options: argparse.Namespace) -> Iterator[Row]:
+    with tempfile.TemporaryDirectory() as folder:
+        for name in options.searches or SEARCHES:
+            row, asked = ours(Path(folder), name, options)
+            file = Path(folder, "asked.json")
+            file.write_text(json.dumps(asked))
+            found = {OURS: row} | {each: peer(program, file) for each, program in PEERS.items()}
+            # What the machine does changes in minutes, so the bare rate is taken on both sides.
+            again = peer("bare", file)
+            bare = (found[BARE]["seconds"] + again["seconds"]) / 2
+            found[f"{BARE}, once more"] = again
+            for program, each in found.items():
+                each |= {"search": name, "program": program, "trials": len(asked["trials"])}
+                each["trials a minute"] = 60 * each["trials"] / each["seconds"]
+                each["of bare"] = bare / each["seconds"]
+                each["study.run faster by"] = each["seconds"] / row["seconds"]
+                yield each
+
+
+def goals(rows: list[Row]) -> list[Goal]:
+    fixed = {row["program"]: row for row in rows if row["search"] == "fixed list"}
+    if not fixed:
+        return []
+    share, gain = fixed[OURS]["of bare"], fixed[TUNE]["study.run faster by"]
+    return [
+        Goal("at least 97 % of the bare rate of two processes", f"{share:.1%}", share >= 0.97),
+        Goal("at least 4 × the trials a minute of Tune's example", f"{gain:.2f}", gain >= 4),
+    ]
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--batch-sizes", default="64,1024")
+    parser.add_argument("--train-size", type=int, default=8192)
+    parser.add_argument("--budget", default="5epochs")
+    parser.add_argument("--trials", type=int, default=8, help="searched a cell")
+    parser.add_argument("--searches", nargs="+", choices=list(SEARCHES))
+
+
+ABOUT = """\
+The same trials (random points, no early stopping; momentum and SAM at two batch sizes, `cnn`) by
+`study.run`, by two bare processes that only train them, by Ray Tune as its PyTorch example uses it
+(function trainable, DataLoader, pytorch_optimizer's SAM, one Tuner a cell), and by plain Optuna in
+two processes with a journal storage, around the example's loop and around ours. Then as many trials
+searched by ASHA and TPE, each as its library has them (bare: ours again, as far as each came; the
+confirmation is left out). *seconds* from the first trial's begin to the last one's end, *whole* of
+the command; two trials at a time, one thread each."""
+
+BENCHMARK = Benchmark(
+    "study",
+    "The study",
+    ABOUT,
+    {
+        "search": "search", "program": "program", "trials": "trials", "seconds": "seconds",
+        "trials a minute": "trials a minute", "of bare": "of the bare rate",
+        "study.run faster by": "study.run is faster by", "whole": "whole",
+    },
+    options,
+    measure,
+    goals,
+)  # fmt: skip
