@@ -110,3 +110,18 @@ def test_formulation_and_optimizer_work_without_a_training() -> None:
     reference.step(indices)
     for ours, exact in zip(weights(training), reference.w, strict=True):
         torch.testing.assert_close(ours.double(), exact, rtol=1e-5, atol=1e-6)
+
+
+def test_a_weight_that_first_has_a_gradient_in_a_later_step_moves_as_torch_moves_it() -> None:
+    config = trial(optimizer="momentum", lr=0.1, warmup=0.0)
+    start = [torch.full((3,), 2.0), torch.full((4,), -1.0)]
+    ours, theirs = ([torch.nn.Parameter(w.clone()) for w in start] for _ in range(2))
+    decay = {"lr": 0.1, "momentum": config.momentum, "weight_decay": config.weight_decay}
+    both = optimizers.build(config, ours), torch.optim.SGD(theirs, foreach=False, **decay)
+    for step in range(4):
+        for optimizer, params in zip(both, (ours, theirs), strict=True):
+            params[0].grad = torch.full((3,), 0.5)
+            params[1].grad = torch.full((4,), 0.25) if step > 1 else None
+            optimizer.step()
+    for mine, peer in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, peer)
