@@ -1,4 +1,4 @@
-"""python -m tests.benchmarks step|data|study|answer|growth|page: one table, or the docs page."""
+"""python -m tests.benchmarks step|data|study|answer|growth|batched|page: one table, or the docs page."""
 
 import os
 import sys
