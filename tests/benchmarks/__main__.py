@@ -1,4 +1,4 @@
-"""python -m tests.benchmarks step|data|study|answer|growth|batched|page: one table, or the docs page."""
+"""python -m tests.benchmarks TABLE: one of the tables of speed, or `page`, made from those kept."""
 
 import os
 import sys

@@ -16,8 +16,8 @@ from trainables.data import load
 from trainables.training import Training
 
 
-def together(trials: list[Training]) -> Callable[[], None]:
-    """One step of SAM with momentum in all trials at once; each has its order of the data."""
+def together(trials: list[Training]) -> tuple[Callable[[], None], dict[str, Tensor]]:
+    """One step of SAM with momentum in all trials at once, and their weights, stacked by name."""
     data, network = trials[0].data, trials[0].model
     weights, _ = stack_module_state([each.model for each in trials])
     velocity = {name: torch.zeros_like(w) for name, w in weights.items()}
@@ -51,7 +51,7 @@ def together(trials: list[Training]) -> Callable[[], None]:
             velocity[name].mul_(momentum).add_(g[name] + decay * w)
             w.sub_(scaled(lr, velocity[name]))
 
-    return call
+    return call, weights
 
 
 def measure(options: argparse.Namespace) -> Iterator[Row]:
@@ -63,7 +63,7 @@ def measure(options: argparse.Namespace) -> Iterator[Row]:
                 trials = [training(data, network, size, "sam", 0) for _ in range(count)]
                 calls: dict[str, Callable[[], object]] = {
                     "one": lambda trials=trials: [each._step() for each in trials],  # type: ignore[misc]
-                    "together": together(trials),
+                    "together": together(trials)[0],
                 }
                 calls = {name: settled(call, data.device) for name, call in calls.items()}
                 spent = rounds(calls, options.seconds)
@@ -90,8 +90,8 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 ABOUT = """\
-A step of SAM in several trials of a cell, each with its own LR, rho and order of the data: one after
-another as they are trained, and as one network batched by `torch.func.stack_module_state` and
+A step of SAM in several trials of a cell, each with its own LR, rho and order of the data: one
+after another as they are trained, and as one network batched by `torch.func.stack_module_state` and
 `vmap`. An experiment, not a part of the study."""
 
 BENCHMARK = Benchmark(

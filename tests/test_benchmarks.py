@@ -1,0 +1,91 @@
+"""What is timed beside each other is the same work, and tables say what was found."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torchvision import datasets  # type: ignore[import-untyped,unused-ignore]
+
+from tests.benchmarks import batched, data, step, table
+from trainables.batches import DeviceData
+from trainables.data import load
+
+
+@pytest.fixture(scope="module")
+def images() -> DeviceData:
+    return DeviceData(load("digits", train_size=1024), "cpu")
+
+
+def weights(model: torch.nn.Module) -> torch.Tensor:
+    return torch.nn.utils.parameters_to_vector(model.parameters()).detach()
+
+
+@pytest.mark.parametrize(
+    ("formulation", "adaptive"), [("none", None), ("sam", False)], ids=["plain", "sam"]
+)
+def test_the_peer_takes_the_same_step(
+    images: DeviceData, formulation: str, adaptive: bool | None
+) -> None:
+    ours = step.training(images, "mlp", 64, formulation, 0)
+    peer = step.Peer(ours, adaptive)
+    peer.model.load_state_dict(ours.model.state_dict())
+    before = weights(ours.model)
+    for group in peer.optimizer.param_groups:
+        group["lr"] = 1e-3
+    for _ in range(3):
+        at = ours.step
+        ours._step()
+        for group in peer.optimizer.param_groups:
+            group["lr"] = ours.optimizer.param_groups[0]["lr"]
+        peer.count = at
+        peer()
+    moved = weights(ours.model) - before
+    torch.testing.assert_close(weights(peer.model) - before, moved, rtol=2e-3, atol=1e-7)
+    assert moved.norm() > 0
+
+
+def test_trials_batched_as_one_network_take_the_steps_of_each(images: DeviceData) -> None:
+    trials = [step.training(images, "mlp", 64, "sam", 0) for _ in range(2)]
+    torch.nn.utils.vector_to_parameters(
+        0.9 * weights(trials[1].model), trials[1].model.parameters()
+    )
+    start = [weights(each.model) for each in trials]
+    call, stacked = batched.together(trials)
+    lr = trials[0].config.lr
+    call()
+    found = [torch.cat([w[i].flatten() for w in stacked.values()]) for i in range(2)]
+    for each, before, after in zip(trials, start, found, strict=True):
+        each._step()
+        warm = each.optimizer.param_groups[0]["lr"]
+        torch.testing.assert_close(
+            (after - before) * warm / lr, weights(each.model) - before, rtol=5e-3, atol=1e-8
+        )
+
+
+def test_the_loader_gives_the_images_that_ours_come_from(tmp_path: Path) -> None:
+    made = data.write_mnist(tmp_path, 64)
+    theirs = datasets.MNIST(str(tmp_path), train=True)
+    assert len(theirs) == len(made.train) + len(made.val)
+    assert (theirs.data[:64].numpy() == made.train.images[:, 0]).all()
+    assert (theirs.targets[:64].numpy() == made.train.labels).all()
+
+
+def test_calls_share_every_round_and_ratios_are_taken_within() -> None:
+    order: list[str] = []
+    spent = table.rounds({name: lambda name=name: order.append(name) for name in "abc"}, 0.0)
+    assert [len(each) for each in spent.values()] == [5, 5, 5]
+    assert sorted(order[3:6]) == ["a", "b", "c"] and order[3] != order[6]
+    found = table.ratio([2.0, 30.0, 8.0], [1.0, 10.0, 2.0])
+    assert found == {"median": 3.0, "low": 2.5, "high": 3.5}
+
+
+def test_a_goal_is_met_by_the_worst_row_that_it_speaks_of() -> None:
+    row = {"device": "cpu", "network": "mlp", "SAM MiB": 3.0}
+    rows = [
+        row | {"B": b, "SAM/plain": {"median": r}} for b, r in ((64, 2.1), (256, 2.0), (512, 2.2))
+    ]
+    goals = {goal.text: goal for goal in step.goals(rows)}
+    assert goals["SAM / plain at most 2.05, B ≥ 256"].met is False
+    assert goals["SAM / plain at most 2.05, B ≥ 256"].found == "2.2"
+    assert goals["SAM / plain at most 2.15, B = 64"].met
+    assert goals["SAM gain 1.3 on cnn at 4096"].met is None
