@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,13 @@ NOISE_SHARDS = 2, 16  # at least and at most so many of them in a sampled step
 
 class Stopped(Exception):
     """The stop flag was raised within a step, which is given up: the weights are as before it."""
+
+
+class _Kept(NamedTuple):
+    part: Tensor
+    images: Tensor
+    labels: Tensor
+    version: int
 
 
 class Gradient:
@@ -61,15 +69,18 @@ class Gradient:
         self.low_precision = precision == "bf16"
         self.generator = default_generator(self.device)
         self.seed = self.seen = 0
+        self.kept: _Kept | None = None
 
     def begin(self, indices: Tensor, seed: int) -> None:
         """Start a step on `indices`; what is asked for next are these or parts of them."""
-        self.seed, self.seen = seed, int(indices.storage_offset())
+        self.seed, self.seen, self.kept = seed, int(indices.storage_offset()), None
 
     def __call__(self, indices: Tensor) -> tuple[Tensor, Gradients]:
         return self._mean(indices, self._parts(indices))
 
     def _parts(self, indices: Tensor) -> list[Tensor]:
+        if len(indices) <= self.micro_batch:
+            return [indices]
         return list(indices.tensor_split(-(-len(indices) // self.micro_batch)))
 
     @torch.enable_grad()
@@ -122,12 +133,22 @@ class Gradient:
 
     def _loss(self, part: Tensor) -> Tensor:
         """Summed over the images; in bfloat16 the layers' products alone, and never the weights."""
-        images, labels = self.images.batch(part)
-        if self.augment:
-            images = self.augment(images, part, self.seed)
+        images, labels = self._batch(part)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.low_precision):
             logits = self.model(images)
         return self.loss(logits.float() if self.low_precision else logits, labels)
+
+    def _batch(self, part: Tensor) -> tuple[Tensor, Tensor]:
+        """Images and labels; the second pass over a batch that is one part finds those of the
+        first, unless the network has changed them in place."""
+        kept = self.kept
+        if kept and kept.part is part and kept.images._version == kept.version:
+            return kept.images, kept.labels
+        images, labels = self.images.batch(part)
+        if self.augment:
+            images = self.augment(images, part, self.seed)
+        self.kept = _Kept(part, images, labels, images._version)
+        return images, labels
 
     def sampled(self, noise: "NoiseScale") -> GradientOf:
         """The same gradient for one step in which `noise` sees the first pass.
