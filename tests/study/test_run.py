@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from study import results
-from tests.faults import DETERMINED, command, ended, run
+from tests.faults import MEASURED_TOO, command, ended, run
 
 
 def test_one_command_from_nothing_to_the_table(
@@ -35,7 +35,7 @@ def test_a_finished_study_is_reported_again_and_not_trained(
     place: Path, undisturbed: subprocess.CompletedProcess[str]
 ) -> None:
     before = (place / "whole" / "log.jsonl").read_bytes()
-    again = run(place, "whole", *DETERMINED)
+    again = run(place, "whole", *MEASURED_TOO)
     assert again.returncode == 0 and "is finished" in again.stderr
     assert again.stdout == undisturbed.stdout
     assert (place / "whole" / "log.jsonl").read_bytes() == before
