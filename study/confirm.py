@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import NamedTuple
 
 from study.cells import Cell
@@ -24,22 +25,21 @@ class Job(NamedTuple):
 class Confirmation:
     """The part of the planner that begins where a cell's search is over.
 
-    cells : of the study, the longest job first; records : the planner's, by trial id; winner : the
-    best complete search trial of a cell, None while or where there is none; searched : whether a
-    cell's search is over
+    records : the planner's, by trial id; winner : the best complete search trial of a cell, None
+    while or where there is none; searched : whether a cell's search is over; rank : of cells, the
+    longest job first
     """
 
     def __init__(
         self,
         config: StudyConfig,
-        cells: list[Cell],
         records: dict[str, Record],
         winner: Callable[[Cell], Record | None],
         searched: Callable[[Cell], bool],
+        rank: Callable[[Cell], int],
     ) -> None:
-        self.config, self.records, self.winner, self.searched = config, records, winner, searched
-        # Small plain batches come before the others, which wait for their learning rate.
-        self.cells = sorted(cells, key=lambda c: not (c.plain and c.batch_size <= SMALL_BATCH))
+        self.config, self.records, self.cells = config, records, config.cells
+        self.winner, self.searched, self.rank = winner, searched, rank
         self._references: dict[str, TrialConfig | None] = {}
         self._points: dict[tuple[str, str], list[Point]] = {}  # by cell and role, as they came
 
@@ -56,11 +56,17 @@ class Confirmation:
     def plan(self) -> Iterator[Job]:
         """All that can be confirmed now and has not begun: winners first, then the rules."""
         for points in (self._winner_points, self._rule_points):
-            for cell in self.cells:
+            for cell in self._order:
                 for role, point, seeds in points(cell):
                     for index in range(seeds):
                         if self._id(cell, role, point, index) not in self.records:
                             yield self._job(cell, role, point, index)
+
+    @cached_property
+    def _order(self) -> list[Cell]:
+        """Small plain batches first, as others wait for their learning rate; then the longest."""
+        later = {c.name: not (c.plain and c.batch_size <= SMALL_BATCH) for c in self.cells}
+        return sorted(self.cells, key=lambda c: (later[c.name], self.rank(c)))
 
     def count(self, cell: Cell) -> int:
         """Trials to be confirmed in a cell, as far as can be told now."""

@@ -3,6 +3,7 @@
 import math
 import time
 from collections import Counter, deque
+from functools import cached_property
 from typing import Any
 
 from study import record as records
@@ -35,10 +36,8 @@ class Planner:
         self.errors: list[str] = []  # trials that ended so in a row, since this planner began
         self._searching = dict.fromkeys(self.cells, 0)  # search trials that have not ended
         self._winners: dict[str, Record | None] = {}
-        longest_first = sorted(config.cells, key=self._shortness)
-        self._rank = {cell.name: rank for rank, cell in enumerate(longest_first)}
         self.confirmation = Confirmation(
-            config, longest_first, self.records, self.winner, self.search_over
+            config, self.records, self.winner, self.search_over, lambda cell: self._rank[cell.name]
         )
         self._ladders = {name: Ladder.build(config.reports, config.warmup) for name in self.cells}
         records.taken(log.events, self._take)
@@ -217,6 +216,12 @@ class Planner:
             point=suggest(self.config, cell, self.searched[cell.name], number),
         )
         return Job(config, number)
+
+    @cached_property  # and not begun with, as it imports the methods that are a user's own
+    def _rank(self) -> dict[str, int]:
+        """The place of each cell, the longest job first."""
+        longest_first = sorted(self.cells.values(), key=self._shortness)
+        return {cell.name: rank for rank, cell in enumerate(longest_first)}
 
     def _shortness(self, cell: Cell) -> tuple[float, int]:
         """Sorts the longest job first: most gradients of images, then most steps."""

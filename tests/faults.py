@@ -17,9 +17,10 @@ from study.replay import MEASURED
 
 TINY = (
     "--dataset digits --train-size 1024 --model mlp --batch-sizes 64,256 --trials 3 --seeds 1 "
-    "--methods momentum,momentum+sam --no-dashboard"
+    "--methods momentum,momentum+sam --sharpness off --no-dashboard"
 ).split()
 DETERMINED = ("--sampler", "random", "--scheduler", "none")  # whatever the order of events
+MEASURED_TOO = (*DETERMINED, "--sharpness", "fast")
 PATIENCE = 240.0  # seconds
 
 
@@ -59,11 +60,11 @@ def wait_for(what: Callable[[], object], process: "subprocess.Popen[bytes]") -> 
 
 
 def determined(place: Path, name: str) -> list[pd.DataFrame]:
-    """The tables without what a clock or the memory says, in one order."""
+    """The tables in one order, without what a clock, the memory or a look at the minima says."""
     _, trials, reports = results.load(place / name)
     keys = ["trial_id"], ["trial_id", "report"]
     return [
-        table.drop(columns=[*MEASURED, "sharpness_seconds"], errors="ignore")
+        table.drop(columns=[*MEASURED, *results.SHARPNESS_COLUMNS], errors="ignore")
         .sort_values(by)
         .reset_index(drop=True)
         for table, by in zip((trials, reports), keys, strict=True)

@@ -26,7 +26,7 @@ from tests.faults import (
     workers,
 )
 
-ASKED = (*DETERMINED, "--trials", "8", "--seeds", "2", "--budget", "20epochs", "--sharpness", "off")
+ASKED = (*DETERMINED, "--trials", "8", "--seeds", "2", "--budget", "20epochs")
 WITHIN = 4.0  # seconds after a session's first new event, in which the kill comes
 Victims = Callable[[int], list[int]]  # the driver's process id -> those of which one is killed
 Session = Callable[[str, int], int]  # a study's name, kills left -> kills done in one session

@@ -8,7 +8,7 @@ from simulated import make_config, simulate, study_event
 
 from study.log import Log
 from study.planner import Planner
-from tests.faults import DETERMINED, run
+from tests.faults import MEASURED_TOO, run
 
 
 @pytest.fixture
@@ -31,4 +31,4 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def undisturbed(place: Path) -> subprocess.CompletedProcess[str]:
     """The study `whole` in it, whose outcome is the same in any order of events."""
-    return run(place, "whole", *DETERMINED)
+    return run(place, "whole", *MEASURED_TOO)

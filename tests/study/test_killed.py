@@ -1,0 +1,44 @@
+"""The driver killed as it trains: the study goes on, loses nothing and repeats nothing."""
+
+import subprocess
+from pathlib import Path
+
+import pandas as pd
+
+from study import results
+from tests.faults import DETERMINED, begin, determined, ended, run, wait_for
+
+
+def killed_twice(place: Path, name: str, *more: str) -> subprocess.CompletedProcess[str]:
+    """Kill -9 after few and after most of the trials have ended; then let it finish."""
+    for count in (2, 9):
+        process = begin(place, name, *more)
+        wait_for(lambda count=count: len(ended(place, name)) >= count, process)
+        process.kill()
+        process.wait()
+    return run(place, name, *more)
+
+
+def test_killed_twice_the_metrics_are_those_of_an_undisturbed_run(
+    place: Path, undisturbed: subprocess.CompletedProcess[str]
+) -> None:
+    finished = killed_twice(place, "killed", *DETERMINED)
+    assert finished.returncode == 0, finished.stderr
+    pairs = zip(determined(place, "whole"), determined(place, "killed"), strict=True)
+    for whole, killed in pairs:
+        pd.testing.assert_frame_equal(whole, killed)
+    assert set(ended(place, "killed").values()) == {1}
+
+
+def test_killed_twice_with_tpe_and_asha_nothing_is_lost_or_doubled(place: Path) -> None:
+    finished = killed_twice(place, "adaptive")
+    assert finished.returncode == 0, finished.stderr
+    _, trials, reports = results.load(place / "adaptive")
+    assert set(ended(place, "adaptive").values()) == {1}
+    assert set(ended(place, "adaptive")) == set(trials.trial_id)
+    assert trials.status.isin(["complete", "stopped", "diverged"]).all()
+    searched = trials[trials.phase != "confirm"]
+    assert searched.groupby(["method", "batch_size"]).size().eq(3).all()
+    assert not reports.duplicated(["trial_id", "report"]).any()
+    for _, group in reports.groupby("trial_id"):
+        assert list(group.report) == list(range(1, len(group) + 1))
