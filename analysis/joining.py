@@ -13,8 +13,8 @@ if TYPE_CHECKING:  # load.py needs this file
 # ran. All other scalars are settings: trials are pooled only where these agree.
 NO_SETTINGS = frozenset((
     "name", "notes", "seed", "trials", "seeds", "reference_seeds", "neighbours", "sampler",
-    "scheduler", "control_share", "sharpness", "m", "micro_batch", "device", "threads", "within",
-    "data_dir", "foreign", "table",
+    "scheduler", "control_share", "grace", "sharpness", "m", "micro_batch", "device", "threads",
+    "within", "data_dir", "foreign", "table",
 ))  # fmt: skip
 # Two trials that are alike in all of these are one, met twice.
 IDENTITY = ["method", "batch_size", "m", "lr", "rho", "seed", "phase", "role", "status", "steps",

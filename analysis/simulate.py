@@ -30,6 +30,7 @@ class Design:
     seeds: int = 3
     reference_seeds: int = 1
     control_share: float = 0.15
+    grace: int = 0
     asha: bool = True
     octaves: float = 10.0  # width of the learning rates searched
     rho_octaves: float = 6.0
@@ -40,7 +41,8 @@ class Truth:
     """The law of one method. LR* = lr (B / B_middle)^exponent 2^u with u ~ N(0, misfit^2).
 
     Octaves for widths and distances; scores are as in a study, accuracies fractions. `shape` cliff:
-    right of the optimum the score falls four times as steeply as left of it.
+    right of the optimum the score falls four times as steeply as left of it; skewed: ever more
+    steeply to the right, without a kink; plateau: by 1 at most, however far from it.
     """
 
     exponent: float = 0.5
@@ -126,7 +128,7 @@ def _cell(
     rhos = None if is_plain(method) else random.uniform(-rho_half, rho_half, n)
     found = _trained(truth, design, method, size, x, lrs, rhos, "search", "search", random)
     if design.asha:
-        _halve(found, random.random(n) < design.control_share, truth, random)
+        _halve(found, random.random(n) < design.control_share, design.grace, truth, random)
     alive = found["status"] == "complete"
     if not alive.any():
         return found
@@ -167,11 +169,13 @@ def outcome(
     """How trials at log2 LR and log2 rho, shape (n,), end in a cell whose best log2 LR is x."""
     n, octaves = len(lrs), np.log2(size / min(design.batch_sizes))
     u = lrs - x
-    steep = np.where((truth.shape == "cliff") & (u > 0), 4.0, 1.0)
+    steep = {"cliff": np.where(u > 0, 4.0, 1.0), "skewed": 2.0 ** (u / 2)}.get(truth.shape, 1.0)
     drop = truth.curvature * steep * u**2
     if rhos is not None:
         v = rhos - truth.rho_centre
         drop = drop + truth.rho_curvature * v**2 - truth.tilt * u * v
+    if truth.shape == "plateau":
+        drop = 1 - np.exp(-drop)
     growth = 2.0 ** (truth.noisier * octaves)
     score = 3 - 0.1 * octaves - drop + truth.seed_sd * growth * random.standard_normal(n)
     expected = 0.95 - truth.loss * octaves * (1 - truth.recovered) - 0.05 * np.minimum(drop, 5)
@@ -186,8 +190,11 @@ def outcome(
     }  # fmt: skip
 
 
-def _halve(found: Columns, control: np.ndarray, truth: Truth, random: np.random.Generator) -> None:
-    """Asynchronous successive halving, in place: the better half so far passes a rung."""
+def _halve(
+    found: Columns, control: np.ndarray, grace: int, truth: Truth, random: np.random.Generator
+) -> None:
+    """Asynchronous successive halving, in place: the better half so far passes a rung, as do the
+    first `grace` trials."""
     found["phase"] = np.where(control, "control", "search").astype(object)
     seen: dict[int, list[float]] = {rung: [] for rung in RUNGS}
     noise = 0.7 * truth.seed_sd * random.standard_normal((len(control), len(RUNGS)))
@@ -195,7 +202,8 @@ def _halve(found: Columns, control: np.ndarray, truth: Truth, random: np.random.
         for j, rung in enumerate(RUNGS):
             score = found["score"][i] + noise[i, j] - 0.5 * (1 - rung / REPORTS)
             seen[rung].append(score)
-            if sum(other > score for other in seen[rung]) >= max(1, len(seen[rung]) // 2):
+            better = sum(other > score for other in seen[rung])
+            if i >= grace and better >= max(1, len(seen[rung]) // 2):
                 found["asha_would_stop_at"][i] = rung
                 if not control[i]:
                     found["status"][i], found["score"][i] = "stopped", score

@@ -29,9 +29,11 @@ class StudyConfig(Recipe):
     m : for each how many images share a perturbation, 0 being the batch; trials : search trials of
     a cell; seeds : fresh seeds of its winner; reference_seeds : seeds of the rule-scaled reference
     learning rates; neighbours : whether the winner's LR is also confirmed at half and at double;
-    control_share : share of the search trials that ASHA never stops; scale_momentum : the batch
-    size at which momentum and betas are as given, 0 being all; sharpness : how closely the winners'
-    minima are examined; warm : a cell's first points (lr, rho), taken from another study.
+    control_share : share of the search trials that ASHA never stops; grace : how many first trials
+    of a cell it never stops either, as those spread over the range tell LR* best;
+    scale_momentum : the batch size at which momentum and betas are as given, 0 being all;
+    sharpness : how closely the winners' minima are examined; warm : a cell's first points
+    (lr, rho), taken from another study.
     """
 
     methods: tuple[str, ...]
@@ -45,6 +47,7 @@ class StudyConfig(Recipe):
     sampler: str = "tpe"
     scheduler: str = "asha"
     control_share: float = 0.15
+    grace: int = 0
     seeds: int = 3
     reference_seeds: int = 1
     neighbours: bool = False
@@ -60,6 +63,7 @@ class StudyConfig(Recipe):
             ("--trials", self.trials, 1),
             ("--seeds", self.seeds, 1),
             ("--m", min(self.m), 0),
+            ("--grace", self.grace, 0),
             ("--scale-momentum", self.scale_momentum, 0),
             ("--seed", self.seed, 0),
         ):

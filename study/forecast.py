@@ -117,7 +117,7 @@ class Forecast:
         if phase != "search" or self.config.scheduler == "none":
             return 1.0
         config = self.config
-        stopped = expected_progress(config.trials, config.reports, config.warmup)
+        stopped = expected_progress(config.trials, config.reports, config.warmup, config.grace)
         return self.config.control_share + (1 - self.config.control_share) * stopped
 
     def work(self, expected: Expected) -> float:
@@ -167,16 +167,18 @@ class Forecast:
 
 
 @functools.cache
-def expected_progress(trials: int, reports: int, warmup: float) -> float:
-    """The mean share of its schedule that one of `trials` in random order trains under ASHA.
+def expected_progress(trials: int, reports: int, warmup: float, grace: int = 0) -> float:
+    """The mean share of its schedule that one of `trials` in random order trains under ASHA, which
+    stops none of the first `grace`.
 
     By simulation with the ladder itself, ranks being the same at every rung.
     """
     choose, progress, cells = random.Random(0), 0.0, max(1, 4000 // trials)
     for _ in range(cells):
         ladder = Ladder.build(reports, warmup)
-        for score in (choose.random() for _ in range(trials)):
-            stops = (rung for rung in ladder.rungs if not ladder.keep(rung, score))
+        for number, score in enumerate(choose.random() for _ in range(trials)):
+            late = number >= grace
+            stops = (rung for rung in ladder.rungs if not ladder.keep(rung, score) and late)
             progress += next(stops, reports) / reports
     return progress / (cells * trials)
 

@@ -52,7 +52,7 @@ SAME = (
     *shared.NAMES,
     *FROM_PRESET,
     *"dataset train_size image_size budget scale_momentum trials sampler scheduler".split(),
-    *"control_share seeds sharpness seed micro_batch".split(),
+    *"control_share grace seeds sharpness seed micro_batch".split(),
 )
 
 
@@ -126,6 +126,8 @@ def parser() -> Parser:
     add("--sampler", default="tpe", help=f"{'|'.join(SAMPLERS)} (default: tpe)")
     add("--scheduler", default="asha", help=f"{'|'.join(SCHEDULERS)} (default: asha)")
     add("--control-share", type=float, default=0.15, help="never stopped (default: 0.15)")
+    add("--grace", type=int, default=0, metavar="N",
+        help="a cell's first trials, never stopped; 4: to know LR* soon (default: 0)")  # fmt: skip
     add("--seeds", type=int, metavar="N", help="fresh seeds of each winner (default: 3)")
     add("--sharpness", default="fast", help="of the winners' minima: off|fast|full (default: fast)")
     add("--warm-start", metavar="DIR", help="results of a study whose best points are tried first")

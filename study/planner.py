@@ -168,6 +168,8 @@ class Planner:
     def _judge(self, trial_id: str, figures: dict[str, Any]) -> bool:
         """Whether ASHA would stop the trial at this report; its score is put on the ladder.
 
+        A cell's first trials only fill it, whatever their scores. They count as any other in the
+        analysis, since nothing that was seen of them decided that they came to their end.
         A control that ASHA would have stopped stays off the higher rungs, as if it had been.
         A diverged trial loses the next rung.
         """
@@ -181,7 +183,8 @@ class Planner:
                 ladder.keep(rung, figures["score"])
             return False
         rung = figures["report"]
-        return rung in ladder.rungs and not ladder.keep(rung, figures["score"])
+        passed = rung not in ladder.rungs or ladder.keep(rung, figures["score"])
+        return not passed and record.number >= self.config.grace
 
     def _unjudge(self, record: Record) -> None:
         """Take a trial that begins anew off the ladder."""

@@ -129,6 +129,7 @@ def powered(config: StudyConfig) -> list[str]:
         seeds=config.seeds,
         reference_seeds=config.reference_seeds,
         control_share=config.control_share,
+        grace=config.grace,
         asha=config.scheduler == "asha",
     )
     return simulated(design, TYPICAL, repetitions=40)

@@ -74,6 +74,7 @@ def table() -> list[Row]:
         Row("8 seeds, no reference", replace(at_24, seeds=8, reference_seeds=0), half, sam),
         Row("planner, TPE, ASHA, n=8", Design(trials=8), half, sam, planner=True),
         Row("planner, TPE, ASHA, n=16", Design(trials=16), half, sam, planner=True),
+        Row("planner, grace 4, n=8", Design(trials=8, grace=4), half, sam, planner=True),
         Row("a cliff above LR*", at_24, replace(half, shape="cliff"), replace(sam, shape="cliff"),
             promised=False),
     ]  # fmt: skip

@@ -27,7 +27,7 @@ def planned(
         lr_ranges={"momentum": (2.0**-half, 2.0**half)},
         rho_ranges={"sam": (2.0**-rho_half, 2.0**rho_half)},
         seeds=design.seeds, reference_seeds=design.reference_seeds, train_size=32_768,
-        control_share=design.control_share, seed=int(random.integers(2**31)),
+        control_share=design.control_share, grace=design.grace, seed=int(random.integers(2**31)),
     )  # fmt: skip
     best = {
         (method, size): truths[method].best(size, design, random)

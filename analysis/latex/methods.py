@@ -120,10 +120,12 @@ def _stopping(config: Facts) -> str:
     if config["scheduler"] != "asha":
         return f"{said}, and is trained to its end."
     share = num(f"{config['control_share'] * 100:g}")
+    grace = config.get("grace")
+    first = f"its first {given(grace)} and " if grace else ""
     return (
         f"{said}; asynchronous successive halving (Li et al., 2020; reduction 2) stops it within "
-        rf"its cell after reports {places}, but for controls, a random {share}\,\% of the trials, "
-        "that are never stopped."
+        rf"its cell after reports {places}, but for {first}controls, a random {share}\,\% of the "
+        "trials, that are never stopped."
     )
 
 

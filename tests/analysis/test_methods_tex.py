@@ -83,7 +83,7 @@ def test_the_rungs_are_those_of_a_study(reports, warmup):
 def test_it_says_what_manifest_and_configuration_hold(tmp_path):
     text = said(made(tmp_path / "A", seed=3, trials=17, seeds=2, reference_seeds=1, warmup=0.2,
                      augment="shift,cutout", label_noise=0.2, weight_decay=1e-4,
-                     m=(64, 0), momentum=0.85))  # fmt: skip
+                     m=(64, 0), momentum=0.85, grace=4))  # fmt: skip
     for fact in (
         r"16{,}384 training, 224 validation and 449 test images of $1\times8\times8$",
         "in 3 classes", "d08076b7c1c2" * 5, "the study's seed 3", "($0.3052$)", "($0.3757$)",
@@ -94,6 +94,7 @@ def test_it_says_what_manifest_and_configuration_hold(tmp_path):
         "AMD EPYC, 2 cores, 16", r"H\_100", "CPUs 1, GPUs $0.25$", "python 3.11.7, ray 2.60.0.",
         "789354c0624927e74861abc0cbccce7c5ca5b83b}, with changes",
         "study.run -{}-config manifest.json", "scrambled Halton", "along half a cosine",
+        "but for its first 4 and controls",
     ):  # fmt: skip
         assert fact in text, fact
     assert "timm" not in text and "unknown" not in text and str(tmp_path) not in text

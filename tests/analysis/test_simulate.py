@@ -101,6 +101,30 @@ def test_a_cliff_falls_four_times_as_steeply_above():
     assert drop.to_numpy() == pytest.approx(steep * u**2, abs=1e-4)
 
 
+@pytest.mark.parametrize("shape", ["skewed", "plateau"])
+def test_no_shape_moves_the_optimum_or_its_curvature(shape):
+    trials, known = made(truth=replace(TRUTH, shape=shape, seed_sd=1e-6, edge=99.0))
+    own, x = searched(trials, 256), known["x"][1]
+    drop, u = 3 - 0.2 - own["score"].to_numpy(), np.log2(own["lr"].to_numpy()) - x
+    near = np.abs(u) < 0.5
+    assert near.sum() > 5
+    assert drop[near] == pytest.approx(0.1 * u[near] ** 2, rel=0.2, abs=1e-4)
+    if shape == "plateau":
+        assert drop.max() < 1 and drop.max() > 0.8
+    else:  # as far away, it falls by 2^u more on the right than on the left
+        right, left = u > 2, u < -2
+        assert (drop[right] > 0.15 * u[right] ** 2).all()
+        assert (drop[left] < 0.06 * u[left] ** 2).all()
+
+
+def test_a_grace_keeps_the_first_trials_of_a_cell():
+    design = replace(MANY, asha=True, control_share=0.0, grace=5)
+    trials, _ = made(design)
+    for _, cell in trials[trials["role"].eq("search")].groupby(["method", "batch_size"]):
+        assert not cell["status"].iloc[:5].eq("stopped").any()
+        assert cell["status"].iloc[5:].eq("stopped").any()
+
+
 def test_halving_stops_by_rungs_and_controls_tell_where():
     design = replace(MANY, asha=True, control_share=0.2)
     trials, _ = made(design)

@@ -131,6 +131,7 @@ OTHER: dict[str, dict[str, Any]] = {
     "--label-noise": {"label_noise": 0.1},
     "--gpus-per-trial": {"device": "cuda"},
     "--control-share": {"control_share": 0.5},
+    "--grace": {"grace": 4},
     "--warm-start": {"warm": {"momentum-b64": [[0.1]]}},
     "--trials": {"trials": 3},
     "--seeds": {"seeds": 1},

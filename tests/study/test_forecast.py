@@ -34,6 +34,8 @@ def test_expected_progress_of_one_trial_and_of_very_many() -> None:
     """One is never stopped; of many, half reach 4/9 of the schedule and a quarter the end."""
     assert expected_progress(1, 9, 0.1) == 1.0
     assert expected_progress(4000, 9, 0.1) == pytest.approx(2 / 9 + 1 / 9 + 5 / 36, abs=0.02)
+    assert expected_progress(4, 9, 0.1, grace=4) == 1.0
+    assert expected_progress(8, 9, 0.1) < expected_progress(8, 9, 0.1, grace=4) < 1.0
     assert expected_progress(8, 9, 0.6) == 1.0  # no rung lies after so long a warmup
 
 

@@ -46,6 +46,7 @@ BAD = {
     "--sampler grid": "--sampler",
     "--scheduler sha": "--scheduler",
     "--control-share 1.5": "--control-share",
+    "--grace -1": "--grace",
     "--score f1": "--score",
     "--within soon": "--within",
     "--within 5m --trials 3": "--within",

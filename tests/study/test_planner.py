@@ -142,6 +142,24 @@ def test_controls_are_never_stopped_and_record_where_they_would_have_been() -> N
     assert all(r.asha_would_stop_at is None for r in searched if r.status == "complete")
 
 
+@pytest.mark.parametrize("grace", [0, 4, 11])
+def test_the_first_trials_are_never_stopped_and_still_judge_the_later_ones(grace: int) -> None:
+    """Their scores stand on the ladder: the first after them does not pass for being the first."""
+    changes = {"trials": 30, "control_share": 0.0, "sampler": "random", "grace": grace}
+    planner = planner_of(**changes)
+    simulate(planner)
+    assert outcome(planner_of(planner.log.events, **changes)) == outcome(planner)
+    for name, searched in planner.searched.items():
+        first, later = searched[:grace], searched[grace:]
+        assert {r.status for r in first} <= {"complete", "diverged"}
+        assert all(r.asha_would_stop_at is None for r in first)
+        assert any(r.status == "stopped" for r in later)
+        rungs = planner._ladders[name].rungs
+        for rung in rungs:
+            there = [r.reports[rung - 1]["score"] for r in first if r.status == "complete"]
+            assert not Counter(there) - Counter(planner._ladders[name].scores[rung])
+
+
 def test_a_control_is_drawn_before_its_learning_rate() -> None:
     """Other ranges and samplers change every learning rate and no control."""
     draws = []
