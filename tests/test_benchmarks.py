@@ -6,7 +6,7 @@ import pytest
 import torch
 from torchvision import datasets  # type: ignore[import-untyped,unused-ignore]
 
-from tests.benchmarks import batched, data, step, table
+from tests.benchmarks import batched, data, peers, step, table
 from trainables.batches import DeviceData
 from trainables.data import load
 
@@ -27,17 +27,13 @@ def test_the_peer_takes_the_same_step(
     images: DeviceData, formulation: str, adaptive: bool | None
 ) -> None:
     ours = step.training(images, "mlp", 64, formulation, 0)
-    peer = step.Peer(ours, adaptive)
+    peer = peers.Peer(images, "mlp", ours.indices, adaptive, ours.config.weight_decay)
     peer.model.load_state_dict(ours.model.state_dict())
     before = weights(ours.model)
-    for group in peer.optimizer.param_groups:
-        group["lr"] = 1e-3
     for _ in range(3):
-        at = ours.step
         ours._step()
         for group in peer.optimizer.param_groups:
             group["lr"] = ours.optimizer.param_groups[0]["lr"]
-        peer.count = at
         peer()
     moved = weights(ours.model) - before
     torch.testing.assert_close(weights(peer.model) - before, moved, rtol=2e-3, atol=1e-7)

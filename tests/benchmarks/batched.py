@@ -9,7 +9,8 @@ from torch.func import functional_call, grad, stack_module_state, vmap
 from torch.nn import functional
 
 from study.cells import parse_batch_sizes
-from tests.benchmarks.step import settled, training
+from tests.benchmarks.peers import IMAGES, settled
+from tests.benchmarks.step import training
 from tests.benchmarks.table import Benchmark, Goal, Row, milliseconds, ratio, rounds
 from trainables.batches import DeviceData
 from trainables.data import load
@@ -56,7 +57,7 @@ def together(trials: list[Training]) -> tuple[Callable[[], None], dict[str, Tens
 
 def measure(options: argparse.Namespace) -> Iterator[Row]:
     torch.set_num_threads(1)
-    data = DeviceData(load("glyphs", train_size=16_384), options.device)
+    data = DeviceData(load("glyphs", train_size=IMAGES), options.device)
     for network in ("mlp", "cnn"):
         for size in parse_batch_sizes(options.batch_sizes):
             for count in options.trials:

@@ -1,16 +1,18 @@
 """The step beside pytorch_optimizer's, the plain step, and forward and backward alone."""
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from statistics import median
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional
 
 from study.cells import parse_batch_sizes
+from tests.benchmarks.peers import IMAGES, KINDS, SAM, Elsewhere, grown, settled
 from tests.benchmarks.table import Benchmark, Goal, Row, milliseconds, ratio, rounds
 from trainables import memory
 from trainables.batches import DeviceData
@@ -18,32 +20,28 @@ from trainables.config import TrialConfig
 from trainables.data import load
 from trainables.training import Training
 
-try:
-    from pytorch_optimizer import SAM
-except ImportError:  # of the extra `bench`
-    SAM = None
-
 POOLED = "tests.benchmarks.step:pooled"
 NARROW, WIDE = "tests.benchmarks.step:narrow", "tests.benchmarks.step:wide"
 NETWORKS = (NARROW, "mlp", WIDE, "cnn", POOLED, "resnet8")
+LARGEST = {"resnet8": 1024, WIDE: 2048}  # above it a round takes minutes
 FORMULATIONS = {"plain": ("none", 0), "SAM": ("sam", 0), "ASAM": ("asam", 0), "m-SAM": ("sam", 64)}
 Call = Callable[[], object]
 
 
 def pooled(shape: tuple[int, int, int], classes: int) -> nn.Module:
-    """Two 5x5 convolutions, each with a pooling, and two dense layers, as in PyTorch's examples."""
+    """Two 3x3 convolutions of 16 and 32 channels, each with a pooling, and a dense layer of 64."""
     side = shape[1] // 4
     return nn.Sequential(
-        nn.Conv2d(shape[0], 16, 5, padding=2),
+        nn.Conv2d(shape[0], 16, 3, padding=1),
         nn.ReLU(),
         nn.MaxPool2d(2),
-        nn.Conv2d(16, 32, 5, padding=2),
+        nn.Conv2d(16, 32, 3, padding=1),
         nn.ReLU(),
         nn.MaxPool2d(2),
         nn.Flatten(),
-        nn.Linear(32 * side * side, 60),
+        nn.Linear(32 * side * side, 64),
         nn.ReLU(),
-        nn.Linear(60, classes),
+        nn.Linear(64, classes),
     )
 
 
@@ -62,47 +60,9 @@ def training(data: DeviceData, network: str, size: int, formulation: str, m: int
     config = TrialConfig(
         dataset="glyphs", model=network, optimizer="momentum", formulation=formulation,
         batch_size=size, m=min(m, size), lr=1e-3, rho=0.05 if formulation != "none" else 0.0,
-        budget="1000000steps", device=str(data.device), micro_batch=4096 if gpu else 256,
+        budget="1000000steps", device=str(data.device), micro_batch=4096 if gpu else 512,
     )  # fmt: skip
     return Training(config, data)
-
-
-class Peer:
-    """A loop as pytorch_optimizer's documentation writes it, on batches made as ours are.
-
-    adaptive : None for its base optimizer alone, else as SAM's
-    """
-
-    def __init__(self, ours: Training, adaptive: bool | None) -> None:
-        from trainables import models
-
-        data, self.ours = ours.data, ours
-        self.model = models.build(ours.config.model, data.shape, data.classes).to(data.device)
-        parameters, momentum = self.model.parameters(), {"lr": 1e-3, "momentum": 0.9}
-        momentum["weight_decay"] = ours.config.weight_decay
-        self.sam = adaptive is not None
-        self.optimizer = (
-            SAM(parameters, torch.optim.SGD, rho=0.05, adaptive=bool(adaptive), **momentum)
-            if self.sam
-            else torch.optim.SGD(parameters, **momentum)
-        )
-        self.count = 0
-
-    def __call__(self) -> None:
-        images, labels = self.ours.data.train.batch(self.ours.indices(self.count))
-        self.count += 1
-        images = images.contiguous()  # as a DataLoader gives them
-        self.backward(images, labels)
-        if self.sam:
-            self.optimizer.first_step(zero_grad=True)
-            self.backward(images, labels)
-            self.optimizer.second_step(zero_grad=True)
-        else:
-            self.optimizer.step()
-            self.optimizer.zero_grad()
-
-    def backward(self, images: Tensor, labels: Tensor) -> None:
-        functional.cross_entropy(self.model(images), labels).backward()
 
 
 def bare(ours: Training) -> Call:
@@ -118,41 +78,21 @@ def bare(ours: Training) -> Call:
     return call
 
 
-def settled(call: Call, device: torch.device) -> Call:
-    """The call until the device has done it."""
-    if device.type == "cpu":
-        return call
-
-    def both() -> None:
-        call()
-        torch.cuda.synchronize(device)
-
-    return both
-
-
-def grown(call: Call, device: torch.device) -> float:
-    """MiB that it takes beyond what is there before, at its peak."""
-    memory.reset_peak(device)
-    gpu = device.type == "cuda"
-    before = torch.cuda.memory_allocated(device) if gpu else memory.peak(device)
-    call()
-    call()
-    return (memory.peak(device) - before) / 2**20
-
-
-def row(data: DeviceData, network: str, size: int, seconds: float) -> Row:
+def row(data: DeviceData, network: str, size: int, seconds: float, theirs: Elsewhere | None) -> Row:
     trainings = {
         name: training(data, network, size, *each)
         for name, each in FORMULATIONS.items()
         if name != "m-SAM" or size > each[1]
     }
-    calls: dict[str, Call] = {name: each._step for name, each in trainings.items()}
-    calls["bare"] = bare(trainings["plain"])
-    if SAM is not None:
-        for name, adaptive in (("plain", None), ("SAM", False), ("ASAM", True)):
-            calls[f"their {name}"] = Peer(trainings["plain"], adaptive)
-    calls = {name: settled(call, data.device) for name, call in calls.items()}
-    taken = {name: grown(call, data.device) for name, call in calls.items()}
+    calls = {name: settled(each._step, data.device) for name, each in trainings.items()}
+    calls["bare"] = settled(bare(trainings["plain"]), data.device)
+    taken = {}
+    for name, call in calls.items():
+        memory.reset_peak(data.device)
+        taken[name] = grown(call, data.device)
+    if theirs:
+        taken |= theirs.make(network, size)
+        calls |= {name: partial(theirs.step, name) for name in KINDS}
     spent = rounds(calls, seconds)
     found: Row = {"network": network.rpartition(":")[2], "B": size, "rounds": len(spent["SAM"])}
     found["device"] = str(data.device)
@@ -174,11 +114,13 @@ def measure(options: argparse.Namespace) -> Iterator[Row]:
     if SAM is None:
         print("without pytorch_optimizer: pip install -e '.[bench]'", file=sys.stderr)
     torch.set_num_threads(1)
-    data = DeviceData(load("glyphs", train_size=16_384), options.device)
-    for network in options.networks:
-        for size in parse_batch_sizes(options.batch_sizes):
-            if network != "resnet8" or size <= options.largest_resnet:
-                yield row(data, network, size, options.seconds)
+    data = DeviceData(load("glyphs", train_size=IMAGES), options.device)
+    with contextlib.ExitStack() as stack:
+        theirs = stack.enter_context(Elsewhere(options.device)) if SAM else None
+        for network in options.networks:
+            for size in parse_batch_sizes(options.batch_sizes):
+                if size <= LARGEST.get(network, size):
+                    yield row(data, network, size, options.seconds, theirs)
 
 
 def goals(rows: list[Row]) -> list[Goal]:
@@ -212,14 +154,14 @@ def goals(rows: list[Row]) -> list[Goal]:
 
 
 def flat(rows: list[Row]) -> list[Goal]:
-    """Whether a step takes no more memory at the largest batch than at a micro-batch of 256."""
+    """Whether a step takes no more memory at the largest batch than at a micro-batch of 512."""
     found = []
     for network in dict.fromkeys(each["network"] for each in rows):
         taken = {each["B"]: each["SAM MiB"] for each in rows if each["network"] == network}
-        if 256 in taken and max(taken) >= 1024:
-            most, first = taken[max(taken)], taken[256]
+        if 512 in taken and max(taken) >= 1024:
+            most, first = taken[max(taken)], taken[512]
             found.append(
-                Goal(f"memory flat in B, {network}", f"{first:.0f} MiB at B=256, {most:.0f} at "
+                Goal(f"memory flat in B, {network}", f"{first:.0f} MiB at B=512, {most:.0f} at "
                      f"B={max(taken)}", most <= 1.2 * first + 8)
             )  # fmt: skip
     return found
@@ -228,8 +170,6 @@ def flat(rows: list[Row]) -> list[Goal]:
 def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS), metavar="NAME")
     parser.add_argument("--batch-sizes", default="64..8192")
-    parser.add_argument("--largest-resnet", type=int, default=1024, metavar="B",
-                        help="resnet8 takes seconds a step above it")  # fmt: skip
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seconds", type=float, default=5.0, help="of each row, at least")
 
@@ -237,10 +177,11 @@ def options(parser: argparse.ArgumentParser) -> None:
 ABOUT = """\
 One step on 28 x 28 images, one thread: *ms* is ours, *gain* the time of pytorch_optimizer's over
 ours (its SAM around SGD with momentum, the loop as its documentation writes it, on batches made as
-ours are; ASAM is its `adaptive=True`), *of bare* how much of a pass is forward and backward of
-micro-batches that lie ready. m-SAM has m = 64; the noise scale, sampled every 16th step, is not in
-the medians. MiB is what a SAM step takes at its peak, ours and theirs. `narrow` and `wide` are the
-mlp with 64 and with 1,024 units a layer."""
+ours are, in a process of its own with malloc as it comes, in turn with ours; ASAM is its
+`adaptive=True`), *of bare* how much of a pass is forward and backward of micro-batches that lie
+ready. m-SAM has m = 64; the noise scale, sampled every 16th step, is not in the medians. MiB is
+what a SAM step takes at its peak, ours and theirs. `pooled` has two 3 x 3 convolutions with
+pooling and 106,000 weights; `narrow` and `wide` are the mlp with 64 and with 1,024 units a layer."""
 
 BENCHMARK = Benchmark(
     "step",

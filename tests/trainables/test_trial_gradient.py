@@ -9,6 +9,7 @@ from torch.nn import functional
 from trial_reference import finish, image_data, start, trial, weights
 
 from trainables import losses
+from trainables.augment import Augment
 from trainables.batches import DeviceData
 from trainables.config import OPTIMIZERS
 from trainables.gradient import Gradient, NoiseScale, Stopped, norm
@@ -183,3 +184,26 @@ def test_the_stop_flag_ends_the_gradient_between_micro_batches() -> None:
     with pytest.raises(Stopped):
         gradient(INDICES)
     assert len(asked) == 4  # of 20 micro-batches
+
+
+def test_both_passes_of_a_step_see_the_same_images_and_other_steps_see_others() -> None:
+    class Greedy(nn.Module):
+        """Changes its input in place."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = network("mlp")
+
+        def forward(self, images: Tensor) -> Tensor:
+            return self.inner(images.mul_(0.5))
+
+    for model in (network("mlp"), Greedy()):
+        gradient = Gradient(
+            model, LOSSES["cross_entropy"], IMAGES, 1000, augment=Augment("shift,cutout")
+        )
+        seen = []
+        for seed in (1, 2, 1):
+            gradient.begin(INDICES, seed)
+            seen.append([float(gradient(INDICES)[0]) for _ in range(2)])
+        assert all(first == second for first, second in seen)
+        assert seen[0] == seen[2] != seen[1]
