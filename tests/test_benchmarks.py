@@ -1,5 +1,6 @@
 """What is timed beside each other is the same work, and tables say what was found."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -68,9 +69,14 @@ def test_the_loader_gives_the_images_that_ours_come_from(tmp_path: Path) -> None
 
 def test_calls_share_every_round_and_ratios_are_taken_within() -> None:
     order: list[str] = []
-    spent = table.rounds({name: lambda name=name: order.append(name) for name in "abc"}, 0.0)
-    assert [len(each) for each in spent.values()] == [5, 5, 5]
-    assert sorted(order[3:6]) == ["a", "b", "c"] and order[3] != order[6]
+
+    def steps(name: str, count: int) -> float:
+        order.append(name)
+        return 0.3 * count  # by its own clock
+
+    spent = table.rounds({name: partial(steps, name) for name in "abc"}, 0.0)
+    assert all(each == pytest.approx([0.3] * table.LEAST) for each in spent.values())
+    assert sorted(order[6:9]) == ["a", "b", "c"] and order[6] != order[9]
     found = table.ratio([2.0, 30.0, 8.0], [1.0, 10.0, 2.0])
     assert found == {"median": 3.0, "low": 2.5, "high": 3.5}
 

@@ -11,7 +11,7 @@ from torch.nn import functional
 from study.cells import parse_batch_sizes
 from tests.benchmarks.peers import IMAGES, settled
 from tests.benchmarks.step import training
-from tests.benchmarks.table import Benchmark, Goal, Row, milliseconds, ratio, rounds
+from tests.benchmarks.table import Benchmark, Goal, Row, milliseconds, ratio, repeated, rounds
 from trainables.batches import DeviceData
 from trainables.data import load
 from trainables.training import Training
@@ -67,7 +67,8 @@ def measure(options: argparse.Namespace) -> Iterator[Row]:
                     "together": together(trials)[0],
                 }
                 calls = {name: settled(call, data.device) for name, call in calls.items()}
-                spent = rounds(calls, options.seconds)
+                steps = {name: repeated(call) for name, call in calls.items()}
+                spent = rounds(steps, options.seconds)
                 yield {
                     "network": network, "B": size, "trials": count,
                     "one after another ms": milliseconds(spent["one"]),

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Subset
 from torchvision import datasets, transforms  # type: ignore[import-untyped,unused-ignore]
 
 from study.cells import parse_batch_sizes
-from tests.benchmarks.table import Benchmark, Goal, Row, ratio, rounds
+from tests.benchmarks.table import Benchmark, Goal, Row, ratio, repeated, rounds
 from trainables.batches import DeviceData
 from trainables.config import TrialConfig
 from trainables.data import ImageData, load
@@ -77,7 +77,7 @@ def row(data: DeviceData, place: Path, size: int, seconds: float) -> Row:
     calls: dict[str, Callable[[], object]] = {"ours": ours}
     for workers in (0, 2):
         calls[f"{workers} workers"] = partial(all_of, theirs(place, size, workers))
-    spent = rounds(calls, seconds)
+    spent = rounds({name: repeated(call) for name, call in calls.items()}, seconds)
     found: Row = {"B": size, "rounds": len(spent["ours"])}
     for name, each in spent.items():
         found[f"{name} images/s"] = IMAGES / float(np.median(each))

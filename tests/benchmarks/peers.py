@@ -1,5 +1,6 @@
 """pytorch_optimizer's step in a process of its own, as users run it: with malloc as it comes."""
 
+import ctypes
 import multiprocessing
 import time
 from collections.abc import Callable
@@ -95,7 +96,7 @@ def serve(connection: Connection, device: str) -> None:
         return order[first : first + size]
 
     for asked in iter(connection.recv, None):
-        if isinstance(asked, tuple):
+        if asked[0] not in KINDS:
             network, size = asked
             peers = {
                 name: settled(Peer(data, network, partial(indices, size), kind), data.device)
@@ -107,8 +108,10 @@ def serve(connection: Connection, device: str) -> None:
                 taken[name] = grown(peer, data.device)
             connection.send(taken)
         else:
+            name, count = asked
             start = time.perf_counter()
-            peers[asked]()
+            for _ in range(count):
+                peers[name]()
             connection.send(time.perf_counter() - start)
 
 
@@ -117,6 +120,7 @@ def fresh_peak(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     else:
+        ctypes.CDLL(None).malloc_trim(0)
         with open("/proc/self/clear_refs", "w") as file:
             file.write("5")
 
@@ -142,7 +146,7 @@ class Elsewhere:
         self.connection.send((network, size))
         return self.connection.recv()
 
-    def step(self, name: str) -> float:
-        """Seconds of one step, by its own clock."""
-        self.connection.send(name)
+    def steps(self, name: str, count: int) -> float:
+        """Seconds of so many steps, by its own clock."""
+        self.connection.send((name, count))
         return self.connection.recv()

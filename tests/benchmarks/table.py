@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import platform
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ import numpy as np
 from study import machine
 
 Row = dict[str, Any]
+BLOCK, LEAST = 0.03, 5
 PEERS = ("pytorch_optimizer", "optuna", "ray", "torchvision")
 KEPT = Path(__file__).parents[2] / "docs" / "benchmarks"
 
@@ -47,22 +49,39 @@ class Benchmark:
     goals: Callable[[list[Row]], list[Goal]]
 
 
-def rounds(calls: dict[str, Callable[[], object]], seconds: float) -> dict[str, list[float]]:
-    """Seconds of each call, all called in turn so that they share what the machine is doing.
+Steps = Callable[[int], object]  # does something so many times
 
-    The order changes from round to round; there are at least five, after one that is not counted.
-    A call that gives a float has measured itself.
+
+def repeated(call: Callable[[], object]) -> Steps:
+    def steps(count: int) -> None:
+        for _ in range(count):
+            call()
+
+    return steps
+
+
+def rounds(calls: dict[str, Steps], seconds: float) -> dict[str, list[float]]:
+    """Seconds of one of each, all taken in turn so that they share what the machine is doing.
+
+    In a round each is repeated for `BLOCK` seconds at least, or it would find the caches as the one
+    before has left them. The order changes from round to round; there are at least `LEAST`, after
+    one that is not counted. What gives a float has measured itself.
     """
-    for call in calls.values():
-        call()
+
+    def timed(name: str, count: int) -> float:
+        start = time.perf_counter()
+        own = calls[name](count)
+        spent = time.perf_counter() - start
+        return (own if isinstance(own, float) else spent) / count
+
+    for name in calls:
+        timed(name, 1)
+    counts = {name: math.ceil(BLOCK / timed(name, 1)) for name in calls}
     found: dict[str, list[float]] = {name: [] for name in calls}
     names, begun = list(calls), time.perf_counter()
-    while time.perf_counter() - begun < seconds or len(found[names[0]]) < 5:
+    while time.perf_counter() - begun < seconds or len(found[names[0]]) < LEAST:
         for name in names:
-            start = time.perf_counter()
-            own = calls[name]()
-            spent = time.perf_counter() - start
-            found[name].append(own if isinstance(own, float) else spent)
+            found[name].append(timed(name, counts[name]))
         names = [*names[1:], names[0]]
     return found
 
