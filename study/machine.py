@@ -70,7 +70,7 @@ def command_line() -> str:
     import shlex
 
     module = getattr(sys.modules["__main__"], "__spec__", None)
-    program = ["python", "-m", module.name] if module else [sys.argv[0]]
+    program = ["python", "-m", module.name.removesuffix(".__main__")] if module else [sys.argv[0]]
     return shlex.join([*program, *sys.argv[1:]])
 
 

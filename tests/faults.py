@@ -93,8 +93,12 @@ def descendants(parent: int) -> dict[int, str]:
 
 
 def workers(parent: int) -> list[int]:
-    """Those that train, below a raylet or a driver that has started its own Ray."""
-    return [pid for pid, line in descendants(parent).items() if "Trainable" in line]
+    """Those that train, below a raylet or a driver that has started its own Ray.
+
+    Ray titles them by the call, and then the trial by its cell.
+    """
+    titles = ("ray::TrialTrainable", "ray::momentum")
+    return [pid for pid, line in descendants(parent).items() if line.startswith(titles)]
 
 
 def kill(pid: int) -> None:

@@ -218,7 +218,7 @@ def goals(rows: list[Row]) -> list[Goal]:
 def options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--trials", type=int, default=10_000, help="of the planner alone")
-    add("--cells", type=int, nargs="+", default=[10, 100], help="multiples of ten")
+    add("--cells", type=int, nargs="*", default=[10, 100], help="multiples of ten")
     add("--samplers", nargs="+", default=["qmc"], choices=["qmc", "random", "tpe"])
     add("--nodes", type=int, nargs="*", default=[1, 4], help="of a simulated cluster")
     add("--tune-trials", type=int, default=2000, help="no-op ones through Ray Tune")

@@ -3,7 +3,6 @@
 import argparse
 import json
 import math
-import platform
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -98,7 +97,8 @@ def milliseconds(spent: list[float]) -> float:
 
 def head(benchmark: Benchmark, command: str) -> dict[str, Any]:
     """Where and with what a table is measured."""
-    versions = machine.versions()
+    versions, hardware = machine.versions(), machine.hardware()
+    del hardware["platform"]
     for name in PEERS:
         try:
             versions[name] = metadata.version(name)
@@ -108,7 +108,7 @@ def head(benchmark: Benchmark, command: str) -> dict[str, Any]:
         "benchmark": benchmark.name,
         "command": command,
         "started": time.strftime("%Y-%m-%d %H:%M"),
-        "hardware": machine.hardware() | {"python": platform.python_version()},
+        "hardware": hardware,
         "versions": versions,
         "revision": machine.revision(),
     }
