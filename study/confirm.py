@@ -65,8 +65,10 @@ class Confirmation:
     @cached_property
     def _order(self) -> list[Cell]:
         """Small plain batches first, as others wait for their learning rate; then the longest."""
-        later = {c.name: not (c.plain and c.batch_size <= SMALL_BATCH) for c in self.cells}
-        return sorted(self.cells, key=lambda c: (later[c.name], self.rank(c)))
+        return sorted(
+            self.cells,
+            key=lambda c: (not (c.plain and c.batch_size <= SMALL_BATCH), self.rank(c)),
+        )
 
     def count(self, cell: Cell) -> int:
         """Trials to be confirmed in a cell, as far as can be told now."""

@@ -212,7 +212,7 @@ def _config(options: argparse.Namespace) -> StudyConfig:
     have_radius = {name: bounds for name, bounds in rho_ranges.items() if bounds}
     on_gpu = options.gpus_per_trial > 0
     if options.micro_batch is None:
-        options.micro_batch = 4096 if on_gpu else 512
+        options.micro_batch = 4096 if on_gpu else shared.DEFAULT.micro_batch
     lr_ranges = lr_defaults(optimizers)
     config = StudyConfig(
         methods=methods,

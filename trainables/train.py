@@ -34,7 +34,8 @@ def parser() -> Parser:
     options.add(options.STEP, add)
     add = made.add_argument_group("the run").add_argument
     add("--seed", type=int, default=0)
-    add("--micro-batch", type=int, default=512, metavar="N", help="default: 512")
+    usual = options.DEFAULT.micro_batch
+    add("--micro-batch", type=int, default=usual, metavar="N", help=f"default: {usual}")
     add("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
     add("--threads", type=int, default=1, metavar="N", help="default: 1")
     return made

@@ -26,6 +26,7 @@ from tests.benchmarks.answer_search import (
     reached,
     readings,
     searched,
+    sooner,
     winners,
 )  # fmt: skip
 from tests.benchmarks.table import Benchmark, Goal, Row
@@ -137,11 +138,9 @@ def rows_of(name: str, options: argparse.Namespace) -> Iterator[Row]:
                 argmax_at, most = at, float(found["cost"].iloc[-1])
             before = lacking if way == DEFAULT else before
             worse = lacking - before if len(before) else np.full(len(lacking), np.nan)
-            ahead = "" if np.isfinite(argmax_at) else "> "
-            times = np.nan_to_num(argmax_at, nan=most) / at
             yield {
                 "truth": name, "search": way.name, "reading": reading, "cost": at,
-                "times": f"{ahead}{times:.1f}" if np.isfinite(times) else None,
+                "times": sooner(at, argmax_at, most),
                 "trials": int(here["trials"]), "width": float(here["width"]),
                 "cover": float(here["cover"]), "rmse": float(here["rmse"]),
                 "lacking": float(lacking.mean()), "worse": float(worse.mean()),

@@ -18,6 +18,7 @@ from tests.benchmarks.answer_search import (
     reached,
     readings,
     searched,
+    sooner,
 )
 from tests.benchmarks.table import Row
 from trainables.batches import DeviceData
@@ -93,12 +94,10 @@ def rows(data_dir: Path, trials: int) -> Iterator[Row]:
     theirs, last = costs[OPTUNA, "argmax"], curves[OPTUNA, "argmax"][-1]["cost"]
     for (way, reading), curve in curves.items():
         here = next((each for each in curve if each["width"] < NARROW), curve[-1])
-        times = np.nan_to_num(theirs, nan=last) / costs[way, reading]
-        ahead = "" if np.isfinite(theirs) else "> "
         yield {
             "truth": f"MNIST, mlp, {config.train_size:,} images, {config.budget}, exponent "
             f"{here['exponent']:.2f} [{here['low']:.2f}, {here['high']:.2f}]",
             "search": way.name, "reading": reading, "cost": costs[way, reading],
-            "times": f"{ahead}{times:.1f}" if np.isfinite(times) else None,
+            "times": sooner(costs[way, reading], theirs, last),
             "trials": here["trials"], "width": here["width"], "curve": curve,
         }  # fmt: skip

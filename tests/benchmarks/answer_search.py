@@ -134,3 +134,11 @@ def reached(cost: np.ndarray, width: np.ndarray) -> float:
         return float(cost[j])
     share = np.log(width[j - 1] / NARROW) / np.log(width[j - 1] / width[j])
     return float(cost[j - 1] * (cost[j] / cost[j - 1]) ** share)
+
+
+def sooner(cost: float, theirs: float, last: float) -> str | None:
+    """How many times sooner it is reached than by `theirs`, where that is NaN at least than their
+    `last` reading; None where it is not."""
+    times = np.nan_to_num(theirs, nan=last) / cost
+    ahead = "" if np.isfinite(theirs) else "> "
+    return f"{ahead}{times:.1f}" if np.isfinite(times) else None

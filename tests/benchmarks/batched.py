@@ -9,9 +9,18 @@ from torch.func import functional_call, grad, stack_module_state, vmap
 from torch.nn import functional
 
 from study.cells import parse_batch_sizes
-from tests.benchmarks.peers import IMAGES, settled
+from tests.benchmarks.peers import settled
 from tests.benchmarks.step import training
-from tests.benchmarks.table import Benchmark, Goal, Row, milliseconds, ratio, repeated, rounds
+from tests.benchmarks.table import (
+    IMAGES,
+    Benchmark,
+    Goal,
+    Row,
+    milliseconds,
+    ratio,
+    repeated,
+    rounds,
+)
 from trainables.batches import DeviceData
 from trainables.data import load
 from trainables.training import Training

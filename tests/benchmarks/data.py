@@ -12,13 +12,11 @@ from torch.utils.data import DataLoader, Subset
 from torchvision import datasets, transforms  # type: ignore[import-untyped,unused-ignore]
 
 from study.cells import parse_batch_sizes
-from tests.benchmarks.table import Benchmark, Goal, Row, ratio, repeated, rounds
+from tests.benchmarks.table import IMAGES, Benchmark, Goal, Row, ratio, repeated, rounds
 from trainables.batches import DeviceData
 from trainables.config import TrialConfig
 from trainables.data import ImageData, load
 from trainables.training import Training
-
-IMAGES = 16_384
 
 
 def idx(array: np.ndarray, path: Path) -> None:

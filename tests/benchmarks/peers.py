@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from tests.benchmarks.table import IMAGES
 from trainables import memory, models
 from trainables.batches import DeviceData
 from trainables.data import load
@@ -22,7 +23,6 @@ except ImportError:  # of the extra `bench`
     SAM = None
 
 KINDS = {"their plain": None, "their SAM": False, "their ASAM": True}
-IMAGES = 16_384
 
 
 class Peer:

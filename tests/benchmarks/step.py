@@ -12,8 +12,17 @@ from torch import nn
 from torch.nn import functional
 
 from study.cells import parse_batch_sizes
-from tests.benchmarks.peers import IMAGES, KINDS, SAM, Elsewhere, grown, settled
-from tests.benchmarks.table import Benchmark, Goal, Row, milliseconds, ratio, repeated, rounds
+from tests.benchmarks.peers import KINDS, SAM, Elsewhere, grown, settled
+from tests.benchmarks.table import (
+    IMAGES,
+    Benchmark,
+    Goal,
+    Row,
+    milliseconds,
+    ratio,
+    repeated,
+    rounds,
+)
 from trainables import memory
 from trainables.batches import DeviceData
 from trainables.config import TrialConfig
@@ -60,7 +69,8 @@ def training(data: DeviceData, network: str, size: int, formulation: str, m: int
     config = TrialConfig(
         dataset="glyphs", model=network, optimizer="momentum", formulation=formulation,
         batch_size=size, m=min(m, size), lr=1e-3, rho=0.05 if formulation != "none" else 0.0,
-        budget="1000000steps", device=str(data.device), micro_batch=4096 if gpu else 512,
+        budget="1000000steps", device=str(data.device),
+        micro_batch=4096 if gpu else TrialConfig.micro_batch,
     )  # fmt: skip
     return Training(config, data)
 

@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -17,7 +16,7 @@ from study import machine
 
 Row = dict[str, Any]
 BLOCK, LEAST = 0.03, 5
-PEERS = ("pytorch_optimizer", "optuna", "ray", "torchvision")
+IMAGES = 16_384  # trained on where a step or the data are timed
 KEPT = Path(__file__).parents[2] / "docs" / "benchmarks"
 
 
@@ -97,19 +96,14 @@ def milliseconds(spent: list[float]) -> float:
 
 def head(benchmark: Benchmark, command: str) -> dict[str, Any]:
     """Where and with what a table is measured."""
-    versions, hardware = machine.versions(), machine.hardware()
+    hardware = machine.hardware()
     del hardware["platform"]
-    for name in PEERS:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            versions[name] = "absent"
     return {
         "benchmark": benchmark.name,
         "command": command,
         "started": time.strftime("%Y-%m-%d %H:%M"),
         "hardware": hardware,
-        "versions": versions,
+        "versions": machine.versions((*machine.PACKAGES, "pytorch_optimizer")),
         "revision": machine.revision(),
     }
 
