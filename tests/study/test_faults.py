@@ -10,8 +10,8 @@ import pandas as pd
 from study import results
 from tests.faults import DETERMINED, command, determined, ended, events, run, wait_for
 
-# Raises once it has learned something, while there is a file `broken`; and asks for more memory
-# than there are addresses for above 64 images at a time.
+# Raises once it has learned something, while there is a file `broken`, but not on the 8 images of a
+# rehearsal; and asks for more memory than there are addresses for above 64 images at a time.
 PARTS = """
 from pathlib import Path
 import torch
@@ -24,7 +24,8 @@ class Layer(nn.Linear):
         torch.empty(2**50 if len(x) > 64 else 1)
         norm = self.weight.norm().item()
         self.first = self.first or norm
-        if Path(__file__).with_name("broken").exists() and abs(norm - self.first) > 0.1:
+        learned = len(x) > 8 and abs(norm - self.first) > 0.1
+        if learned and Path(__file__).with_name("broken").exists():
             raise RuntimeError("no such tensor")
         return super().forward(x)
 
@@ -38,7 +39,8 @@ def test_a_study_whose_trials_all_fail_stops_and_goes_on_once_the_reason_is_gone
 ) -> None:
     (place / "parts_of_faults.py").write_text(PARTS)
     (place / "broken").touch()
-    few = "--methods momentum --batch-sizes 256 --trials 6".split()
+    # With so large a learning rate every trial learns enough to raise, and calibration does not.
+    few = "--methods momentum --batch-sizes 256 --trials 6 --lr-range 0.1..1".split()
     line = command(place, "failing", "--model", "parts_of_faults:net", *few)
     ran = subprocess.run(line, capture_output=True, text=True, timeout=600, cwd=place)
     assert ran.returncode == 1 and not ran.stdout, ran.stderr
