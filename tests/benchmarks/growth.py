@@ -1,6 +1,7 @@
 """Whether a study's own work grows faster than its trials, its cells and its nodes."""
 
 import argparse
+import os
 import resource
 import tempfile
 import time
@@ -125,10 +126,15 @@ def look(planner: Planner, clock: Clock) -> Row:
 
 
 class Nothing(tune.Trainable):
-    """A trial that sleeps and reports once."""
+    """A trial that sleeps and reports once; the first ones wait until every slot has a worker.
 
-    def setup(self, config: dict[str, Any], seconds: float) -> None:
-        self.seconds = seconds
+    Tune gives a trial whose worker is still starting to the first that is free, and stops the one
+    that it was starting: 16 workers on a few cores take longer to start than these trials last.
+    """
+
+    def setup(self, config: dict[str, Any], seconds: float, started: Path) -> None:
+        self.seconds, self.started = seconds, started
+        (started / str(os.getpid())).touch()
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -136,12 +142,14 @@ class Nothing(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
+        while len(os.listdir(self.started)) < SLOTS:
+            time.sleep(0.1)
         time.sleep(self.seconds)
         return {"figures": figures(self.trial, 1)}
 
 
 def through_tune(trials: int, nodes: int, seconds: float, folder: Path) -> Iterator[Row]:
-    """No-op trials through Ray Tune, `SLOTS` at a time, shared by the nodes; a row at each half.
+    """No-op trials through Ray Tune, `SLOTS` at a time, shared by the nodes; a row a quarter.
 
     What the first trials take goes into starting the workers, so it is a row of its own.
     """
@@ -150,38 +158,40 @@ def through_tune(trials: int, nodes: int, seconds: float, folder: Path) -> Itera
     for _ in range(nodes):
         cluster.add_node(num_cpus=SLOTS // nodes)
     ray.init(cluster.address, log_to_driver=False, logging_level="ERROR")
-    found: list[Row] = []
+    started = folder / "started"
+    started.mkdir(parents=True)
+    trial = tune.with_parameters(Nothing, seconds=seconds, started=started)
+    what = f"Tune, trials of {seconds:g} s"
+    fixed = {"what": what, "cells": 40, "nodes": nodes, "slots": SLOTS}
+    rows: list[Row] = []
     try:
         with Log(folder) as log:
             log.append(study_event(asked))
             planner = Planner(asked, log)
-            views, seen = Views(folder, planner), (0, time.perf_counter())
-            whole = planner.expected().total()
-            marks = [4 * SLOTS, whole // 2, whole]
+            views, whole = Views(folder, planner), planner.expected().total()
+            marks = [4 * SLOTS, *(whole * k // 4 for k in range(1, 5))]
+            seen = 0, time.perf_counter()
 
             def tick() -> None:
                 nonlocal seen
                 views.update()
-                ended = len(planner.records) - len(planner.running)
-                if ended >= marks[0]:
-                    now, count = time.perf_counter(), ended - seen[0]
-                    spent = now - seen[1]
-                    row = {"what": f"Tune, trials of {seconds:g} s", "cells": 40, "nodes": nodes}
-                    row |= {"slots": SLOTS, "trials": ended, "s": spent, "MiB": memory()}
+                ended, now = len(planner.records) - len(planner.running), time.perf_counter()
+                if marks and (ended >= marks[0] or planner.done):
+                    del marks[0]
+                    count, spent = ended - seen[0], now - seen[1]
+                    nominal = count * seconds / SLOTS
+                    row = {"trials": ended, "s": spent, "MiB": memory()}
                     row |= {"ms a trial": 1000 * spent / count}
-                    row |= {"of nominal": spent / (count * seconds / SLOTS) if seconds else None}
-                    found.append(row)
+                    rows.append(fixed | row | {"of nominal": spent / nominal if nominal else None})
                     seen = ended, now
-                    marks.pop(0)
-                    marks.append(10**9)
 
-            execute(planner, tune.with_parameters(Nothing, seconds=seconds), Resources(1, 0.0),
-                    folder, tick)  # fmt: skip
+            execute(planner, trial, Resources(1, 0.0), folder, tick)
+            tick()
     finally:
         ray.shutdown()
         cluster.shutdown()
-    found[0]["what"] += ", the first"
-    yield from found
+    rows[0]["what"] += ", the first"
+    yield from rows
 
 
 def measure(options: argparse.Namespace) -> Iterator[Row]:
