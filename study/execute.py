@@ -129,8 +129,7 @@ class _PlannerScheduler(FIFOScheduler):
             # A full disk costs the weights, not the trial.
             with contextlib.suppress(OSError), atomic(path) as file:
                 file.write(result["weights"])
-        prefix = "figures/"  # Tune has flattened the trainable's result
-        figures = {k[len(prefix) :]: v for k, v in result.items() if k.startswith(prefix)}
+        [figures] = result["figures"]
         return self.CONTINUE if self.planner.report(name, figures) else self.STOP
 
     def on_trial_error(self, controller: Any, trial: Any) -> None:

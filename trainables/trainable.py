@@ -24,9 +24,10 @@ class TrialTrainable(tune.Trainable):
     """`data`, `storage` and the `study`'s name come once with the actor, the configuration with
     each trial.
 
-    A step's result holds the `figures` of a report, and beside the last one of a confirming trial
-    that did not diverge its `weights`; or the traceback with which it `failed`; or that the memory
-    was `exhausted`, and the `micro_batch` with which it might not be, 0 where there is none.
+    A step's result holds the `figures` of a report, in a list, since of each number in a dict Tune
+    would keep a history of its own; and beside the last one of a confirming trial that did not
+    diverge its `weights`. Or it holds the traceback with which the trial `failed`; or that the
+    memory was `exhausted`, and the `micro_batch` with which it might not be, 0 where there is none.
     """
 
     def setup(  # type: ignore[override]
@@ -85,9 +86,10 @@ class TrialTrainable(tune.Trainable):
 
     def _report(self, training: Training) -> dict[str, Any]:
         if self.again:
-            return {"figures": self.again.popleft()}
-        result: dict[str, Any] = {"figures": training.run()}
-        _say(_line(training.config, result["figures"]))
+            return {"figures": [self.again.popleft()]}
+        figures = training.run()
+        _say(_line(training.config, figures))
+        result: dict[str, Any] = {"figures": [figures]}
         if training.done:
             if training.config.phase == "confirm" and not training.diverged:
                 result["weights"] = weights.to_bytes(training.model, training.config)

@@ -145,7 +145,7 @@ class Nothing(tune.Trainable):
         while len(os.listdir(self.started)) < SLOTS:
             time.sleep(0.1)
         time.sleep(self.seconds)
-        return {"figures": figures(self.trial, 1)}
+        return {"figures": [figures(self.trial, 1)]}
 
 
 def through_tune(trials: int, nodes: int, seconds: float, folder: Path) -> Iterator[Row]:

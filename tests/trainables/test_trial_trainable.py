@@ -44,7 +44,7 @@ def results(made: TrialTrainable) -> list[dict[str, Any]]:
 
 
 def reports(made: TrialTrainable) -> list[dict[str, Any]]:
-    return [untimed(result["figures"]) for result in results(made)]
+    return [untimed(*result["figures"]) for result in results(made)]
 
 
 def test_trials_one_after_another_are_as_if_alone(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_a_trial_that_died_goes_on_from_its_checkpoint_on_any_node(
     config = trial(trial_id="t", reports=3)
     whole = finish(start(config, DATA))
     first = actor(config, tmp_path)
-    assert untimed(first.step()["figures"]) == whole[0]
+    assert untimed(*first.step()["figures"]) == whole[0]
     assert left(tmp_path) == ["t.pt"]
     second = actor(config, tmp_path)
     assert reports(second) == whole  # that of the checkpoint too, which may not have been logged
@@ -99,7 +99,7 @@ def test_checkpoints_take_the_share_of_the_time_that_they_may(
 ) -> None:
     cost, step = 0.02, 0.02  # a share of 1/10 is one every 0.2 s, which is every tenth report
     made = actor(trial(trial_id="t", budget="200steps", reports=100), tmp_path)
-    figures = made.step()["figures"]
+    [figures] = made.step()["figures"]
 
     def slow(self: Training) -> dict[str, Any]:
         time.sleep(step)
@@ -204,7 +204,7 @@ def test_a_trial_without_memory_says_so_and_with_what_it_might_have_enough(
         made.reset_config(config.to_dict() | {"micro_batch": tried[-1]})
     assert tried == [128, 64]
     enough = start(trial(trial_id="t", micro_batch=64, **values), data)
-    assert [untimed(result["figures"]), *reports(made)] == finish(enough)
+    assert [untimed(*result["figures"]), *reports(made)] == finish(enough)
 
 
 def test_no_smaller_micro_batch_is_asked_for_than_saves_memory(
