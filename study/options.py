@@ -138,7 +138,7 @@ def parser() -> Parser:
     add("--name", help="of the study (default: DATASET-PRESET)")
     add("--cpus-per-trial", type=int, default=1, metavar="N", help="threads too (default: 1)")
     add("--gpus-per-trial", type=float, default=0.0, metavar="X", help="may be a fraction; 0: CPU")
-    add("--micro-batch", type=int, metavar="N", help="default: 512 on a CPU, 4096 on a GPU")
+    add("--micro-batch", type=int, metavar="N", help="default: 1024 on a CPU, 4096 on a GPU")
     add("--address", metavar="ADDRESS", help="of a Ray cluster: auto or HOST:PORT")
     add("--storage", metavar="PATH|URI", help="of checkpoints, shared by all nodes of a cluster")
     add("--no-dashboard", action="store_true", help="do not start Ray's dashboard")

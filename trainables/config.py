@@ -145,7 +145,7 @@ class Recipe:
     budget: str = "10epochs"
     reports: int = 9
     score: str = "log_error"
-    micro_batch: int = 512
+    micro_batch: int = 1024
     device: str = "cpu"
     threads: int = 1
 

@@ -1,12 +1,14 @@
-"""pytorch_optimizer's step in a process of its own, as users run it: with malloc as it comes."""
+"""pytorch_optimizer's step in a process of its own, as users run it: with memory as it comes."""
 
 import ctypes
 import multiprocessing
+import os
 import time
 from collections.abc import Callable
 from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
@@ -134,7 +136,8 @@ class Elsewhere:
         self.process = context.Process(target=serve, args=(other, device), daemon=True)
 
     def __enter__(self) -> "Elsewhere":
-        self.process.start()
+        with patch.dict(os.environ, THP_MEM_ALLOC_ENABLE="0"):
+            self.process.start()
         return self
 
     def __exit__(self, *_: object) -> None:
