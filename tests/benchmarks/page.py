@@ -1,18 +1,23 @@
-"""docs/speed.md, made from the tables that were kept."""
+"""docs/speed.md and its picture, made from the tables that were kept."""
 
 import json
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks import table
+from tests.benchmarks import picture, table
 from tests.benchmarks.all import BENCHMARKS
 
 PAGE = Path(__file__).parents[2] / "docs" / "speed.md"
+PICTURE = PAGE.with_suffix(".png")
 INTRODUCTION = """# How fast it is, beside what people use
 
 Made by `python -m tests.benchmarks page` from the tables in [benchmarks/](benchmarks), each by the
 command above it (`pip install -e '.[bench]'` for the peers). Every ratio is of calls made in turn
 in one run: the median over rounds with its quartiles in brackets. A goal that is not met says so.
+
+![Time and memory of a step, against the batch size](speed.png)
 """
 PACKAGES = ("torch", "torchvision", "ray", "optuna", "pytorch_optimizer")
 
@@ -22,6 +27,11 @@ def write() -> None:
     for name, benchmark in BENCHMARKS.items():
         if table.path(name).exists():
             parts.append(section(benchmark, json.loads(table.path(name).read_text())))
+    if table.path("step").exists():
+        rows = json.loads(table.path("step").read_text())["rows"]
+        with tempfile.TemporaryDirectory() as folder:
+            picture.draw(rows, Path(folder, "speed"))
+            shutil.copy(Path(folder, "speed.png"), PICTURE)
     PAGE.write_text("\n".join(parts))
     print(PAGE)
 
