@@ -23,7 +23,7 @@ from trainables.config import Budget
 from trainables.data import ImageData
 from trainables.errors import UsageError
 from trainables.plugins import reason
-from trainables.training import NOISE_EVERY, Training
+from trainables.training import EVALUATION_BATCH, NOISE_EVERY, Training
 
 SAMPLE_SECONDS = 0.3  # of stepping for each cell
 # Gradients of single images that examining a minimum costs, about, by --sharpness.
@@ -54,7 +54,7 @@ def _measure(config: StudyConfig, cell: Cell, tensors: DeviceData) -> tuple[floa
     try:
         return _rates(config, cell, tensors)
     except Exception as error:
-        smaller = memory.smaller(config.micro_batch)
+        smaller = memory.smaller(config.micro_batch, max(cell.batch_size, EVALUATION_BATCH))
         if not smaller or not memory.exhausted(error):
             raise
     memory.release()

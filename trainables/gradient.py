@@ -35,10 +35,9 @@ class _Kept(NamedTuple):
 class Gradient:
     """Callable: indices (B,) -> (mean loss, gradient of the mean loss for every parameter).
 
-    Micro-batches of equal size, or one less, keep the work in the cache and the memory flat in B;
-    they change the gradient by rounding only, unless the network has batch norm, whose statistics
-    are theirs (ghost batches, Hoffer et al. 2017). A parameter that the loss does not use has
-    gradient None.
+    Micro-batches of equal size, or one less, keep the memory flat in B; they change the gradient by
+    rounding only, unless the network has batch norm, whose statistics are theirs (ghost batches,
+    Hoffer et al. 2017). A parameter that the loss does not use has gradient None.
 
     A step begins with `begin`. What layers and augmentation draw at random is a function of its
     seed, and buffers, such as running statistics, move only the first time it sees an image, so

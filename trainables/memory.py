@@ -63,8 +63,9 @@ def exhausted(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(text in str(error) for text in NO_MEMORY)
 
 
-def smaller(micro_batch: int) -> int:
-    """Half of it; 0 where that would save nothing any more."""
+def smaller(micro_batch: int, most: int) -> int:
+    """Half of what is taken at once, `most` being all there is; 0 where that would save nothing."""
+    micro_batch = min(micro_batch, most)
     return micro_batch // 2 if micro_batch >= 2 * LEAST else 0
 
 

@@ -1,7 +1,8 @@
 """The same trials as users of Ray Tune and of Optuna write them, and bare.
 
 Each is a process: `python -m tests.benchmarks.example PROGRAM FILE` reads what to train from the
-file and prints the seconds from the first trial's beginning to the last one's end.
+file and prints the seconds until the last trial's end, from the first one's beginning, or with
+Tune from when Ray is up.
 """
 
 import json

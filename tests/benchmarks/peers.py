@@ -1,4 +1,4 @@
-"""pytorch_optimizer's step in a process of its own, as users run it: with memory as it comes."""
+"""pytorch_optimizer's step in a process of its own, as users run it: with the default allocator."""
 
 import ctypes
 import multiprocessing

@@ -6,7 +6,7 @@ from typing import Any
 from analysis.figures import ink
 from analysis.figures.grammar import Axis, Panel, figure, polyline, sizes_axis
 
-SHOWN = {
+SHOWN = {  # title, and the ratio to compare with
     "SAM gain": ("their SAM step over ours", 1.0),
     "SAM/plain": ("our SAM step over plain", 2.0),
     "SAM MiB": ("memory of our SAM step", None),
@@ -16,7 +16,7 @@ NETWORKS = ("mlp", "cnn", "pooled", "resnet8")
 
 
 def draw(rows: list[dict[str, Any]], stem: Path) -> None:
-    """`stem`.png: medians of the ratios with their quartiles, against the batch size."""
+    """STEM.png: ratios with their quartiles, and memory, against the batch size."""
     sizes = sizes_axis(row["B"] for row in rows)
     panels, marks, lines, bounds = {}, [], [], []
     for key, (title, at) in SHOWN.items():
@@ -29,8 +29,8 @@ def draw(rows: list[dict[str, Any]], stem: Path) -> None:
             y = [value["median"] for value in values]
             lines += polyline(key, network, "path", [row["B"] for row in own], y)
             marks += [
-                {"panel": key, "group": network, "x": row["B"], "y": value.pop("median")} | value
-                for row, value in zip(own, map(dict, values), strict=True)
+                {"panel": key, "group": network, "x": row["B"], "y": value["median"]} | value
+                for row, value in zip(own, values, strict=True)
             ]
     made = figure(
         stem.name, "The step", "Medians over rounds with their quartiles.", panels,

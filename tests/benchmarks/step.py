@@ -34,7 +34,7 @@ NARROW, WIDE = "tests.benchmarks.step:narrow", "tests.benchmarks.step:wide"
 NETWORKS = (NARROW, "mlp", WIDE, "cnn", POOLED, "resnet8")
 LARGEST = {"resnet8": 1024, WIDE: 2048}  # above it a round takes minutes
 FORMULATIONS = {"plain": ("none", 0), "SAM": ("sam", 0), "ASAM": ("asam", 0), "m-SAM": ("sam", 64)}
-TWO = 2 * TrialConfig.micro_batch
+FLAT_FROM = 2 * TrialConfig.micro_batch  # images from which on memory must not grow
 Call = Callable[[], object]
 
 
@@ -172,9 +172,9 @@ def flat(rows: list[Row]) -> list[Goal]:
     found = []
     for network in dict.fromkeys(each["network"] for each in rows):
         taken = {each["B"]: each["SAM MiB"] for each in rows if each["network"] == network}
-        if TWO in taken and max(taken) > TWO:
-            most, first = taken[max(taken)], taken[TWO]
-            said = f"{first:.0f} MiB at B={TWO:,}, {most:.0f} at {max(taken):,}"
+        if FLAT_FROM in taken and max(taken) > FLAT_FROM:
+            most, first = taken[max(taken)], taken[FLAT_FROM]
+            said = f"{first:.0f} MiB at B={FLAT_FROM:,}, {most:.0f} at {max(taken):,}"
             found.append(Goal(f"memory flat in B, {network}", said, most <= 1.2 * first + 8))
     return found
 
@@ -189,7 +189,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 ABOUT = """\
 One step on 28 x 28 images, one thread: *ms* is ours, *gain* the time of pytorch_optimizer's over
 ours (its SAM around SGD with momentum, the loop as its documentation writes it, on batches made as
-ours are, in a process of its own with memory allocated as it comes, in turn with ours; ASAM is its
+ours are, in a process of its own with the default allocator, in turn with ours; ASAM is its
 `adaptive=True`), *of bare* how much of a pass is forward and backward of micro-batches that lie
 ready. m-SAM has m = 64; the noise scale, sampled every 16th step, is not in the medians. MiB is
 what a SAM step takes at its peak, ours and theirs. `pooled` has two 3 x 3 convolutions with

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -13,7 +14,7 @@ from study.log import read
 from study.record import fold
 from tests.benchmarks.table import Benchmark, Goal, Row
 
-FIXED, LONGER, SEARCHED = "fixed list", "fixed list, longer", "ASHA and TPE"
+FIXED, LONGER, SEARCHED = "fixed list", "longer fixed list", "ASHA and TPE"
 SEARCHES = {
     FIXED: ("--sampler", "random", "--scheduler", "none"),
     LONGER: ("--sampler", "random", "--scheduler", "none"),
@@ -57,7 +58,9 @@ def ours(place: Path, name: str, options: argparse.Namespace) -> tuple[Row, dict
 def peer(program: str, file: Path) -> Row:
     begun = time.perf_counter()
     line = [sys.executable, "-m", "tests.benchmarks.example", program, str(file)]
-    ran = subprocess.run(line, capture_output=True, text=True)
+    # The examples' own loops run with memory as torch takes it, as in the step's table.
+    env = os.environ | ({"THP_MEM_ALLOC_ENABLE": "0"} if program in ("tune", "optuna") else {})
+    ran = subprocess.run(line, capture_output=True, text=True, env=env)
     if ran.returncode:
         raise RuntimeError(ran.stderr)
     seconds = float(ran.stdout.split()[-1])
@@ -85,17 +88,15 @@ def measure(options: argparse.Namespace) -> Iterator[Row]:
 
 
 def goals(rows: list[Row]) -> list[Goal]:
-    found = {(row["search"], row["program"]): row for row in rows}
-    bare, gains = found.get((LONGER, OURS)), [found.get((name, TUNE)) for name in (FIXED, SEARCHED)]
-    goals = []
-    if bare:
-        share, text = bare["of bare"], f"{LONGER}: at least 97 % of the bare rate of two processes"
-        goals.append(Goal(text, f"{share:.1%}", share >= 0.97))
-    for row in filter(None, gains):
-        text = f"{row['search']}: at least 4 × the trials a minute of Tune's example"
-        gain = row["study.run faster by"]
-        goals.append(Goal(text, f"{gain:.2f}", gain >= 4))
-    return goals
+    rated, found = {(row["search"], row["program"]): row for row in rows}, []
+    if longer := rated.get((LONGER, OURS)):
+        share, text = longer["of bare"], f"{LONGER}: at least 97 % of the bare rate"
+        found.append(Goal(text, f"{share:.1%}", share >= 0.97))
+    for name in (FIXED, SEARCHED):
+        if row := rated.get((name, TUNE)):
+            gain, text = row["study.run faster by"], f"{name}: at least 4 × Tune's example"
+            found.append(Goal(text, f"{gain:.2f}", gain >= 4))
+    return found
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -110,12 +111,12 @@ ABOUT = """\
 The same trials (random points, no early stopping; momentum and SAM at two batch sizes, `cnn`) by
 `study.run`, by two bare processes that only train them, by Ray Tune as its PyTorch example uses it
 (function trainable, DataLoader, pytorch_optimizer's SAM, one Tuner a cell), and by plain Optuna in
-two processes with a journal storage, around the example's loop and around ours. Then as many trials
+two processes with a journal storage, around the example's loop and around ours. The *longer* list
+has four times the epochs, beside bare processes alone. Then as many trials
 searched by ASHA and TPE, each as its library has them (bare: ours again, as far as each came; the
-confirmation is left out). *seconds* until the last trial's end: of `study.run` and of Tune from
-when Ray has started, so their workers' start of some seconds is in it, which the *longer* list, of
-four times the epochs, makes a smaller part of the whole; of the others from the first trial's
-begin. *whole* is of the command; two trials at a time, one thread each."""
+confirmation is left out). *seconds* run until the last trial ends: of `study.run` and of Tune's
+example from when Ray is up, so some seconds of starting workers are in them; of the others from the
+first trial's beginning. *whole* is of the command; two trials at a time, one thread each."""
 
 BENCHMARK = Benchmark(
     "study",

@@ -39,7 +39,7 @@ def test_a_study_whose_trials_all_fail_stops_and_goes_on_once_the_reason_is_gone
 ) -> None:
     (place / "parts_of_faults.py").write_text(PARTS)
     (place / "broken").touch()
-    # With so large a learning rate every trial learns enough to raise, and calibration does not.
+    # At these learning rates every trial learns enough to raise; at calibration's 1e-4 none does.
     few = "--methods momentum --batch-sizes 256 --trials 6 --lr-range 0.1..1".split()
     line = command(place, "failing", "--model", "parts_of_faults:net", *few)
     ran = subprocess.run(line, capture_output=True, text=True, timeout=600, cwd=place)

@@ -214,7 +214,10 @@ def test_no_smaller_micro_batch_is_asked_for_than_saves_memory(
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nmore")
 
     monkeypatch.setattr(Training, "run", never)
-    for micro_batch, smaller in ((4096, 2048), (65, 32), (64, 32), (63, 0), (32, 0), (1, 0)):
+    at_once = 256  # images in evaluation, which are more than in a batch here
+    for micro_batch, smaller in (
+        (4096, at_once // 2), (at_once, at_once // 2), (65, 32), (64, 32), (63, 0), (32, 0), (1, 0)
+    ):  # fmt: skip
         made = actor(trial(micro_batch=micro_batch), tmp_path)
         assert made.step()["micro_batch"] == smaller
 
