@@ -1,16 +1,26 @@
 """The base optimizers by name, and the learning rate over a trial's schedule."""
 
+import functools
+import inspect
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
+from torch.optim import Optimizer
 
 from trainables import plugins
 from trainables.config import TrialConfig
 
+# What torch wraps around its optimizers imports its compiler, which takes three seconds of every
+# process and is not used here. These wrappers call what this attribute says, where there is one.
+for wrapped in (Optimizer.add_param_group, Optimizer.state_dict, Optimizer.load_state_dict):
+    inner = getattr(wrapped, "__wrapped__", wrapped)
+    setattr(inner, "__dynamo_disable", inner)
 
-def build(config: TrialConfig, params: list[nn.Parameter]) -> torch.optim.Optimizer:
+
+def build(config: TrialConfig, params: list[nn.Parameter]) -> Optimizer:
     """The base optimizer; weight decay lives here, so the perturbation does not see it.
 
     `adamw` decouples it (Loshchilov & Hutter 2019), `lars` and `lamb` put it into the ratio by
@@ -32,16 +42,24 @@ def build(config: TrialConfig, params: list[nn.Parameter]) -> torch.optim.Optimi
     if name in ("lars", "lamb"):
         return _layerwise(config, params)
     made = plugins.find("--methods", name)(params, config)
-    if not isinstance(made, torch.optim.Optimizer):
+    if not isinstance(made, Optimizer):
         raise plugins.wrong(
             "--methods", name, f"gives a {type(made).__name__}", "a torch.optim.Optimizer"
         )
     return made
 
 
+def step_of(optimizer: Optimizer) -> Callable[[], object]:
+    """One step, under `torch.no_grad`; of torch's own optimizers without their wrappers."""
+    kind = type(optimizer)
+    if kind.__module__.startswith("torch.optim"):
+        return functools.partial(inspect.unwrap(kind.step), optimizer)
+    return optimizer.step
+
+
 def _sgd(
     params: list[nn.Parameter], momentum: float, nesterov: bool, common: dict[str, Any]
-) -> torch.optim.Optimizer:
+) -> Optimizer:
     """Momentum begins at zero in every parameter, which changes nothing, since torch's fused step
     fails where one first gets a gradient when others have theirs."""
     nesterov &= momentum > 0  # without momentum the two are one
@@ -51,7 +69,7 @@ def _sgd(
     return made
 
 
-def _layerwise(config: TrialConfig, params: list[nn.Parameter]) -> torch.optim.Optimizer:
+def _layerwise(config: TrialConfig, params: list[nn.Parameter]) -> Optimizer:
     """LARS (You et al. 2017) and LAMB (You et al. 2020), from timm.
 
     A layer's weights are scaled; biases and normalisation parameters, which have one dimension,

@@ -63,6 +63,7 @@ class Training:
         )
         self.formulation = formulation.build(config)
         self.optimizer = optimizers.build(config, self.gradient.params)
+        self.descend = optimizers.step_of(self.optimizer)
         self.noise = NoiseScale()
         self.order: dict[int, Tensor] = {}
         self.step = self.report = 0
@@ -110,7 +111,7 @@ class Training:
         loss, grads = self.formulation(gradient, indices, self.gradient.params)
         for param, grad in zip(self.gradient.params, grads, strict=True):
             param.grad = grad
-        self.optimizer.step()
+        self.descend()
         self.noise = noise  # only now, since a step that was stopped leaves no trace
         self.step += 1
         return loss

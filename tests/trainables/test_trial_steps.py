@@ -1,6 +1,8 @@
 """A step that is subtly another algorithm would be tuned and compared all the same, unnoticed."""
 
 import copy
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -125,3 +127,22 @@ def test_a_weight_that_first_has_a_gradient_in_a_later_step_moves_as_torch_moves
             optimizer.step()
     for mine, peer in zip(ours, theirs, strict=True):
         torch.testing.assert_close(mine, peer)
+
+
+def test_no_optimizer_of_torch_imports_its_compiler() -> None:
+    """It would take three seconds of every process."""
+    code = """
+import sys
+from trainables.batches import DeviceData
+from trainables.config import TrialConfig
+from trainables.data import load
+from trainables.training import Training
+data = DeviceData(load("glyphs", train_size=64), "cpu")
+for name in ("sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "adagrad"):
+    config = TrialConfig(optimizer=name, batch_size=32, budget="2steps", reports=1)
+    training = Training(config, data)
+    training.run()
+    training.load_state_dict(training.state_dict())
+    assert training.step == 2 and "torch._dynamo" not in sys.modules, name
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
