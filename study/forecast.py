@@ -1,96 +1,25 @@
-"""How long a study takes, and how much of the bare training rate it reaches, from a calibration.
-
-The calibration steps every cell for a moment in as many processes as the study will train in,
-so it is the rate of training alone on the machines as they are when all of them work.
-"""
+"""How long a study takes, and how much of the bare training rate it reaches, from a calibration."""
 
 import functools
 import random
-import time
 from collections import Counter
 from dataclasses import dataclass, replace
 
 from study.asha import Ladder
+from study.calibrate import Rates
 from study.cells import Cell
 from study.config import StudyConfig
 from study.log import MemoryLog
 from study.planner import Planner
 from study.progress import duration
 from study.record import Record
-from trainables import memory
-from trainables.batches import DeviceData
 from trainables.config import Budget
-from trainables.data import ImageData
 from trainables.errors import UsageError
-from trainables.plugins import reason
-from trainables.training import EVALUATION_BATCH, NOISE_EVERY, Training
 
-SAMPLE_SECONDS = 0.3  # of stepping for each cell
 # Gradients of single images that examining a minimum costs, about, by --sharpness.
 EXAMINING = {"off": 0, "fast": 60 * 512, "full": 900 * 1024}
 MOST_TRIALS = 1000  # a cell, that --within chooses
 Expected = Counter[tuple[Cell, str]]
-Rates = dict[str, tuple[float, float]]  # cell name -> seconds of a step, seconds of a report
-
-
-def calibrate(config: StudyConfig, data: ImageData) -> Rates:
-    """The rates of every cell in this process."""
-    tensors, rates = DeviceData(data, config.device), {}
-    for cell in config.cells:
-        try:
-            rates[cell.name] = _measure(config, cell, tensors)
-        except UsageError:
-            raise
-        except Exception as error:  # whatever a network or a user's own part raises
-            raise UsageError(
-                f"--methods: a step of {cell.name} raised {reason(error)}; "
-                "accepted: what trains at every batch size"
-            ) from None
-    return rates
-
-
-def _measure(config: StudyConfig, cell: Cell, tensors: DeviceData) -> tuple[float, float]:
-    """The rates with the largest micro-batch for which there is memory, as trials find it too."""
-    try:
-        return _rates(config, cell, tensors)
-    except Exception as error:
-        smaller = memory.smaller(config.micro_batch, max(cell.batch_size, EVALUATION_BATCH))
-        if not smaller or not memory.exhausted(error):
-            raise
-    memory.release()
-    return _measure(replace(config, micro_batch=smaller), cell, tensors)
-
-
-def _rates(config: StudyConfig, cell: Cell, tensors: DeviceData) -> tuple[float, float]:
-    """One step in NOISE_EVERY also samples the noise scale; the two kinds are timed apart."""
-    point = {"lr": 1e-4} if cell.plain else {"lr": 1e-4, "rho": 0.01}
-    training = Training(config.trial(cell, "calibration", "search", "search", 0, point), tensors)
-    first = int(config.warmup * training.steps)  # the first step that samples
-    _timed(training, first, 0.0)  # builds the kernels, once in a process
-    sampled = _timed(training, first, 0.0)
-    ordinary = _timed(training, first + 1, SAMPLE_SECONDS)
-    seconds = (sampled + (NOISE_EVERY - 1) * ordinary) / NOISE_EVERY
-    training.report, training.seconds, training.eval_seconds = 1, seconds, 0.0
-    training._report()
-    return seconds, training.eval_seconds
-
-
-def _timed(training: Training, step: int, at_least: float) -> float:
-    """Mean seconds of this step, done once or until `at_least` seconds have gone."""
-    start, done = time.perf_counter(), 0
-    while done == 0 or time.perf_counter() - start < at_least:
-        training.step = step
-        training._step()
-        done += 1
-    return (time.perf_counter() - start) / done
-
-
-def merge(measured: list[Rates]) -> Rates:
-    """The mean over the processes that calibrated at the same time."""
-    return {
-        name: tuple(sum(rates[name][i] for rates in measured) / len(measured) for i in (0, 1))  # type: ignore[misc]
-        for name in measured[0]
-    }
 
 
 @dataclass(frozen=True)

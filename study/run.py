@@ -276,7 +276,8 @@ def calibrated(asked: Asked, resources: "Resources", sizing: bool = True) -> "tu
     """
     import ray
 
-    from study.forecast import Forecast, calibrate, merge, sized
+    from study.calibrate import calibrate, merge
+    from study.forecast import Forecast, sized
 
     begun, slots = time.monotonic(), resources.slots()
     shared = ray.put(asked.data)

@@ -6,8 +6,9 @@ import pytest
 from simulated import make_config, simulate
 from test_planner import planner_of
 
+from study.calibrate import merge
 from study.cells import Cell
-from study.forecast import Forecast, expected_progress, merge, sized
+from study.forecast import Forecast, expected_progress, sized
 from trainables.errors import UsageError
 
 
