@@ -14,7 +14,7 @@ from trainables.batches import DeviceData
 from trainables.data import ImageData
 from trainables.errors import UsageError
 from trainables.plugins import reason
-from trainables.training import EVALUATION_BATCH, NOISE_EVERY, Training
+from trainables.training import NOISE_EVERY, Training
 
 SAMPLE_SECONDS = 0.3  # of stepping for each cell
 Rates = dict[str, tuple[float, float]]  # cell name -> seconds of a step, seconds of a report
@@ -41,7 +41,7 @@ def _measure(config: StudyConfig, cell: Cell, tensors: DeviceData) -> tuple[floa
     try:
         return _rates(config, cell, tensors)
     except Exception as error:
-        smaller = memory.smaller(config.micro_batch, max(cell.batch_size, EVALUATION_BATCH))
+        smaller = memory.smaller(config.micro_batch, cell.batch_size)
         if not smaller or not memory.exhausted(error):
             raise
     memory.release()

@@ -9,6 +9,7 @@ import torch
 
 # What is said on a CPU, and by libraries that allocate for themselves on a GPU.
 NO_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+EVALUATION_BATCH = 256  # images of a forward pass without a gradient
 LEAST = 32  # images of a micro-batch, those of a shard of the noise scale
 
 
@@ -63,9 +64,9 @@ def exhausted(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(text in str(error) for text in NO_MEMORY)
 
 
-def smaller(micro_batch: int, most: int) -> int:
-    """Half of what is taken at once, `most` being all there is; 0 where that would save nothing."""
-    micro_batch = min(micro_batch, most)
+def smaller(micro_batch: int, batch_size: int) -> int:
+    """Half of the images taken at once, in steps or evaluation; 0 where that would save nothing."""
+    micro_batch = min(micro_batch, max(batch_size, EVALUATION_BATCH))
     return micro_batch // 2 if micro_batch >= 2 * LEAST else 0
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from trainables import plugins
-from trainables.config import TrialConfig
+from trainables.config import OPTIMIZERS, TrialConfig
 
 # What torch wraps around its optimizers imports its compiler, which takes three seconds of every
 # process and is not used here. These wrappers call what this attribute says, where there is one.
@@ -49,10 +49,11 @@ def build(config: TrialConfig, params: list[nn.Parameter]) -> Optimizer:
     return made
 
 
-def step_of(optimizer: Optimizer) -> Callable[[], object]:
-    """One step, under `torch.no_grad`; of torch's own optimizers without their wrappers."""
+def step_of(config: TrialConfig, optimizer: Optimizer) -> Callable[[], object]:
+    """One step, under `torch.no_grad`; of torch's optimizers as built here without torch's
+    wrappers, which one from elsewhere may need for its hooks."""
     kind = type(optimizer)
-    if kind.__module__.startswith("torch.optim"):
+    if config.optimizer in OPTIMIZERS and kind.__module__.startswith("torch.optim"):
         return functools.partial(inspect.unwrap(kind.step), optimizer)
     return optimizer.step
 

@@ -14,7 +14,7 @@ from trainables.config import TrialConfig
 from trainables.data import ImageData
 from trainables.plugins import reason
 from trainables.storage import Storage
-from trainables.training import EVALUATION_BATCH, Training
+from trainables.training import Training
 
 CHECKPOINT_SHARE = 0.02  # of a trial's time that may be spent on writing them
 FIRST_COST = 0.2  # seconds that one is taken to cost before one has been written
@@ -60,8 +60,8 @@ class TrialTrainable(tune.Trainable):
             why = reason(error)
         self.training = None  # only here, since the error's frames have held its tensors
         memory.release()
-        most = max(self.trial.batch_size, EVALUATION_BATCH)
-        return {"exhausted": why, "micro_batch": memory.smaller(self.trial.micro_batch, most)}
+        smaller = memory.smaller(self.trial.micro_batch, self.trial.batch_size)
+        return {"exhausted": why, "micro_batch": smaller}
 
     @property
     def checkpoint(self) -> str:

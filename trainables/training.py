@@ -21,7 +21,6 @@ from trainables.losses import correct
 from trainables.score import score, worst_score
 
 TRAIN_SUBSET = 2048  # training images on which every report's train loss and accuracy are taken
-EVALUATION_BATCH = 256
 NOISE_EVERY = 16  # steps between two samples of the noise scale
 STATE = ("step", "report", "reports", "diverged", "first_loss", "seconds", "eval_seconds")
 
@@ -63,7 +62,7 @@ class Training:
         )
         self.formulation = formulation.build(config)
         self.optimizer = optimizers.build(config, self.gradient.params)
-        self.descend = optimizers.step_of(self.optimizer)
+        self.descend = optimizers.step_of(config, self.optimizer)
         self.noise = NoiseScale()
         self.order: dict[int, Tensor] = {}
         self.step = self.report = 0
@@ -144,7 +143,7 @@ class Training:
         count = min(len(images), limit or len(images))
         loss = torch.zeros((), dtype=torch.float64, device=self.data.device)
         hits = torch.zeros((), dtype=torch.int64, device=self.data.device)
-        size = min(EVALUATION_BATCH, self.config.micro_batch)  # which memory may have bounded
+        size = min(memory.EVALUATION_BATCH, self.config.micro_batch)  # that memory may bound
         for first in range(0, count, size):
             inputs, labels = images.batch(slice(first, min(first + size, count)))
             logits = self.model(inputs)
@@ -161,7 +160,7 @@ class Training:
         if self.batch_norm:
             start = time.perf_counter()
             count = min(len(self.data.train), TRAIN_SUBSET)
-            chunks = parts(count, EVALUATION_BATCH)
+            chunks = parts(count, memory.EVALUATION_BATCH)
             recalibrate(self.model, (self.data.train.batch(chunk)[0] for chunk in chunks))
             self.eval_seconds += time.perf_counter() - start
 

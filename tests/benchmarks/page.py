@@ -25,16 +25,14 @@ PACKAGES = ("torch", "torchvision", "ray", "optuna", "pytorch_optimizer")
 
 
 def write() -> None:
-    parts = [INTRODUCTION]
-    for name, benchmark in BENCHMARKS.items():
-        if table.path(name).exists():
-            parts.append(section(benchmark, json.loads(table.path(name).read_text())))
-    if table.path("step").exists():
-        rows = json.loads(table.path("step").read_text())["rows"]
+    files = {name: table.path(name) for name in BENCHMARKS}
+    kept = {name: json.loads(file.read_text()) for name, file in files.items() if file.exists()}
+    if "step" in kept:
         with tempfile.TemporaryDirectory() as folder:
-            picture.draw(rows, Path(folder, "speed"))
+            picture.draw(kept["step"]["rows"], Path(folder, "speed"))
             shutil.copy(Path(folder, "speed.png"), PICTURE)
-    PAGE.write_text("\n".join(parts))
+    sections = [section(BENCHMARKS[name], each) for name, each in kept.items()]
+    PAGE.write_text("\n".join([INTRODUCTION, *sections]))
     print(PAGE)
 
 

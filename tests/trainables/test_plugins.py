@@ -98,6 +98,17 @@ def blobs(data_dir):
 three = 3
 broken_net = lambda shape, classes: torch.nn.Flatten()
 not_a_net = lambda shape, classes: 5
+def hooked(params, config):
+    made = torch.optim.SGD(params, lr=config.lr)
+    made.hooked = 0
+
+    def count(optimizer, *_):
+        optimizer.hooked += 1
+
+    made.register_step_post_hook(count)
+    return made
+
+
 not_an_optimizer = lambda params, config: "sgd"
 vector = lambda logits, labels: logits.sum(1)
 no_data = lambda data_dir: [1, 2]
@@ -297,3 +308,9 @@ def test_a_changed_file_has_another_fingerprint(tmp_path: Path) -> None:
     before = fingerprint("own_parts.parts:GSAM")
     (tmp_path / "own_parts" / "parts.py").write_text(textwrap.dedent(OWN) + "# changed\n")
     assert before and fingerprint("own_parts.parts:GSAM") != before
+
+
+def test_the_hooks_of_an_optimizer_are_called() -> None:
+    training = start(own(optimizer="hooked"), DATA)
+    finish(training)
+    assert training.optimizer.hooked == training.steps
