@@ -83,14 +83,14 @@ def main() -> int:
         if not jobs:
             say(f"the winners in {path} have been measured; name trials to measure them again")
             return 0
-        from study.execute import Resources, check_address
+        from study.cluster import Resources, check_address
 
         if options.address:
             check_address(options.address)
         resources = Resources(cpus, gpus, options.address)
         bench = Bench(path, options.sharpness, data, resources, options.images)
         try:
-            with connected(resources, False, interruption):
+            with connected(resources, False, interruption, "study.cluster"):
                 try:
                     _, errors = measure(jobs, planner, bench, interruption.check)
                 finally:

@@ -17,7 +17,7 @@ from trainables.data import ImageData
 from trainables.plugins import reason
 
 if TYPE_CHECKING:
-    from study.execute import Resources
+    from study.cluster import Resources
 
 
 class Job(NamedTuple):

@@ -1,7 +1,7 @@
 """What a reader of the results must know of the configuration, said at the start and at the end."""
 
 from study.config import StudyConfig
-from trainables.config import parse_method
+from trainables.config import NETWORKS, parse_method
 from trainables.data import ImageData
 from trainables.errors import UsageError
 
@@ -14,8 +14,6 @@ def notes(config: StudyConfig, data: ImageData) -> list[str]:
     UsageError
         If m would change the network beside the perturbation, or batch norm is over one image.
     """
-    from trainables import batch_norm, models  # with torch, which would slow down --help
-
     lines = config.infeasible()
     effective = [
         m for m in config.methods if parse_method(m)[0] in ("momentum", "nesterov", "lars")
@@ -25,9 +23,17 @@ def notes(config: StudyConfig, data: ImageData) -> list[str]:
             f"--scale-momentum: LR of {', '.join(effective)} is as given, not lr / (1 - momentum): "
             "while 1 - momentum grows like B, LR* ~ B^1 is a constant lr / (1 - momentum)"
         )
-    if batch_norm.has_batch_norm(models.build(config.model, data.shape, len(data.classes))):
+    if _normalises(config.model, data):
         lines += _ghosts(config)
     return lines
+
+
+def _normalises(model: str, data: ImageData) -> bool:
+    if model in NETWORKS:
+        return NETWORKS[model]
+    from trainables import batch_norm, models  # with torch, which takes seconds to import
+
+    return batch_norm.has_batch_norm(models.build(model, data.shape, len(data.classes)))
 
 
 def _ghosts(config: StudyConfig) -> list[str]:

@@ -13,7 +13,14 @@ from study.config_file import from_file
 from study.space import lr_defaults, parse_ranges, rho_defaults
 from study.warm import warm_points
 from trainables import options as shared
-from trainables.config import OPTIMIZERS, choice, parse_augment, parse_method, stable_hash
+from trainables.config import (
+    NETWORKS,
+    OPTIMIZERS,
+    choice,
+    parse_augment,
+    parse_method,
+    stable_hash,
+)
 from trainables.data import ImageData, load_for
 from trainables.errors import Parser, UsageError
 from trainables.plugins import ACCEPTED
@@ -180,10 +187,10 @@ def resolve(options: argparse.Namespace) -> tuple[StudyConfig, ImageData, Where]
         options.name = options.name or re.sub(r"\W+", "-", f"{given}-{options.preset}")
     config = _config(options)
     where = _where(options)
-    from trainables import models  # with torch, which would slow down --help
-    from trainables.rehearsal import check
+    if config.model not in NETWORKS:
+        from trainables import models  # with torch, which takes seconds to import
 
-    models.require(config.model)
+        models.require(config.model)
     data = load_for(config, options.data_dir, config.seed, strict=explicit)
     config = replace(config, train_size=len(data.train))
     config.check_data(len(data.train))
@@ -191,7 +198,10 @@ def resolve(options: argparse.Namespace) -> tuple[StudyConfig, ImageData, Where]
         cell = next(cell for cell in config.cells if cell.method == method)
         point = config.space(cell).point([0.5] * len(config.space(cell).ranges))
         trial = config.trial(cell, "check", "search", "search", 0, point)
-        check(trial, data, here=where.address is None)
+        if not trial.built_in:
+            from trainables.rehearsal import check  # with torch
+
+            check(trial, data, here=where.address is None)
     return config, data, where
 
 

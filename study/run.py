@@ -22,7 +22,7 @@ from trainables.data import ImageData
 from trainables.errors import UsageError, exit_code
 
 if TYPE_CHECKING:
-    from study.execute import Resources
+    from study.cluster import Resources
     from study.forecast import Forecast
 
 
@@ -48,7 +48,7 @@ def main() -> int:
     config, data, where = resolve(options)
     config = continued(config, where.results, data, sized=limit is not None)
     if where.address:
-        from study.execute import check_address
+        from study.cluster import check_address
 
         check_address(where.address)
     asked = Asked(
@@ -92,7 +92,7 @@ def unmeasured(planner: Planner, asked: Asked) -> list[Any]:
 
 
 def resources_of(asked: Asked) -> "Resources":
-    from study.execute import Resources
+    from study.cluster import Resources
 
     return Resources(asked.where.cpus, asked.where.gpus, asked.where.address)
 
@@ -103,7 +103,7 @@ def dry_run(asked: Asked) -> int:
     from study.progress import duration
 
     path, resources = asked.where.results, resources_of(asked)
-    with connected(resources, False, asked.interruption):
+    with connected(resources, False, asked.interruption, "study.calibrate"):
         events = read(path) if (path / "log.jsonl").exists() else []
         forecast = calibrated(asked, resources, sizing=not events)[0]
         print(overview(forecast))
@@ -139,7 +139,7 @@ def train(asked: Asked, log: Log, planner: Planner | None) -> None:
     """All that the study still lacks, trained in one Tune run; `planner` is that of one begun."""
     path, resources, begun = asked.where.results, resources_of(asked), planner is not None
     job = machine.job(path, asked.config)
-    with connected(resources, asked.dashboard, asked.interruption, job):
+    with connected(resources, asked.dashboard, asked.interruption, "study.execute", job):
         config, training = asked.config, planner is None or not planner.done
         if training:
             require_shared(asked.where, resources)
@@ -201,16 +201,17 @@ def note(asked: Asked, config: StudyConfig, log: Log) -> None:
 
 def require_shared(where: Where, resources: "Resources") -> None:
     """Raises UsageError where the nodes of the cluster do not share what they should."""
-    from study import execute
+    from study import cluster
 
-    execute.require_shared(where.checkpoints, where.storage is not None, resources.nodes())
+    cluster.require_shared(where.checkpoints, where.storage is not None, resources.nodes())
 
 
 def watched(
     planner: Planner, forecast: "Forecast", resources: "Resources", shared: Any, asked: Asked
 ) -> None:
     """Run the planner under Ray, with progress on the screen and the views of the log kept up."""
-    from study.execute import execute, gauge, lately, log_file, trainable_of
+    from study.cluster import lately
+    from study.execute import execute, gauge, log_file, trainable_of
     from study.forecast import against_actual, overview
     from study.gauges import Gauges
     from study.progress import Progress, duration

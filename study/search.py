@@ -5,7 +5,6 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.stats import qmc
 
 from study.cells import Cell
 from study.config import StudyConfig
@@ -34,6 +33,8 @@ def suggest(
         seed = stable_hash(config.seed, cell.name, "point", number)
         return space.point(list(np.random.default_rng(seed).random(dimensions)))
     if config.sampler == "qmc" or number < 2 + 2 * dimensions:
+        from scipy.stats import qmc  # here, since it takes a second to import
+
         sequence = qmc.Halton(dimensions, rng=stable_hash(config.seed, cell.name, "halton"))
         sequence.fast_forward(number)
         return space.point(list(sequence.random(1)[0]))

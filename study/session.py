@@ -1,15 +1,17 @@
 """A session with Ray: joined or started, left again whatever happens, and stopped by a signal."""
 
 import contextlib
+import importlib
 import signal
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from trainables.errors import UsageError
 
 if TYPE_CHECKING:
-    from study.execute import Resources
+    from study.cluster import Resources
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -38,18 +40,23 @@ def connected(
     resources: "Resources",
     dashboard: bool,
     interruption: Interruption,
+    importing: str,
     job: dict[str, str] | None = None,
 ) -> Iterator[None]:
     """Ray started or joined, and left again; signals become Interrupted.
 
-    `job` is what Ray's dashboard says of this program, `job_name` being its name.
+    `importing` is the module needed next, since this process would only wait for Ray's; `job` is
+    what Ray's dashboard says of this program, `job_name` being its name.
     """
     import ray
 
-    from study import execute
+    from study import cluster
 
     say(f"starting Ray{f' at {resources.address}' if resources.address else ''} …")
-    url = execute.start(resources, dashboard, job or {})
+    with ThreadPoolExecutor(1) as pool:
+        imported = pool.submit(importlib.import_module, importing)
+        url = cluster.start(resources, dashboard, job or {})
+    imported.result()
     for number in SIGNALS:  # after ray.init, which sets its own
         signal.signal(number, interruption)
     try:

@@ -14,6 +14,7 @@ OPTIMIZERS = (
     "sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "adagrad", "lars", "lamb",
 )  # fmt: skip
 FORMULATIONS = ("none", "sam", "asam")
+NETWORKS = {"mlp": False, "cnn": False, "cnn-bn": True, "resnet8": True}  # with batch norm?
 SCHEDULES = ("constant", "cosine", "linear")
 SCORES = ("log_error", "accuracy", "loss")
 LOSSES = ("cross_entropy", "mse")
@@ -213,6 +214,13 @@ class TrialConfig(Recipe):
     @property
     def method(self) -> str:
         return self.optimizer + ("" if self.formulation == "none" else f"+{self.formulation}")
+
+    @property
+    def built_in(self) -> bool:
+        """Whether it is made of nothing but parts that are known to train everywhere."""
+        parts = self.optimizer, self.formulation, self.loss
+        own = any(plugins.is_plugin(part) for part in parts)
+        return self.model in NETWORKS and self.precision == "fp32" and not own
 
     @property
     def passes(self) -> float:

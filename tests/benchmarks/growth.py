@@ -17,8 +17,9 @@ from rich.console import Console
 
 from study import results
 from study.cells import parse_methods
+from study.cluster import Resources
 from study.config import StudyConfig
-from study.execute import Resources, execute
+from study.execute import execute
 from study.forecast import Forecast
 from study.log import Log, MemoryLog, read
 from study.planner import Planner

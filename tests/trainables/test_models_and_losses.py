@@ -9,6 +9,8 @@ from torch import nn
 from trial_reference import finish, image_data, start, trial
 
 from trainables import losses, models
+from trainables.batch_norm import has_batch_norm
+from trainables.config import NETWORKS
 from trainables.data import noisy
 from trainables.errors import UsageError
 
@@ -21,6 +23,12 @@ LABELS = torch.tensor([0, 2])
 def test_every_network_takes_any_size_and_channels(name: str, shape: tuple[int, int, int]) -> None:
     logits = models.build(name, shape, 7)(torch.randn(5, *shape))
     assert logits.shape == (5, 7)
+
+
+def test_what_is_said_of_the_networks_without_building_them_holds() -> None:
+    built = {name: models.build(name, (1, 28, 28), 10) for name in NETWORKS}
+    assert {name: has_batch_norm(model) for name, model in built.items()} == NETWORKS
+    assert NETWORKS.keys() == models.MODELS.keys() - {"tanh", "dropout"}
 
 
 def test_resnet8_has_eight_layers_and_three_widths() -> None:
