@@ -7,6 +7,7 @@ Tune from when Ray is up.
 
 import json
 import multiprocessing
+import subprocess
 import sys
 import tempfile
 import time
@@ -178,8 +179,23 @@ def bare(asked: Config, place: str) -> float:
     return time.perf_counter() - begun
 
 
+IDLE = "import ray; ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False); input(1)"
+
+
+def beside_ray(asked: Config, place: str) -> float:
+    """Bare, on cores that an idle Ray session shares."""
+    line = [sys.executable, "-c", IDLE]
+    pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(line, **pipes, stderr=subprocess.DEVNULL) as idle:
+        idle.stdout.read(1)  # type: ignore[union-attr]
+        seconds = bare(asked, place)
+        idle.communicate("\n")
+    return seconds
+
+
 PROGRAMS: dict[str, Callable[[Config, str], float]] = {
     "bare": bare,
+    "beside-ray": beside_ray,
     "tune": tune_example,
     "optuna": partial(optuna_study, ours=False),
     "optuna-our-loop": partial(optuna_study, ours=True),

@@ -21,8 +21,9 @@ SEARCHES = {
     SEARCHED: ("--sampler", "tpe", "--scheduler", "asha"),
 }
 OURS, BARE, TUNE = "study.run", "bare", "Ray Tune's example"
+BESIDE = "bare, beside an idle Ray"
 PEERS = {
-    BARE: "bare", TUNE: "tune", "Optuna, the example's loop": "optuna",
+    BARE: "bare", BESIDE: "beside-ray", TUNE: "tune", "Optuna, the example's loop": "optuna",
     "Optuna, our loop": "optuna-our-loop",
 }  # fmt: skip
 
@@ -70,7 +71,7 @@ def peer(program: str, file: Path) -> Row:
 def measure(options: argparse.Namespace) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder:
         for name in options.searches or SEARCHES:
-            programs = {BARE: PEERS[BARE]} if name == LONGER else PEERS
+            programs = {each: PEERS[each] for each in (BARE, BESIDE)} if name == LONGER else PEERS
             row, asked = ours(Path(folder), name, options)
             file = Path(folder, "asked.json")
             file.write_text(json.dumps(asked))
@@ -82,15 +83,21 @@ def measure(options: argparse.Namespace) -> Iterator[Row]:
             for program, each in found.items():
                 each |= {"search": name, "program": program, "trials": len(asked["trials"])}
                 each["trials a minute"] = 60 * each["trials"] / each["seconds"]
-                each["of bare"] = bare / each["seconds"]
+                each["bare seconds"], each["of bare"] = bare, bare / each["seconds"]
                 each["study.run faster by"] = each["seconds"] / row["seconds"]
                 yield each
 
 
 def goals(rows: list[Row]) -> list[Goal]:
     rated, found = {(row["search"], row["program"]): row for row in rows}, []
-    if longer := rated.get((LONGER, OURS)):
+    longer, fixed = (rated.get((name, OURS)) for name in (LONGER, FIXED))
+    if longer:
         share, text = longer["of bare"], f"{LONGER}: at least 97 % of the bare rate"
+        found.append(Goal(text, f"{share:.1%}", share >= 0.97))
+    if longer and fixed:
+        more = {key: longer[key] - fixed[key] for key in ("bare seconds", "seconds")}
+        share = more["bare seconds"] / more["seconds"]  # without what every study takes but once
+        text = "what the longer list has beyond the fixed one: at least 97 % of the bare rate"
         found.append(Goal(text, f"{share:.1%}", share >= 0.97))
     for name in (FIXED, SEARCHED):
         if row := rated.get((name, TUNE)):
@@ -112,7 +119,9 @@ The same trials (random points, no early stopping; momentum and SAM at two batch
 `study.run`, by two bare processes that only train them, by Ray Tune as its PyTorch example uses it
 (function trainable, DataLoader, pytorch_optimizer's SAM, one Tuner a cell), and by plain Optuna in
 two processes with a journal storage, around the example's loop and around ours. The *longer* list
-has four times the epochs, beside bare processes alone. Then as many trials
+has four times the epochs, beside bare processes alone. An idle Ray session is what any study under
+Ray shares the cores with; start of workers and the last trial's end, when one core is free, are in
+the seconds, and not in what the longer list has beyond the fixed one. Then as many trials
 searched by ASHA and TPE, each as its library has them (bare: ours again, as far as each came; the
 confirmation is left out). *seconds* run until the last trial ends: of `study.run` and of Tune's
 example from when Ray is up, so some seconds of starting workers are in them; of the others from the
