@@ -110,7 +110,10 @@ def _axis(axes: Axes, which: str, axis: Axis, small: bool) -> None:
 
 
 def _short(value: float, _: object = None) -> str:
-    """`0.003`, `500`, `20k` or `3M`: never wider than the room for it."""
+    """`3e-4`, `0.03`, `500`, `20k` or `3M`: never wider than the room for it."""
+    if 0 < value < 0.01:
+        digits, power = f"{value:.3e}".split("e")
+        return f"{float(digits):g}e{int(power)}"
     for unit, sign in ((1e6, "M"), (1e3, "k")):
         if value >= (unit if sign == "M" else 10 * unit):
             return f"{value / unit:.4g}{sign}"

@@ -33,7 +33,7 @@ DODGE = 0.14  # octaves between neighbouring groups at one batch size
 SUBS = ((2.0, (1.0,)), (1.2, (1.0, 3.0)), (0.0, (1.0, 2.0, 5.0)))  # ticks by decades shown
 ARROWED = 0.32  # room above and below for arrows
 # Inches: of a line of letters, from a panel's left edge to its axes, of axes alone or among others.
-LETTER, LEFT, TALL, SMALL = 0.135, 0.46, 1.9, 0.88
+LETTER, LEFT, TALL, SMALL = 0.135, 0.5, 1.9, 0.88
 FOOT = 0.1  # of the axes: the strip below all values, where the marks without one stand
 
 

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from matplotlib.image import imread
 
 from analysis.figures.grammar import Axis, Panel, figure
 from analysis.figures.ink import draw
@@ -109,6 +110,17 @@ def test_neighbouring_colours_differ_in_greyscale_or_shape():
     for i in range(len(COLOURS) - 1):
         other = abs(grey(COLOURS[i]) - grey(COLOURS[i + 1])) > 15
         assert other or look(i)["marker"] != look(i + 1)["marker"]
+
+
+@pytest.mark.parametrize(("base", "values"), [(10, (1e-6, 3e-4, 9.0)), (0, (-110.0, 0.0, 110.0))])
+@pytest.mark.parametrize("panels", [["a"], ["a", "b"]], ids=["one", "two"])
+def test_nothing_is_cut_off_where_numbers_are_wide(tmp_path, panels, base, values):
+    axes = {p: Panel("A", Axis("batch size B"), Axis("(learning rate) LR*", base)) for p in panels}
+    marks = [{"panel": p, "group": "g", "x": 64, "y": y} for p in panels for y in values]
+    draw(figure("s", "S", "", axes, {"g": 0}, marks=marks), tmp_path / "s")
+    pixels = imread(tmp_path / "s.png")[..., :3]
+    for edge in (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]):
+        assert (edge == 1).all()
 
 
 def test_many_long_names_and_dollars_are_drawn(tmp_path):
