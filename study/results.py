@@ -245,7 +245,12 @@ def _frame(rows: list[dict[str, Any]], columns: dict[str, str]) -> "pd.DataFrame
     import pandas as pd
 
     frame = pd.DataFrame(rows, columns=list(columns))
-    return frame.astype({k: "object" if v == "str" else v for k, v in columns.items()})
+    try:
+        return frame.astype({k: "object" if v == "str" else v for k, v in columns.items()})
+    except (TypeError, ValueError, OverflowError) as error:
+        raise UsageError(
+            f"{log.FILE}: a figure fits no column ({error}); accepted: lines written by study.run"
+        ) from None
 
 
 def write_tables(results: Path, planner: Planner) -> None:

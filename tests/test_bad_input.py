@@ -211,6 +211,17 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.parametrize(("name", "value"), [("steps", 2.0**63), ("diverged", 0.5)])
+def test_a_figure_that_fits_no_column_is_refused(
+    content: bytes, tmp_path: Path, name: str, value: float
+) -> None:
+    events = [json.loads(line) for line in content.splitlines()]
+    next(event for event in events if "figures" in event)["figures"][name] = value
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
+    with pytest.raises(UsageError, match="fits no column"):
+        results.load(tmp_path)
+
+
 @given(data=st.data())
 @settings(
     max_examples=120,
