@@ -90,7 +90,7 @@ def main() -> int:
         resources = Resources(cpus, gpus, options.address)
         bench = Bench(path, options.sharpness, data, resources, options.images)
         try:
-            with connected(resources, False, interruption, "study.cluster"):
+            with connected(resources, False, interruption):
                 try:
                     _, errors = measure(jobs, planner, bench, interruption.check)
                 finally:

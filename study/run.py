@@ -103,7 +103,7 @@ def dry_run(asked: Asked) -> int:
     from study.progress import duration
 
     path, resources = asked.where.results, resources_of(asked)
-    with connected(resources, False, asked.interruption, "study.calibrate"):
+    with connected(resources, False, asked.interruption, importing="study.calibrate"):
         events = read(path) if (path / "log.jsonl").exists() else []
         forecast = calibrated(asked, resources, sizing=not events)[0]
         print(overview(forecast))
@@ -139,7 +139,7 @@ def train(asked: Asked, log: Log, planner: Planner | None) -> None:
     """All that the study still lacks, trained in one Tune run; `planner` is that of one begun."""
     path, resources, begun = asked.where.results, resources_of(asked), planner is not None
     job = machine.job(path, asked.config)
-    with connected(resources, asked.dashboard, asked.interruption, "study.execute", job):
+    with connected(resources, asked.dashboard, asked.interruption, job, "study.execute"):
         config, training = asked.config, planner is None or not planner.done
         if training:
             require_shared(asked.where, resources)

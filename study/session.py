@@ -40,13 +40,13 @@ def connected(
     resources: "Resources",
     dashboard: bool,
     interruption: Interruption,
-    importing: str,
     job: dict[str, str] | None = None,
+    importing: str = "ray",
 ) -> Iterator[None]:
     """Ray started or joined, and left again; signals become Interrupted.
 
-    `importing` is the module needed next, since this process would only wait for Ray's; `job` is
-    what Ray's dashboard says of this program, `job_name` being its name.
+    `job` is what Ray's dashboard says of this program, `job_name` being its name. `importing` is a
+    module that is needed next: Ray takes as long to start, and this process would only wait.
     """
     import ray
 
@@ -56,10 +56,10 @@ def connected(
     with ThreadPoolExecutor(1) as pool:
         imported = pool.submit(importlib.import_module, importing)
         url = cluster.start(resources, dashboard, job or {})
-    imported.result()
     for number in SIGNALS:  # after ray.init, which sets its own
         signal.signal(number, interruption)
     try:
+        imported.result()
         if url:
             say(f"Ray dashboard: http://{url}")
         if resources.slots() < 1:
