@@ -14,11 +14,11 @@ from study.space import lr_defaults, parse_ranges, rho_defaults
 from study.warm import warm_points
 from trainables import options as shared
 from trainables.config import (
-    NETWORKS,
     OPTIMIZERS,
     choice,
     parse_augment,
     parse_method,
+    require_model,
     stable_hash,
 )
 from trainables.data import ImageData, load_for
@@ -187,10 +187,7 @@ def resolve(options: argparse.Namespace) -> tuple[StudyConfig, ImageData, Where]
         options.name = options.name or re.sub(r"\W+", "-", f"{given}-{options.preset}")
     config = _config(options)
     where = _where(options)
-    if config.model not in NETWORKS:
-        from trainables import models  # with torch, which takes seconds to import
-
-        models.require(config.model)
+    require_model(config.model)
     data = load_for(config, options.data_dir, config.seed, strict=explicit)
     config = replace(config, train_size=len(data.train))
     config.check_data(len(data.train))
@@ -198,8 +195,8 @@ def resolve(options: argparse.Namespace) -> tuple[StudyConfig, ImageData, Where]
         cell = next(cell for cell in config.cells if cell.method == method)
         point = config.space(cell).point([0.5] * len(config.space(cell).ranges))
         trial = config.trial(cell, "check", "search", "search", 0, point)
-        if not trial.built_in:
-            from trainables.rehearsal import check  # with torch
+        if trial.foreign or trial.precision != "fp32":
+            from trainables.rehearsal import check  # with torch, which takes seconds to import
 
             check(trial, data, here=where.address is None)
     return config, data, where

@@ -14,7 +14,7 @@ OPTIMIZERS = (
     "sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "adagrad", "lars", "lamb",
 )  # fmt: skip
 FORMULATIONS = ("none", "sam", "asam")
-NETWORKS = {"mlp": False, "cnn": False, "cnn-bn": True, "resnet8": True}  # batch norm?
+NETWORKS = {"mlp": False, "cnn": False, "cnn-bn": True, "resnet8": True}  # with batch norm
 SCHEDULES = ("constant", "cosine", "linear")
 SCORES = ("log_error", "accuracy", "loss")
 LOSSES = ("cross_entropy", "mse")
@@ -54,6 +54,14 @@ def pluggable(option: str, value: str, accepted: tuple[str, ...]) -> str:
     return (
         value if plugins.is_plugin(value) else choice(option, value, (*accepted, plugins.ACCEPTED))
     )
+
+
+def require_model(name: str) -> None:
+    """Raises UsageError where no network can have that name."""
+    kind = name.partition(":")[0]
+    if name not in NETWORKS and kind != "torchvision" and not plugins.is_plugin(name):
+        accepted = ", ".join((*NETWORKS, "torchvision:NAME", plugins.ACCEPTED))
+        raise UsageError(f"--model: unknown {name!r}; accepted: {accepted}")
 
 
 def parse_augment(text: str, dataset: str) -> str:
@@ -216,11 +224,10 @@ class TrialConfig(Recipe):
         return self.optimizer + ("" if self.formulation == "none" else f"+{self.formulation}")
 
     @property
-    def built_in(self) -> bool:
-        """Whether it is made of nothing but parts that are known to train everywhere."""
-        parts = self.optimizer, self.formulation, self.loss
-        own = any(plugins.is_plugin(part) for part in parts)
-        return self.model in NETWORKS and self.precision == "fp32" and not own
+    def foreign(self) -> list[str]:
+        """The fields whose part is not built in, but a user's own or torchvision's."""
+        parts = ("optimizer", "formulation", "model", "loss")
+        return [name for name in parts if ":" in getattr(self, name)]
 
     @property
     def passes(self) -> float:

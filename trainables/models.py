@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trainables import plugins
+from trainables.config import require_model
 from trainables.errors import UsageError
 from trainables.plugins import Model
 
@@ -154,14 +155,6 @@ def _take_channels(model: nn.Module, channels: int) -> None:
 MODELS: dict[str, Model] = {"mlp": mlp, "cnn": cnn, "cnn-bn": cnn_bn, "resnet8": resnet8}
 
 
-def require(name: str) -> None:
-    """Raises UsageError where no network can have that name."""
-    kind = name.partition(":")[0]
-    if name not in MODELS and kind != "torchvision" and not plugins.is_plugin(name):
-        accepted = ", ".join((*MODELS, "torchvision:NAME", plugins.ACCEPTED))
-        raise UsageError(f"--model: unknown {name!r}; accepted: {accepted}")
-
-
 def build(name: str, shape: Shape, classes: int) -> nn.Module:
     """The network of that name.
 
@@ -170,10 +163,10 @@ def build(name: str, shape: Shape, classes: int) -> nn.Module:
     UsageError
         If there is none, or a user's own is not of its kind.
     """
-    require(name)
-    kind, _, rest = name.partition(":")
     if name in MODELS:
         return MODELS[name](shape, classes)
+    require_model(name)
+    kind, _, rest = name.partition(":")
     if kind == "torchvision":
         return from_torchvision(rest, shape, classes)
     made = plugins.find("--model", name)(shape, classes)

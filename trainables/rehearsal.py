@@ -33,7 +33,7 @@ def check(config: TrialConfig, data: ImageData, here: bool = True) -> None:
     """
     if config.precision == "bf16" and here:
         _has_bfloat16(config.device)
-    own = {name: option for name, option in OPTIONS.items() if ":" in getattr(config, name)}
+    own = {name: OPTIONS[name] for name in config.foreign}
     if not own:
         return
     train, val, test = (split.first(IMAGES) for split in (data.train, data.val, data.test))

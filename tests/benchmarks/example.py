@@ -179,7 +179,12 @@ def bare(asked: Config, place: str) -> float:
     return time.perf_counter() - begun
 
 
-IDLE = "import ray; ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False); input(1)"
+IDLE = f"""\
+import ray
+ray.init(num_cpus={PROCESSES}, include_dashboard=False, log_to_driver=False)
+print("up", flush=True)
+input()
+"""
 
 
 def beside_ray(asked: Config, place: str) -> float:
@@ -187,7 +192,7 @@ def beside_ray(asked: Config, place: str) -> float:
     line = [sys.executable, "-c", IDLE]
     pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen(line, **pipes, stderr=subprocess.DEVNULL) as idle:
-        idle.stdout.read(1)  # type: ignore[union-attr]
+        assert idle.stdout and idle.stdout.readline() == "up\n"
         seconds = bare(asked, place)
         idle.communicate("\n")
     return seconds
