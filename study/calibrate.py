@@ -67,8 +67,9 @@ def _timed(training: Training, step: int, at_least: float) -> float:
     start, done = time.perf_counter(), 0
     while done == 0 or time.perf_counter() - start < at_least:
         training.step = step
-        training._step()
+        loss = training._step()
         done += 1
+    float(loss)  # waits for a GPU
     return (time.perf_counter() - start) / done
 
 

@@ -20,7 +20,7 @@ class Augment:
     def __init__(self, names: str) -> None:
         self.names = set(names.split(","))
 
-    def __call__(self, images: Tensor, indices: Tensor, seed: int) -> Tensor:
+    def __call__(self, images: Tensor, indices: Tensor, seed: int | Tensor) -> Tensor:
         draws = uniform(indices, seed, 5)
         if self.names & {"shift", "flip"}:
             images = self._moved(images, draws[:3])
@@ -56,7 +56,7 @@ def _cut(images: Tensor, draws: Tensor) -> Tensor:
     return images.masked_fill((inside[0][:, :, None] & inside[1][:, None, :])[:, None], 0.0)
 
 
-def uniform(indices: Tensor, seed: int, count: int) -> Tensor:
+def uniform(indices: Tensor, seed: int | Tensor, count: int) -> Tensor:
     """(count, N) numbers in [0, 1), each a function of (seed, image, row).
 
     A counter-based generator: the finaliser of SplitMix64 (Steele et al. 2014), applied twice.

@@ -48,6 +48,7 @@ class DeviceData:
     def __init__(self, data: ImageData, device: str) -> None:
         if device.startswith("cuda") and not torch.cuda.is_available():
             raise UsageError(f"--device: {device} is not available here; accepted: cpu")
+        torch.backends.cudnn.allow_tf32 = False  # fp32 is to be what it says
         mean, std = torch.tensor(data.mean), torch.tensor(data.std)
         where = torch.device(device)
         self.train, self.val, self.test = (

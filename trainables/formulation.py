@@ -72,7 +72,7 @@ class SAM(Formulation):
 
     def perturbation(self, w: list[Tensor], g: list[Tensor]) -> Sequence[Tensor]:
         """e_w of parameters that all have a gradient."""
-        return torch._foreach_mul(g, self.rho / (norm(g) + 1e-12))
+        return torch._foreach_mul(g, self.rho * (norm(g) + 1e-12).reciprocal())
 
 
 class ASAM(SAM):
@@ -90,7 +90,7 @@ class ASAM(SAM):
         t = [p.abs().add_(self.eta) if p.ndim > 1 else torch.ones_like(p) for p in w]
         tg = torch._foreach_mul(t, g)
         e_w = torch._foreach_mul(t, tg)
-        torch._foreach_mul_(e_w, self.rho / (norm(tg) + 1e-16))
+        torch._foreach_mul_(e_w, self.rho * (norm(tg) + 1e-16).reciprocal())
         return e_w
 
 
@@ -102,8 +102,9 @@ def shifted(params: Params, by: Gradients) -> Iterator[None]:
     """The parameters at w + by inside the block, and again at w to the bit after it."""
     moved = [(w.detach(), move) for w, move in zip(params, by, strict=True) if move is not None]
     w, moves = [pair[0] for pair in moved], [pair[1] for pair in moved]
-    old_w = [p.clone() for p in w]
+    old_w = [torch.empty_like(p) for p in w]
     if w:
+        torch._foreach_copy_(old_w, w)
         torch._foreach_add_(w, moves)
     try:
         yield

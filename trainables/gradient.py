@@ -66,11 +66,12 @@ class Gradient:
         self.ghosts = has_batch_norm(model)
         self.device = images.labels.device
         self.low_precision = precision == "bf16"
-        self.generator = default_generator(self.device)
-        self.seed = self.seen = 0
+        self.generator: torch.Generator | None = default_generator(self.device)
+        self.seed: int | Tensor = 0
+        self.seen = 0
         self.kept: _Kept | None = None
 
-    def begin(self, indices: Tensor, seed: int) -> None:
+    def begin(self, indices: Tensor, seed: int | Tensor) -> None:
         """Start a step on `indices`; what is asked for next are these or parts of them."""
         self.seed, self.seen, self.kept = seed, int(indices.storage_offset()), None
 
@@ -92,7 +93,8 @@ class Gradient:
         # Parts of one batch differ in where they begin in it, so each shard has its own draws, the
         # same in every pass, and a pass is a repeated one if it begins before what has been seen.
         start = int(indices.storage_offset())
-        self.generator.manual_seed(self.seed + start)
+        if self.generator:
+            self.generator.manual_seed(self.seed + start)  # type: ignore[arg-type]
         again, self.seen = start < self.seen, max(self.seen, start + len(indices))
         with self._buffers_kept() if again else contextlib.nullcontext():
             return self._accumulated(indices, parts, see)
@@ -104,7 +106,7 @@ class Gradient:
         see: Callable[[Tensor, Gradients], None] | None,
     ) -> tuple[Tensor, Gradients]:
         total: Gradients = []
-        value = torch.zeros((), device=indices.device)
+        value: Tensor | None = None
         for part in parts:
             if self.stop():
                 raise Stopped
@@ -115,10 +117,11 @@ class Gradient:
                 param.grad = None
             loss.backward()
             grads: Gradients = [param.grad for param in self.params]
-            value += loss.detach()
+            value = loss.detach() if value is None else value.add_(loss.detach())
             if see:
                 see(part, grads)
             total = add(total, grads) if total else grads
+        assert value is not None  # there is no batch of no images
         return value, total
 
     @contextlib.contextmanager

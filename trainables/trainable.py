@@ -10,6 +10,7 @@ from ray import tune
 
 from trainables import memory, weights
 from trainables.batches import DeviceData
+from trainables.captured import Kept
 from trainables.config import TrialConfig
 from trainables.data import ImageData
 from trainables.plugins import reason
@@ -35,6 +36,7 @@ class TrialTrainable(tune.Trainable):
     ) -> None:
         self.data, self.storage, self.study = data, storage, study
         self.tensors: dict[str, DeviceData] = {}
+        self.kept: Kept = {}
         self.cost = FIRST_COST
         self.reset_config(config)
 
@@ -59,6 +61,7 @@ class TrialTrainable(tune.Trainable):
                 return {"failed": traceback.format_exc()}
             why = reason(error)
         self.training = None  # only here, since the error's frames have held its tensors
+        self.kept.clear()
         memory.release()
         smaller = memory.smaller(self.trial.micro_batch, self.trial.batch_size)
         return {"exhausted": why, "micro_batch": smaller}
@@ -73,14 +76,14 @@ class TrialTrainable(tune.Trainable):
         _say(f"{config.trial_id} begins: lr {config.lr:.4g}, rho {config.rho:.4g}")
         if config.device not in self.tensors:
             self.tensors[config.device] = DeviceData(self.data, config.device)
-        training = Training(config, self.tensors[config.device])
+        training = Training(config, self.tensors[config.device], kept=self.kept)
         self.saved = time.monotonic()
         try:
             state = self.storage.read(self.checkpoint)
             if state is not None:
                 training.from_bytes(state)
         except Exception:  # whatever a damaged file makes torch raise
-            training = Training(config, self.tensors[config.device])
+            training = Training(config, self.tensors[config.device], kept=self.kept)
         # Once more, since the driver may have died between the checkpoint and the report.
         self.again = deque(training.reports)
         return training

@@ -10,13 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainables import formulation, losses, memory, models, optimizers
-from trainables.augment import Augment
-from trainables.batch_norm import has_batch_norm, recalibrate, require_pairs
+from trainables import captured, memory, models, optimizers
+from trainables.batch_norm import has_batch_norm, recalibrate
 from trainables.batches import DeviceData, Images, parts
 from trainables.config import TrialConfig, stable_hash
 from trainables.errors import UsageError
-from trainables.gradient import Gradient, NoiseScale
+from trainables.gradient import NoiseScale
 from trainables.losses import correct
 from trainables.score import score, worst_score
 
@@ -29,7 +28,8 @@ class Training:
     """One trial of `config` on `data`; each `run()` trains to the next report.
 
     Everything random is a function of (seed, epoch) or (seed, step), so that the state is the
-    weights, the base optimizer, and a few counters.
+    weights, the base optimizer, and a few counters. What one GPU captures is `kept` for trials to
+    come in this process.
 
     Raises
     ------
@@ -38,31 +38,23 @@ class Training:
     """
 
     def __init__(
-        self, config: TrialConfig, data: DeviceData, stop: Callable[[], bool] = lambda: False
+        self,
+        config: TrialConfig,
+        data: DeviceData,
+        stop: Callable[[], bool] = lambda: False,
+        kept: captured.Kept | None = None,
     ) -> None:
         self.config, self.data = config, data
         self.steps = config.steps(len(data.train))
         torch.set_num_threads(config.threads)
         memory.reset_peak(data.device)
         torch.manual_seed(stable_hash(config.seed, "weights"))
-        model = models.build(config.model, data.shape, data.classes)
-        self.model = model.to(data.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.loss = losses.build(config)
+        model = models.build(config.model, data.shape, data.classes).to(data.device)
+        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.advance = captured.build(config, model, data, stop, {} if kept is None else kept)
+        self.model, self.loss = self.advance.model, self.advance.loss
+        self.gradient, self.optimizer = self.advance.gradient, self.advance.optimizer
         self.batch_norm = has_batch_norm(self.model)
-        if self.batch_norm:
-            require_pairs(config)
-        self.gradient = Gradient(
-            self.model,
-            self.loss,
-            data.train,
-            config.bn_batch if self.batch_norm else config.micro_batch,
-            stop,
-            None if config.augment == "none" else Augment(config.augment),
-            config.precision,
-        )
-        self.formulation = formulation.build(config)
-        self.optimizer = optimizers.build(config, self.gradient.params)
-        self.descend = optimizers.step_of(config, self.optimizer)
         self.noise = NoiseScale()
         self.order: dict[int, Tensor] = {}
         self.step = self.report = 0
@@ -96,21 +88,13 @@ class Training:
         self.reports.append(self._report())
         return self.reports[-1]
 
-    @torch.no_grad()  # the gradient alone records what it differentiates
     def _step(self) -> Tensor:
-        indices = self.indices(self.step)
-        self.gradient.begin(indices, stable_hash(self.config.seed, "step", self.step))
+        seed = stable_hash(self.config.seed, "step", self.step)
         lr = optimizers.learning_rate(self.config, self.step, self.steps)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
         since_warmup = self.step - int(self.config.warmup * self.steps)
         sampled = since_warmup >= 0 and since_warmup % NOISE_EVERY == 0
         noise = replace(self.noise)
-        gradient = self.gradient.sampled(noise) if sampled else self.gradient
-        loss, grads = self.formulation(gradient, indices, self.gradient.params)
-        for param, grad in zip(self.gradient.params, grads, strict=True):
-            param.grad = grad
-        self.descend()
+        loss = self.advance(self.indices(self.step), seed, lr, noise if sampled else None)
         self.noise = noise  # only now, since a step that was stopped leaves no trace
         self.step += 1
         return loss
@@ -130,9 +114,10 @@ class Training:
     def _order(self, epoch: int) -> Tensor:
         if epoch not in self.order:
             generator = torch.Generator().manual_seed(stable_hash(self.config.seed, "epoch", epoch))
-            order = torch.randperm(len(self.data.train), generator=generator)
+            on_gpu = self.data.device.type == "cuda"  # which goes on with its work meanwhile
+            order = torch.randperm(len(self.data.train), generator=generator, pin_memory=on_gpu)
             self.order = {k: v for k, v in self.order.items() if k >= epoch - 1}
-            self.order[epoch] = order.to(self.data.device)
+            self.order[epoch] = order.to(self.data.device, non_blocking=True)
         return self.order[epoch]
 
     @torch.inference_mode()
@@ -143,7 +128,9 @@ class Training:
         count = min(len(images), limit or len(images))
         loss = torch.zeros((), dtype=torch.float64, device=self.data.device)
         hits = torch.zeros((), dtype=torch.int64, device=self.data.device)
-        size = min(memory.EVALUATION_BATCH, self.config.micro_batch)  # that memory may bound
+        size = self.config.micro_batch  # that memory may bound
+        if self.data.device.type == "cpu":  # for its caches
+            size = min(size, memory.EVALUATION_BATCH)
         for first in range(0, count, size):
             inputs, labels = images.batch(slice(first, min(first + size, count)))
             logits = self.model(inputs)
@@ -201,16 +188,14 @@ class Training:
             "seconds": self.seconds,
             "eval_seconds": self.eval_seconds,
             "images_per_second": samples / self.seconds,
-            "peak_memory": memory.peak(self.data.device),
+            "peak_memory": max(memory.peak(self.data.device), self.advance.peak),
         }
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain scalars only, so that it loads without executing code."""
         return {
             "config": self.config.to_dict(),
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "formulation": self.formulation.state_dict(),
+            **self.advance.state_dict(),
             "noise": [float(self.noise.signal), float(self.noise.noise)],
             **{name: getattr(self, name) for name in STATE},
         }
@@ -219,9 +204,7 @@ class Training:
         """Continue from `state`; raises UsageError if it is another trial's."""
         if state["config"] != self.config.to_dict():
             raise UsageError(f"checkpoint: not one of trial {self.config.trial_id}")
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.formulation.load_state_dict(state["formulation"])
+        self.advance.load_state_dict(state)
         self.noise = NoiseScale(*state["noise"])
         for name in STATE:
             setattr(self, name, state[name])

@@ -1,0 +1,224 @@
+"""Captured steps: the same trial as uncaptured, whatever trial has been before in the process.
+
+Without a GPU a graph is stood in for by the call itself, made again: that shows that nothing but
+the tensors written to changes from step to step. With one, the graphs are CUDA's.
+"""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from tests.trainables.test_trial_resume import METHODS, state
+from tests.trainables.trial_reference import (
+    finish,
+    image_data,
+    same_bits,
+    tanh_net,
+    trial,
+    untimed,
+    weights,
+)
+from trainables import captured
+from trainables.batches import DeviceData
+from trainables.captured import FREE, KEPT, Captured, Kept, Replay, capturable
+from trainables.config import TrialConfig
+from trainables.gradient import Stopped
+from trainables.training import Training
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+DATA = image_data(train=120)
+
+
+def promising_net(shape: tuple[int, int, int], classes: int) -> nn.Module:
+    network = tanh_net(shape, classes)
+    network.capturable = True  # type: ignore[assignment]
+    return network
+
+
+PROMISING = f"{__name__}:promising_net"
+TANH = "tests.trainables.trial_reference:tanh_net"
+
+
+def again(self: Captured, call: Replay) -> Replay:
+    call()
+    return call
+
+
+@pytest.fixture(autouse=True)
+def stood_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    if DEVICE == "cpu":
+        known = {name: True for name in ("mlp", "cnn", "cnn-bn")}
+        monkeypatch.setattr(captured, "capturable", lambda config, _: config.model in known)
+        monkeypatch.setattr(Captured, "record", again)
+
+
+def config(method: str, **values: object) -> TrialConfig:
+    """LR and radius have no digits that float32 lacks, so that both ways can agree to the bit."""
+    defaults: dict[str, Any] = {"lr": 2**-6, "model": "cnn", "batch_size": 48, "m": 33}
+    defaults |= {"budget": "18steps", "reports": 3, "micro_batch": 20, "device": DEVICE}
+    defaults |= {"warmup": 0.0, "schedule": "constant"}  # the noise is sampled twice
+    found = trial(**(defaults | METHODS[method] | values))
+    rho = 0.0 if found.formulation == "none" else 2**-4
+    return trial(**(found.to_dict() | {"rho": rho, "device": DEVICE}))
+
+
+def begun(asked: TrialConfig, kept: Kept | None = None) -> Training:
+    return Training(asked, DeviceData(DATA, DEVICE), kept=kept)
+
+
+def uncaptured(asked: TrialConfig, monkeypatch: pytest.MonkeyPatch) -> Training:
+    with monkeypatch.context() as patched:
+        patched.setattr(captured, "capturable", lambda *_: False)
+        return begun(asked)
+
+
+def agree(one: Training, other: Training) -> None:
+    """To the bit; kernels on a GPU may add in another order."""
+    mine, theirs = finish(one), finish(other)
+    if DEVICE == "cpu":
+        assert mine == theirs
+        assert same_bits(weights(one), weights(other))
+    else:
+        torch.testing.assert_close(weights(one), weights(other), rtol=1e-3, atol=1e-5)
+        assert mine[-1]["noise_scale"] == pytest.approx(theirs[-1]["noise_scale"], rel=1e-2)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_captured_equals_uncaptured(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = config(method)
+    one = begun(asked)
+    assert isinstance(one.advance, Captured)
+    agree(one, uncaptured(asked, monkeypatch))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"model": "cnn-bn", "bn_batch": 30},
+        {"augment": "shift,flip,cutout"},
+        {"schedule": "cosine", "warmup": 0.25},
+        {"model": "mlp", "precision": "fp32", "loss": "mse"},
+        {"batch_size": 120, "m": 120, "micro_batch": 1024},
+        {"batch_size": 8, "m": 8},
+    ],
+)
+def test_whatever_else_is_asked(values: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = config("momentum+sam", **values)
+    one, other = begun(asked), uncaptured(asked, monkeypatch)
+    assert isinstance(one.advance, Captured)
+    if "schedule" in values:  # whose learning rates float32 rounds
+        finish(one), finish(other)
+        torch.testing.assert_close(weights(one), weights(other), rtol=1e-3, atol=1e-5)
+    else:
+        agree(one, other)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_step_captured_by_another_trial(method: str) -> None:
+    kept: Kept = {}
+    first = begun(config(method, seed=1, lr=0.25, schedule="linear", trial_id="first"), kept)
+    finish(first)
+    asked = config(method, seed=2)
+    second, fresh = begun(asked, kept), begun(asked)
+    assert second.advance is first.advance
+    assert fresh.advance is not first.advance
+    assert finish(second) == finish(fresh)
+    if METHODS[method]["optimizer"] in captured.CAPTURED:
+        assert same_bits(state(second), state(fresh))
+    assert same_bits(weights(second), weights(fresh))
+
+
+@pytest.mark.parametrize("method", ["momentum", "adam+sam", "rmsprop+asam", "lamb+sam"])
+def test_resumed_in_a_step_captured_by_another_trial(method: str) -> None:
+    kept: Kept = {}
+    asked = config(method)
+    whole = begun(asked)
+    reports = finish(whole)
+    part = begun(asked, kept)
+    part.run(), part.run()
+    content = part.to_bytes()
+    finish(begun(config(method, seed=3), kept))
+    resumed = begun(asked, kept)
+    resumed.from_bytes(content)
+    assert resumed.advance is part.advance
+    assert finish(resumed) == reports[2:]
+    assert same_bits(weights(resumed), weights(whole))
+
+
+@pytest.mark.skipif(DEVICE == "cpu", reason="no GPU here to compare with the CPU")
+@pytest.mark.parametrize("model", ["mlp", "cnn", "cnn-bn", "resnet8"])
+def test_a_gpu_trains_as_a_cpu_does(model: str) -> None:
+    asked = config("momentum+sam", model=model, bn_batch=24, budget="4steps", reports=1)
+    here = Training(trial(**(asked.to_dict() | {"device": "cpu"})), DeviceData(DATA, "cpu"))
+    there = begun(asked)
+    assert isinstance(there.advance, Captured)
+    finish(here), finish(there)
+    torch.testing.assert_close(
+        [w.cpu() for w in weights(there)], weights(here), rtol=1e-3, atol=1e-5
+    )
+
+
+def test_trials_that_take_turns_would_share_a_step_so_they_must_not() -> None:
+    """A process trains one trial at a time; the later one has the step to itself."""
+    kept: Kept = {}
+    first = begun(config("momentum+sam"), kept)
+    assert begun(config("momentum+sam", seed=1), kept).advance is first.advance
+    assert begun(config("momentum+sam", batch_size=80), kept).advance is not first.advance
+    assert begun(config("momentum+asam"), kept).advance is not first.advance
+    assert begun(config("momentum+sam", momentum=0.5), kept).advance is not first.advance
+    assert len(kept) == 4
+
+
+def test_only_the_last_ones_are_kept() -> None:
+    kept: Kept = {}
+    asked = [config("sgd", batch_size=8 + i, m=8 + i, model="mlp") for i in range(KEPT + 2)]
+    steps = [begun(each, kept).advance for each in asked[:-1]]
+    assert len(kept) == KEPT
+    assert begun(asked[1], kept).advance is steps[1]  # used again, so the last to go
+    begun(asked[-1], kept)
+    assert begun(asked[1], kept).advance is steps[1]
+    assert begun(asked[2], kept).advance is not steps[2]
+
+
+def test_a_stopped_trial_is_as_before_the_step() -> None:
+    training = begun(config("momentum+sam"))
+    training._step()
+    before = weights(training)
+    training.advance.stop = lambda: True  # type: ignore[attr-defined]
+    with pytest.raises(Stopped):
+        training._step()
+    assert training.step == 1
+    assert same_bits(weights(training), before)
+
+
+def test_one_report_after_another_is_as_all_at_once() -> None:
+    one, other = begun(config("adam+asam")), begun(config("adam+asam"))
+    assert [untimed(one.run()) for _ in range(3)] == finish(other)
+
+
+def on_gpu(**values: Any) -> TrialConfig:
+    return trial(**({"model": "mlp", "device": "cuda"} | values))
+
+
+def test_what_is_captured() -> None:
+    network = nn.Linear(2, 2)
+    promise = promising_net((1, 4, 4), 3)
+    assert capturable(on_gpu(), network)
+    assert capturable(on_gpu(optimizer="lars", augment="shift"), network)
+    assert not capturable(on_gpu(device="cpu"), network)
+    assert not capturable(on_gpu(model=TANH), network)
+    assert capturable(on_gpu(model=PROMISING), promise)
+    assert not capturable(on_gpu(model=PROMISING, loss="a.b:c"), promise)
+    assert not capturable(on_gpu(formulation="a.b:c"), promise)
+
+
+def test_what_trials_may_differ_in_is_what_the_step_is_written() -> None:
+    """Any other value of a configuration makes another step, or it would be silently ignored."""
+    fields = set(trial().to_dict())
+    assert set(FREE) < fields
+    for name in fields - set(FREE):
+        assert name not in ("lr", "rho", "seed"), name
+    assert math.prod(name in fields for name in ("m", "eta", "momentum", "weight_decay"))
