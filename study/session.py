@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from study import mps
 from trainables.errors import UsageError
 
 if TYPE_CHECKING:
@@ -53,28 +54,29 @@ def connected(
     from study import cluster
 
     say(f"starting Ray{f' at {resources.address}' if resources.address else ''} …")
-    with ThreadPoolExecutor(1) as pool:
-        imported = pool.submit(importlib.import_module, importing)
-        url = cluster.start(resources, dashboard, job or {})
-    for number in SIGNALS:  # after ray.init, which sets its own
-        signal.signal(number, interruption)
-    try:
-        imported.result()
-        if url:
-            say(f"Ray dashboard: http://{url}")
-        if resources.slots() < 1:
-            have = {k: v for k, v in ray.cluster_resources().items() if k in ("CPU", "GPU")}
-            raise UsageError(
-                f"--gpus-per-trial: {resources.gpus:g} GPUs and {resources.cpus:g} CPUs a trial "
-                f"fit no node; accepted: what the cluster has, {have}"
-            )
-        yield
-    finally:
-        for number in SIGNALS:  # leaving takes a moment, and is not to be broken off
-            signal.signal(number, signal.SIG_IGN)
-        ray.shutdown()
-        for number in SIGNALS:
-            signal.signal(number, signal.SIG_DFL)
+    with mps.served(0 < resources.gpus < 1 and resources.address is None):
+        with ThreadPoolExecutor(1) as pool:
+            imported = pool.submit(importlib.import_module, importing)
+            url = cluster.start(resources, dashboard, job or {})
+        for number in SIGNALS:  # after ray.init, which sets its own
+            signal.signal(number, interruption)
+        try:
+            imported.result()
+            if url:
+                say(f"Ray dashboard: http://{url}")
+            if resources.slots() < 1:
+                have = {k: v for k, v in ray.cluster_resources().items() if k in ("CPU", "GPU")}
+                raise UsageError(
+                    f"--gpus-per-trial: {resources.gpus:g} GPUs and {resources.cpus:g} CPUs a "
+                    f"trial fit no node; accepted: what the cluster has, {have}"
+                )
+            yield
+        finally:
+            for number in SIGNALS:  # leaving takes a moment, and is not to be broken off
+                signal.signal(number, signal.SIG_IGN)
+            ray.shutdown()
+            for number in SIGNALS:
+                signal.signal(number, signal.SIG_DFL)
 
 
 def say(text: str) -> None:
