@@ -1,8 +1,17 @@
 """The benchmarks by name."""
 
-from tests.benchmarks import answer, batched, data, growth, step, study
+from tests.benchmarks import (
+    answer,
+    batched,
+    data,
+    gpu_share,
+    gpu_step,
+    gpu_study,
+    growth,
+    step,
+    study,
+)
 from tests.benchmarks.table import Benchmark
 
-BENCHMARKS: dict[str, Benchmark] = {
-    each.BENCHMARK.name: each.BENCHMARK for each in (step, data, study, answer, growth, batched)
-}
+MODULES = (step, data, study, answer, growth, gpu_step, gpu_share, gpu_study, batched)
+BENCHMARKS: dict[str, Benchmark] = {each.BENCHMARK.name: each.BENCHMARK for each in MODULES}

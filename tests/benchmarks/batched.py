@@ -9,7 +9,6 @@ from torch.func import functional_call, grad, stack_module_state, vmap
 from torch.nn import functional
 
 from study.cells import parse_batch_sizes
-from tests.benchmarks.peers import settled
 from tests.benchmarks.step import training
 from tests.benchmarks.table import (
     IMAGES,
@@ -22,6 +21,7 @@ from tests.benchmarks.table import (
     rounds,
 )
 from trainables.batches import DeviceData
+from trainables.captured import recorded
 from trainables.data import load
 from trainables.training import Training
 
@@ -42,17 +42,16 @@ def together(trials: list[Training]) -> tuple[Callable[[], None], dict[str, Tens
         return functional.cross_entropy(functional_call(network, w, (images,)), labels)
 
     gradient = vmap(grad(loss))
+    rows = torch.stack([each.indices(0) for each in trials])
 
     def scaled(by: Tensor, tensor: Tensor) -> Tensor:
         return by.view(-1, *[1] * (tensor.ndim - 1)) * tensor
 
     @torch.no_grad()
-    def call() -> None:
-        nonlocal step
-        batches = [data.train.batch(each.indices(step)) for each in trials]
+    def move() -> None:
+        batches = [data.train.batch(indices) for indices in rows]
         images = torch.stack([images.contiguous() for images, _ in batches])
         labels = torch.stack([labels for _, labels in batches])
-        step += 1
         g = gradient(weights, images, labels)
         norm = torch.stack([each.flatten(1).square().sum(1) for each in g.values()]).sum(0).sqrt()
         moved = {name: w + scaled(rho / norm, g[name]) for name, w in weights.items()}
@@ -61,6 +60,16 @@ def together(trials: list[Training]) -> tuple[Callable[[], None], dict[str, Tens
             velocity[name].mul_(momentum).add_(g[name] + decay * w)
             w.sub_(scaled(lr, velocity[name]))
 
+    replay = move if data.device.type == "cpu" else recorded(move, data.device)
+
+    def call() -> None:
+        nonlocal step
+        for row, each in zip(rows, trials, strict=True):
+            row.copy_(each.indices(step))
+        step += 1
+        replay()
+
+    setattr(call, "of", move)  # noqa: B010 - keeps the tensors that the replay works in
     return call, weights
 
 
@@ -75,8 +84,7 @@ def measure(options: argparse.Namespace) -> Iterator[Row]:
                     "one": lambda trials=trials: [each._step() for each in trials],  # type: ignore[misc]
                     "together": together(trials)[0],
                 }
-                calls = {name: settled(call, data.device) for name, call in calls.items()}
-                steps = {name: repeated(call) for name, call in calls.items()}
+                steps = {name: repeated(call, data.device) for name, call in calls.items()}
                 spent = rounds(steps, options.seconds)
                 yield {
                     "network": network, "B": size, "trials": count,

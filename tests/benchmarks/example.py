@@ -31,6 +31,7 @@ from trainables.training import Training
 
 Config = dict[str, Any]  # of a TrialConfig
 PROCESSES = 2
+LOADERS = 1  # processes that load for a trial on a GPU
 
 
 # ---- one trial, as in PyTorch's and Tune's examples
@@ -39,18 +40,23 @@ PROCESSES = 2
 def train(config: Config, place: str, report: Callable[[int, float], None]) -> float:
     """Accuracy on the validation images at the end; `report` takes it after each epoch."""
     torch.set_num_threads(1)
-    images = mnist(place)
+    images, device = mnist(place), config["device"]
+    loading: Any = {"num_workers": LOADERS, "persistent_workers": True, "pin_memory": True}
+    loading = loading if device == "cuda" else {}
     size, trained = len(images), config["train_size"]
-    training = DataLoader(Subset(images, range(trained)), config["batch_size"], shuffle=True)
-    validation = DataLoader(Subset(images, range(trained, size)), 256)
-    model = models.build(config["model"], (1, 28, 28), 10)
+    training = DataLoader(
+        Subset(images, range(trained)), config["batch_size"], shuffle=True, **loading
+    )
+    validation = DataLoader(Subset(images, range(trained, size)), 256, **loading)
+    model = models.build(config["model"], (1, 28, 28), 10).to(device)
     epochs = int(float(config["budget"].removesuffix("epochs")))
     optimizer, base = optimizers(model, config)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(base, epochs * len(training))
     accuracy = 0.0
     for epoch in range(epochs):
         model.train()
-        for inputs, labels in training:
+        for batch in training:
+            inputs, labels = (each.to(device, non_blocking=True) for each in batch)
             functional.cross_entropy(model(inputs), labels).backward()
             if optimizer is base:
                 base.step()
@@ -60,7 +66,7 @@ def train(config: Config, place: str, report: Callable[[int, float], None]) -> f
                 functional.cross_entropy(model(inputs), labels).backward()
                 optimizer.second_step(zero_grad=True)
             schedule.step()
-        accuracy = evaluate(model, validation)
+        accuracy = evaluate(model, validation, device)
         report(epoch, accuracy)
     return accuracy
 
@@ -78,9 +84,11 @@ def optimizers(model: nn.Module, config: Config) -> tuple[Any, torch.optim.Optim
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, images: "DataLoader[Any]") -> float:
+def evaluate(model: nn.Module, images: "DataLoader[Any]", device: str) -> float:
     model.eval()
-    hits = sum((model(inputs).argmax(1) == labels).sum().item() for inputs, labels in images)
+    hits = 0.0
+    for inputs, labels in images:
+        hits += (model(inputs.to(device)).argmax(1) == labels.to(device)).sum().item()
     return hits / len(images.dataset)  # type: ignore[arg-type]
 
 
@@ -97,7 +105,10 @@ def tune_example(asked: Config, place: str) -> float:
     def trainable(config: Config) -> None:
         train(config, place, lambda epoch, accuracy: tune.report({"accuracy": accuracy}))
 
-    ray.init(num_cpus=PROCESSES, include_dashboard=False, log_to_driver=False)
+    share = asked.get("gpus", 0)
+    cpus = (1 + LOADERS) * round(1 / share) if share else PROCESSES
+    occupies = {"cpu": 1 + LOADERS, "gpu": share} if share else {"cpu": 1}
+    ray.init(num_cpus=cpus, include_dashboard=False, log_to_driver=False)
     begun = time.perf_counter()
     for cell in cells(asked["trials"]):
         first = cell[0]
@@ -116,7 +127,7 @@ def tune_example(asked: Config, place: str) -> float:
             parameters = {"chosen": parameters}
         one = trainable if asked["search"] else (lambda config: trainable(config["chosen"]))
         tune.Tuner(
-            tune.with_resources(one, {"cpu": 1}), param_space=parameters, tune_config=how,
+            tune.with_resources(one, occupies), param_space=parameters, tune_config=how,
             run_config=tune.RunConfig(storage_path=f"{place}/tune", verbose=0),
         ).fit()  # fmt: skip
     return time.perf_counter() - begun

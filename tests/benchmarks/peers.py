@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tests.benchmarks.table import IMAGES
+from tests.benchmarks.table import IMAGES, repeated
 from trainables import memory, models
 from trainables.batches import DeviceData
 from trainables.data import load
@@ -65,18 +65,6 @@ class Peer:
         functional.cross_entropy(self.model(images), labels).backward()
 
 
-def settled(call: Callable[[], object], device: torch.device) -> Callable[[], object]:
-    """The call until the device has done it."""
-    if device.type == "cpu":
-        return call
-
-    def both() -> None:
-        call()
-        torch.cuda.synchronize(device)
-
-    return both
-
-
 def grown(call: Callable[[], object], device: torch.device) -> float:
     """MiB that it takes beyond what is there before, at its peak; a peak begins with the caller."""
     gpu = device.type == "cuda"
@@ -90,7 +78,7 @@ def serve(connection: Connection, device: str) -> None:
     """Make the peers of a network and batch size, and take their steps, as asked, until None."""
     torch.set_num_threads(1)
     data = DeviceData(load("glyphs", train_size=IMAGES), device)
-    peers: dict[str, Callable[[], object]] = {}
+    peers: dict[str, Peer] = {}
     order = torch.randperm(IMAGES).to(data.device)
 
     def indices(size: int, step: int) -> Tensor:
@@ -101,7 +89,7 @@ def serve(connection: Connection, device: str) -> None:
         if asked[0] not in KINDS:
             network, size = asked
             peers = {
-                name: settled(Peer(data, network, partial(indices, size), kind), data.device)
+                name: Peer(data, network, partial(indices, size), kind)
                 for name, kind in KINDS.items()
             }
             taken = {}
@@ -112,8 +100,7 @@ def serve(connection: Connection, device: str) -> None:
         else:
             name, count = asked
             start = time.perf_counter()
-            for _ in range(count):
-                peers[name]()
+            repeated(peers[name], data.device)(count)
             connection.send(time.perf_counter() - start)
 
 

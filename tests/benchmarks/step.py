@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from study.cells import parse_batch_sizes
-from tests.benchmarks.peers import KINDS, SAM, Elsewhere, grown, settled
+from tests.benchmarks.peers import KINDS, SAM, Elsewhere, grown
 from tests.benchmarks.table import (
     IMAGES,
     Benchmark,
@@ -38,10 +38,17 @@ FLAT_FROM = 2 * TrialConfig.micro_batch  # images from which on memory must not 
 Call = Callable[[], object]
 
 
+def promising(*layers: nn.Module) -> nn.Module:
+    """A network that may be captured on a GPU."""
+    network = nn.Sequential(*layers)
+    network.capturable = True  # type: ignore[assignment]
+    return network
+
+
 def pooled(shape: tuple[int, int, int], classes: int) -> nn.Module:
     """Two 3x3 convolutions of 16 and 32 channels, each with a pooling, and a dense layer of 64."""
     side = shape[1] // 4
-    return nn.Sequential(
+    return promising(
         nn.Conv2d(shape[0], 16, 3, padding=1),
         nn.ReLU(),
         nn.MaxPool2d(2),
@@ -59,7 +66,7 @@ def units(shape: tuple[int, int, int], classes: int, width: int) -> nn.Module:
     """The mlp with another number of units a layer."""
     inputs = shape[0] * shape[1] * shape[2]
     layers = [nn.Linear(inputs, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU()]
-    return nn.Sequential(nn.Flatten(), *layers, nn.Linear(width, classes))
+    return promising(nn.Flatten(), *layers, nn.Linear(width, classes))
 
 
 narrow, wide = partial(units, width=64), partial(units, width=1024)
@@ -95,13 +102,13 @@ def row(data: DeviceData, network: str, size: int, seconds: float, theirs: Elsew
         for name, each in FORMULATIONS.items()
         if name != "m-SAM" or size > each[1]
     }
-    calls = {name: settled(each._step, data.device) for name, each in trainings.items()}
-    calls["bare"] = settled(bare(trainings["plain"]), data.device)
+    calls: dict[str, Call] = {name: each._step for name, each in trainings.items()}
+    calls["bare"] = bare(trainings["plain"])
     taken = {}
     for name, call in calls.items():
         memory.reset_peak(data.device)
         taken[name] = grown(call, data.device)
-    steps = {name: repeated(call) for name, call in calls.items()}
+    steps = {name: repeated(call, data.device) for name, call in calls.items()}
     if theirs:
         taken |= theirs.make(network, size)
         steps |= {name: partial(theirs.steps, name) for name in KINDS}

@@ -28,7 +28,9 @@ PEERS = {
 }  # fmt: skip
 
 
-def ours(place: Path, name: str, options: argparse.Namespace) -> tuple[Row, dict]:
+def ours(
+    place: Path, name: str, options: argparse.Namespace, extra: tuple[str, ...] = ()
+) -> tuple[Row, dict]:
     """`study.run` as a command; its times, and what it trained as the others are to be asked."""
     study = name.replace(" ", "-")
     epochs = options.epochs * (4 if name == LONGER else 1)
@@ -36,7 +38,7 @@ def ours(place: Path, name: str, options: argparse.Namespace) -> tuple[Row, dict
         sys.executable, "-m", "study.run", "--batch-sizes", options.batch_sizes, "--methods",
         "momentum,momentum+sam", "--train-size", str(options.train_size), "--budget",
         f"{epochs}epochs", "--trials", str(options.trials), "--seeds", "1", "--sharpness", "off",
-        "--no-dashboard", "--results", str(place), "--name", study, *SEARCHES[name],
+        "--no-dashboard", "--results", str(place), "--name", study, *SEARCHES[name], *extra,
     ]  # fmt: skip
     begun = time.perf_counter()
     subprocess.run(line, check=True, capture_output=True)

@@ -11,6 +11,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+import torch
 
 from study import machine
 
@@ -50,10 +51,14 @@ class Benchmark:
 Steps = Callable[[int], object]  # does something so many times
 
 
-def repeated(call: Callable[[], object]) -> Steps:
+def repeated(call: Callable[[], object], device: torch.device | None = None) -> Steps:
+    """So many calls, until the device has done them."""
+
     def steps(count: int) -> None:
         for _ in range(count):
             call()
+        if device is not None and device.type == "cuda":
+            torch.cuda.synchronize(device)
 
     return steps
 

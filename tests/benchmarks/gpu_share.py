@@ -1,0 +1,122 @@
+"""Several trials on one GPU: what all of them train together, against one alone."""
+
+import argparse
+import contextlib
+import multiprocessing
+import sys
+import time
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
+
+import torch
+
+from study import mps
+from tests.benchmarks.step import training
+from tests.benchmarks.table import Benchmark, Goal, Row
+from trainables.batches import DeviceData
+from trainables.data import load
+from trainables.training import Training
+
+NETWORKS = ("mlp", "cnn")
+IMAGES, SIZE = 2048, 64
+AHEAD = 0.2  # seconds from the word to the start, so that all start together
+
+
+def serve(connection: Connection, device: str) -> None:
+    """Train as asked, a network with SAM from one moment to another, and say how many steps."""
+    torch.set_num_threads(1)
+    data = DeviceData(load("glyphs", train_size=IMAGES), device)
+    made: dict[str, Training] = {}
+    for network, start, end in iter(connection.recv, None):
+        if network not in made:
+            made[network] = training(data, network, SIZE, "sam", 0)
+        while time.time() < start:
+            pass
+        steps, begun = 0, time.time()
+        while time.time() < end:
+            for _ in range(50):  # after which a trial reads its loss
+                loss = made[network]._step()
+            steps += 50 if float(loss) is not None else 0
+        connection.send(steps / (time.time() - begun))
+
+
+class Workers:
+    """Processes that each have a network on the GPU; a context."""
+
+    def __init__(self, count: int, device: str) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipes = [context.Pipe() for _ in range(count)]
+        self.processes = [
+            context.Process(target=serve, args=(other, device), daemon=True)
+            for _, other in self.pipes
+        ]
+
+    def __enter__(self) -> "Workers":
+        for process in self.processes:
+            process.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for (connection, _), process in zip(self.pipes, self.processes, strict=True):
+            connection.send(None)
+            process.join()
+
+    def rate(self, network: str, count: int, seconds: float) -> float:
+        """Steps a second of the first so many together."""
+        start = time.time() + AHEAD
+        for connection, _ in self.pipes[:count]:
+            connection.send((network, start, start + seconds))
+        return sum(connection.recv() for connection, _ in self.pipes[:count])
+
+
+def measure(options: argparse.Namespace) -> Iterator[Row]:
+    for service in (False, True):
+        with contextlib.ExitStack() as stack:
+            if stack.enter_context(mps.served(service)) != service:
+                print(f"no {mps.PROGRAM}", file=sys.stderr)
+                continue
+            workers = stack.enter_context(Workers(max(options.trials), options.device))
+            for network in options.networks:
+                workers.rate(network, len(workers.pipes), 0.0)  # until all have captured it
+                counts = (1, *options.trials)
+                rates = {n: workers.rate(network, n, options.seconds) for n in counts}
+                for count, rate in rates.items():
+                    yield {
+                        "network": network, "service": "yes" if service else "no",
+                        "trials": count, "steps/s": rate, "images/s": rate * SIZE,
+                        "gain": rate / rates[1],
+                    }  # fmt: skip
+
+
+def goals(rows: list[Row]) -> list[Goal]:
+    found = []
+    for network in dict.fromkeys(row["network"] for row in rows):
+        best = max(row["gain"] for row in rows if row["network"] == network)
+        text = f"{network}, B = {SIZE}: several trials train at least twice as much as one"
+        found.append(Goal(text, f"{best:.2f}", best >= 2))
+    return found
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--networks", nargs="+", default=list(NETWORKS), metavar="NAME")
+    parser.add_argument("--trials", type=int, nargs="+", default=[2, 4, 8])
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--seconds", type=float, default=1.5, help="of each row")
+
+
+ABOUT = """\
+Captured steps of SAM at B = 64 on one GPU in so many processes at once, by themselves and under
+CUDA's Multi-Process Service, which a study starts where trials share a GPU; *gain* is over one."""
+
+BENCHMARK = Benchmark(
+    "gpu-share",
+    "Several trials on one GPU",
+    ABOUT,
+    {
+        "network": "network", "service": "service", "trials": "trials", "steps/s": "steps/s",
+        "images/s": "images/s", "gain": "gain",
+    },
+    options,
+    measure,
+    goals,
+)  # fmt: skip
