@@ -54,7 +54,10 @@ def connected(
     from study import cluster
 
     say(f"starting Ray{f' at {resources.address}' if resources.address else ''} …")
-    with mps.served(0 < resources.gpus < 1 and resources.address is None):
+    shared = 0 < resources.gpus < 1 and resources.address is None
+    with mps.served(shared) as together:
+        if shared and not together:
+            say(f"no {mps.PROGRAM} here: trials that share a GPU take turns")
         with ThreadPoolExecutor(1) as pool:
             imported = pool.submit(importlib.import_module, importing)
             url = cluster.start(resources, dashboard, job or {})

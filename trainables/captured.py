@@ -66,6 +66,7 @@ class Captured(Step):
             self.rebuild(config)
         self.rho.fill_(config.rho)
         self.stop = stop
+        self.replays = self.replays or self._record()
 
     @torch.no_grad()
     def __call__(
@@ -85,8 +86,9 @@ class Captured(Step):
         return self.loss_before
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.replays = {}  # since the optimizer will have other tensors
         super().load_state_dict(state)
-        self.replays = self._record()  # anew, since the optimizer now has other tensors
+        self.replays = self._record()
 
     @torch.no_grad()
     def _record(self) -> dict[bool, Replay]:

@@ -31,6 +31,9 @@ ACCEPTED = "package.module:callable"
 class Model(Protocol):
     """Builds the network: float32 images (N, *shape), normalised -> logits (N, classes).
 
+    A network with an attribute `capturable = True` promises to draw nothing at random in training,
+    and to decide nothing by values or on the CPU: its steps are then captured on a GPU.
+
     shape : (channels, height, width)
     """
 

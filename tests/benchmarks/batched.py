@@ -111,7 +111,8 @@ def options(parser: argparse.ArgumentParser) -> None:
 ABOUT = """\
 A step of SAM in several trials of a cell, each with its own LR, rho and order of the data: one
 after another as they are trained, and as one network batched by `torch.func.stack_module_state` and
-`vmap`. An experiment, not a part of the study."""
+`vmap`; on a GPU both are captured. An experiment, not a part of the study: on a CPU it is slower,
+and on a GPU as many processes under the service, in the table before, train more at B = 64."""
 
 BENCHMARK = Benchmark(
     "batched",

@@ -25,23 +25,28 @@ PACKAGES = ("torch", "torchvision", "ray", "optuna", "pytorch_optimizer")
 
 
 def write() -> None:
-    files = {name: table.path(name) for name in BENCHMARKS}
-    kept = {name: json.loads(file.read_text()) for name, file in files.items() if file.exists()}
-    if "step" in kept:
-        with tempfile.TemporaryDirectory() as folder:
-            picture.draw(kept["step"]["rows"], Path(folder, "speed"))
-            shutil.copy(Path(folder, "speed.png"), PICTURE)
-    sections = [section(BENCHMARKS[name], each) for name, each in kept.items()]
-    PAGE.write_text("\n".join([INTRODUCTION, *sections]))
+    sections = []
+    for name, benchmark in BENCHMARKS.items():
+        files = [file for file in (table.path(name), table.path(f"{name}-gpu")) if file.exists()]
+        kept = [json.loads(file.read_text()) for file in files]
+        if kept:
+            tables = [measured(benchmark, each) for each in kept]
+            sections.append("\n\n".join([f"## {benchmark.title}", benchmark.about, *tables]))
+        if name == "step" and kept:
+            with tempfile.TemporaryDirectory() as folder:
+                picture.draw(kept[0]["rows"], Path(folder, "speed"))
+                shutil.copy(Path(folder, "speed.png"), PICTURE)
+    PAGE.write_text("\n\n".join([INTRODUCTION.rstrip(), *sections]) + "\n")
     print(PAGE)
 
 
-def section(benchmark: table.Benchmark, kept: dict[str, Any]) -> str:
+def measured(benchmark: table.Benchmark, kept: dict[str, Any]) -> str:
+    """A table with where and with what it was measured, and a `note` where one was kept with it."""
     hardware, versions = kept["hardware"], kept["versions"]
     shown = ", ".join(f"{package} {versions.get(package)}" for package in PACKAGES)
     where = ", ".join([f"{hardware['cores']} cores of {hardware['processor']}", *hardware["gpus"]])
     return (
-        f"## {benchmark.title}\n\n{benchmark.about}\n\n`{kept['command']}`, {kept['started']}, "
-        f"{kept['seconds'] / 60:.0f} min; {where}; Python {versions['python']}, {shown}.\n\n"
-        f"{table.markdown(benchmark, kept['rows'])}\n"
+        f"`{kept['command']}`, {kept['started']}, {kept['seconds'] / 60:.0f} min; {where}; "
+        f"Python {versions['python']}, {shown}. {kept.get('note', '')}".rstrip()
+        + f"\n\n{table.markdown(benchmark, kept['rows'])}"
     )

@@ -43,8 +43,19 @@ TANH = "tests.trainables.trial_reference:tanh_net"
 
 
 def again(self: Captured, call: Replay) -> Replay:
+    """The call, for as long as its tensors are where they were, which is all that a graph knows."""
+
+    def places() -> list[int]:
+        moments = self._moments() if self.whole else []
+        return [tensor.data_ptr() for tensor in (*self.model.state_dict().values(), *moments)]
+
+    def replay() -> None:
+        assert places() == captured_at
+        call()
+
     call()
-    return call
+    captured_at = places()
+    return replay
 
 
 @pytest.fixture(autouse=True)
@@ -146,6 +157,23 @@ def test_resumed_in_a_step_captured_by_another_trial(method: str) -> None:
     assert resumed.advance is part.advance
     assert finish(resumed) == reports[2:]
     assert same_bits(weights(resumed), weights(whole))
+
+
+@pytest.mark.parametrize("method", ["momentum", "adam+sam"])
+def test_a_checkpoint_that_breaks_off_leaves_nothing_behind(method: str) -> None:
+    kept: Kept = {}
+    asked = config(method)
+    part = begun(asked, kept)
+    part.run()
+    state = part.state_dict()
+    del state["formulation"]
+    broken = begun(asked, kept)
+    with pytest.raises(KeyError):
+        broken.load_state_dict(state)
+    anew, fresh = begun(asked, kept), begun(asked)
+    assert anew.advance is part.advance
+    assert finish(anew) == finish(fresh)
+    assert same_bits(weights(anew), weights(fresh))
 
 
 @pytest.mark.skipif(DEVICE == "cpu", reason="no GPU here to compare with the CPU")
