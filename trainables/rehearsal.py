@@ -58,9 +58,14 @@ def check(config: TrialConfig, data: ImageData, here: bool = True) -> None:
 
 @torch.no_grad()
 def _check_output(config: TrialConfig, data: DeviceData) -> None:
-    """The logits and the loss, which later only fail in ways that name neither."""
+    """The network's promise, the logits and the loss, which later fail in ways that name none."""
     images, labels = data.train.batch(slice(0, IMAGES))
-    logits = models.build(config.model, data.shape, data.classes)(images)
+    model, drawn = models.build(config.model, data.shape, data.classes), torch.get_rng_state()
+    logits = model(images)
+    if getattr(model, "capturable", False) and not torch.equal(torch.get_rng_state(), drawn):
+        raise plugins.wrong(
+            "--model", config.model, "is capturable = True and draws at random", "one that is not"
+        )
     good = (len(labels), data.classes)
     if not isinstance(logits, torch.Tensor) or logits.shape != good:
         what = f"gives {_kind(logits)} for {len(labels)} images"

@@ -12,7 +12,7 @@ import torch
 
 from study import mps
 from tests.benchmarks.step import training
-from tests.benchmarks.table import Benchmark, Goal, Row
+from tests.benchmarks.table import Benchmark, Goal, Row, require_gpu
 from trainables.batches import DeviceData
 from trainables.data import load
 from trainables.training import Training
@@ -22,10 +22,10 @@ IMAGES, SIZE = 2048, 64
 AHEAD = 0.2  # seconds from the word to the start, so that all start together
 
 
-def serve(connection: Connection, device: str) -> None:
+def serve(connection: Connection) -> None:
     """Train as asked, a network with SAM from one moment to another, and say how many steps."""
     torch.set_num_threads(1)
-    data = DeviceData(load("glyphs", train_size=IMAGES), device)
+    data = DeviceData(load("glyphs", train_size=IMAGES), "cuda")
     made: dict[str, Training] = {}
     for network, start, end in iter(connection.recv, None):
         if network not in made:
@@ -43,12 +43,11 @@ def serve(connection: Connection, device: str) -> None:
 class Workers:
     """Processes that each have a network on the GPU; a context."""
 
-    def __init__(self, count: int, device: str) -> None:
+    def __init__(self, count: int) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipes = [context.Pipe() for _ in range(count)]
         self.processes = [
-            context.Process(target=serve, args=(other, device), daemon=True)
-            for _, other in self.pipes
+            context.Process(target=serve, args=(other,), daemon=True) for _, other in self.pipes
         ]
 
     def __enter__(self) -> "Workers":
@@ -70,13 +69,14 @@ class Workers:
 
 
 def measure(options: argparse.Namespace) -> Iterator[Row]:
+    require_gpu("gpu-share")
     alone: dict[str, float] = {}
     for service in (False, True):
         with contextlib.ExitStack() as stack:
             if stack.enter_context(mps.served(service)) != service:
                 print(f"no {mps.PROGRAM}", file=sys.stderr)
                 continue
-            workers = stack.enter_context(Workers(max(options.trials), options.device))
+            workers = stack.enter_context(Workers(max(options.trials)))
             for network in options.networks:
                 workers.rate(network, len(workers.pipes), 0.0)  # until all have captured it
                 counts = (1, *options.trials)
@@ -102,7 +102,6 @@ def goals(rows: list[Row]) -> list[Goal]:
 def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS), metavar="NAME")
     parser.add_argument("--trials", type=int, nargs="+", default=[2, 4, 8])
-    parser.add_argument("--device", default="cuda")
     parser.add_argument("--seconds", type=float, default=1.5, help="of each row")
 
 

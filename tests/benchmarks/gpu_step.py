@@ -20,6 +20,7 @@ from tests.benchmarks.table import (
     milliseconds,
     ratio,
     repeated,
+    require_gpu,
     rounds,
 )
 from trainables import memory
@@ -71,12 +72,13 @@ def row(data: DeviceData, network: str, size: int, seconds: float, theirs: Elsew
 
 
 def measure(options: argparse.Namespace) -> Iterator[Row]:
+    require_gpu("gpu-step")
     if SAM is None:
         print("without pytorch_optimizer: pip install -e '.[bench]'", file=sys.stderr)
     torch.set_num_threads(1)
-    data = DeviceData(load("glyphs", train_size=IMAGES), options.device)
+    data = DeviceData(load("glyphs", train_size=IMAGES), "cuda")
     with contextlib.ExitStack() as stack:
-        theirs = stack.enter_context(Elsewhere(options.device)) if SAM else None
+        theirs = stack.enter_context(Elsewhere("cuda")) if SAM else None
         for network in options.networks:
             for size in parse_batch_sizes(options.batch_sizes):
                 if size <= LARGEST.get(network, size):
@@ -92,7 +94,6 @@ def goals(rows: list[Row]) -> list[Goal]:
 def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS), metavar="NAME")
     parser.add_argument("--batch-sizes", default="64,1024,8192")
-    parser.add_argument("--device", default="cuda")
     parser.add_argument("--seconds", type=float, default=1.0, help="of each row, at least")
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from tests.benchmarks.example import cells
 from tests.benchmarks.study import FIXED, OURS, TUNE, ours, peer
-from tests.benchmarks.table import Benchmark, Goal, Row
+from tests.benchmarks.table import Benchmark, Goal, Row, require_gpu
 
 
 def measure(options: argparse.Namespace) -> Iterator[Row]:
+    require_gpu("gpu-study")
     share = ("--gpus-per-trial", f"{1 / options.at_once:g}")
     with tempfile.TemporaryDirectory() as folder:
         row, asked = ours(Path(folder), FIXED, options, share)

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from study import machine
+from trainables.errors import UsageError
 
 Row = dict[str, Any]
 BLOCK, LEAST = 0.03, 5
@@ -46,6 +47,12 @@ class Benchmark:
     options: Callable[[argparse.ArgumentParser], None]
     measure: Callable[[argparse.Namespace], Iterator[Row]]
     goals: Callable[[list[Row]], list[Goal]]
+
+
+def require_gpu(name: str) -> None:
+    """Raises UsageError where there is none."""
+    if not torch.cuda.is_available():
+        raise UsageError(f"{name}: CUDA finds no GPU here; accepted: a machine that has one")
 
 
 Steps = Callable[[int], object]  # does something so many times

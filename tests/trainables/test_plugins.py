@@ -96,6 +96,12 @@ def blobs(data_dir):
 
 
 three = 3
+def drawing_net(shape, classes):
+    made = torch.nn.Sequential(net(shape, classes), torch.nn.Dropout())
+    made.capturable = True
+    return made
+
+
 broken_net = lambda shape, classes: torch.nn.Flatten()
 not_a_net = lambda shape, classes: 5
 def hooked(params, config):
@@ -255,6 +261,7 @@ BAD = {
     "--model: own_parts.parts:three is a int": {"model": "three"},
     "--model: own_parts.parts:not_a_net gives a int": {"model": "not_a_net"},
     "--model: own_parts.parts:broken_net gives shape (8, 64) for 8": {"model": "broken_net"},
+    "--model: own_parts.parts:drawing_net is capturable = True and": {"model": "drawing_net"},
     "--methods: own_parts.parts:not_an_optimizer gives a str": {"optimizer": "not_an_optimizer"},
     "--methods: own_parts.parts:Bare is no formulation": {"formulation": "Bare"},
     "--methods: own_parts.parts:NoPasses has passes = 0": {"formulation": "NoPasses"},
