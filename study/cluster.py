@@ -81,6 +81,16 @@ def check_address(address: str) -> None:
         raise UsageError(f"--address: no Ray cluster at {address} ({error}); {accepted}") from None
 
 
+def require_slots(resources: Resources) -> None:
+    """Raises UsageError where no node of the connected cluster can train."""
+    if resources.slots() < 1:
+        have = {k: v for k, v in ray.cluster_resources().items() if k in ("CPU", "GPU")}
+        raise UsageError(
+            f"--gpus-per-trial: {resources.gpus:g} GPUs and {resources.cpus:g} CPUs a trial fit no "
+            f"node; accepted: what the cluster has, {have}"
+        )
+
+
 def require_shared(storage: Storage, given: bool, nodes: list[str]) -> None:
     """Prepare the storage; `given` says whether one was asked for.
 

@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from study import mps
-from trainables.errors import UsageError
 
 if TYPE_CHECKING:
     from study.cluster import Resources
@@ -55,31 +54,28 @@ def connected(
 
     say(f"starting Ray{f' at {resources.address}' if resources.address else ''} …")
     shared = 0 < resources.gpus < 1 and resources.address is None
-    with mps.served(shared) as together:
-        if shared and not together:
-            say(f"no {mps.PROGRAM} here: trials that share a GPU take turns")
-        with ThreadPoolExecutor(1) as pool:
-            imported = pool.submit(importlib.import_module, importing)
-            url = cluster.start(resources, dashboard, job or {})
-        for number in SIGNALS:  # after ray.init, which sets its own
-            signal.signal(number, interruption)
-        try:
-            imported.result()
-            if url:
-                say(f"Ray dashboard: http://{url}")
-            if resources.slots() < 1:
-                have = {k: v for k, v in ray.cluster_resources().items() if k in ("CPU", "GPU")}
-                raise UsageError(
-                    f"--gpus-per-trial: {resources.gpus:g} GPUs and {resources.cpus:g} CPUs a "
-                    f"trial fit no node; accepted: what the cluster has, {have}"
-                )
-            yield
-        finally:
-            for number in SIGNALS:  # leaving takes a moment, and is not to be broken off
-                signal.signal(number, signal.SIG_IGN)
-            ray.shutdown()
-            for number in SIGNALS:
-                signal.signal(number, signal.SIG_DFL)
+    try:
+        with mps.served(shared) as variables:
+            if shared and not variables and not mps.running():
+                say(mps.TURNS)
+            with ThreadPoolExecutor(1) as pool, mps.seen(variables):
+                imported = pool.submit(importlib.import_module, importing)
+                url = cluster.start(resources, dashboard, job or {})
+            for number in SIGNALS:  # after ray.init, which sets its own
+                signal.signal(number, interruption)
+            try:
+                imported.result()
+                if url:
+                    say(f"Ray dashboard: http://{url}")
+                cluster.require_slots(resources)
+                yield
+            finally:
+                for number in SIGNALS:  # leaving takes a moment, and is not to be broken off
+                    signal.signal(number, signal.SIG_IGN)
+                ray.shutdown()
+    finally:
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def say(text: str) -> None:

@@ -4,6 +4,7 @@ A step of a small network is some tens of kernels that take less time than it ta
 """
 
 import functools
+import itertools
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict
@@ -32,9 +33,9 @@ Replay = Callable[[], object]
 
 class Captured(Step):
     """A step whose tensors stay where they are: indices, learning rate, seed and radius of the
-    step to come are written into them, and then the graph is replayed.
+    step to come are written into them, and then a graph is replayed.
 
-    Two graphs are captured, with and without the noise scale. They draw nothing at random but the
+    There are two graphs, with and without the noise scale. They draw nothing at random but the
     augmentation, which is a function of the seed.
     """
 
@@ -52,21 +53,21 @@ class Captured(Step):
         self.lr, self.rho, self.loss_before, self.signal, self.noise = torch.zeros(5, device=device)
         self.rho.fill_(config.rho)
         self.formulation.rho = self.rho  # type: ignore[assignment]
-        self.grads: dict[bool, Gradients] = {}
-        self.replays = self._record()
+        self.grads: Gradients = []  # for a move that is not captured
+        self.replays = self._graphs()
 
     def begin(self, config: TrialConfig, model: nn.Module, stop: Callable[[], bool]) -> None:
         """Another trial, from the weights of `model`."""
-        new = model.state_dict()
-        for name, tensor in self.model.state_dict().items():
-            tensor.copy_(new[name])
+        with torch.no_grad():
+            for tensor, new in zip(_tensors(self.model), _tensors(model), strict=True):
+                tensor.copy_(new)
         for tensor in self._moments():
             tensor.zero_()
         if not self.whole:  # whatever else it remembers
             self.rebuild(config)
         self.rho.fill_(config.rho)
         self.stop = stop
-        self.replays = self.replays or self._record()
+        self.replays = self.replays or self._graphs()
 
     @torch.no_grad()
     def __call__(
@@ -82,25 +83,26 @@ class Captured(Step):
         if noise is not None:
             noise.signal, noise.noise = noise.signal + self.signal, noise.noise + self.noise
         if not self.whole:
-            self.move(self.grads[noise is not None], lr)
+            self.move(self.grads, lr)
         return self.loss_before
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.replays = {}  # since the optimizer will have other tensors
         super().load_state_dict(state)
-        self.replays = self._record()
+        self.replays = self._graphs()
 
     @torch.no_grad()
-    def _record(self) -> dict[bool, Replay]:
-        """Both graphs; recording takes steps, which are undone."""
+    def _graphs(self) -> dict[bool, Replay]:
+        """With the noise scale and without; capturing takes steps, which are undone."""
+        self.model.train()
         for group in self.optimizer.param_groups:
-            if self.indices.is_cuda and "capturable" in group:
+            if self.whole and self.indices.is_cuda and "capturable" in group:
                 group["capturable"] = True
-        before = [(t, t.clone()) for t in (*self.model.state_dict().values(), *self._moments())]
+        before = [(t, t.clone()) for t in (*_tensors(self.model), *self._moments())]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that the optimizer first moves uncaptured
             replays = {
-                sampled: self.record(functools.partial(self._do, sampled))
+                sampled: self.graph(functools.partial(self._do, sampled))
                 for sampled in (True, False)
             }
         for tensor in self._moments():
@@ -111,9 +113,9 @@ class Captured(Step):
         self.model.zero_grad()
         return replays
 
-    def record(self, call: Replay) -> Replay:
-        """`recorded`, with the memory that it takes."""
-        replay = recorded(call, self.indices.device)
+    def graph(self, call: Replay) -> Replay:
+        """`graphed`, with the memory that it takes."""
+        replay = graphed(call, self.indices.device)
         self.peak = memory.peak(self.indices.device)
         return replay
 
@@ -126,8 +128,12 @@ class Captured(Step):
             self.noise.zero_().add_(noise.noise)
         if self.whole:
             self.move(grads, self.lr)
-        else:
-            self.grads[sampled] = grads
+            return
+        # Made by the call that is not captured yet, so that they are not in the graphs' memory.
+        self.grads = self.grads or [None if g is None else torch.empty_like(g) for g in grads]
+        for kept, grad in zip(self.grads, grads, strict=True):
+            if kept is not None and grad is not None:
+                kept.copy_(grad)
 
     def _moments(self) -> list[Tensor]:
         """What the base optimizer remembers."""
@@ -135,7 +141,12 @@ class Captured(Step):
         return [value for state in states for value in state.values() if isinstance(value, Tensor)]
 
 
-def recorded(call: Replay, device: torch.device) -> Replay:
+def _tensors(model: nn.Module) -> list[Tensor]:
+    """Weights and all buffers."""
+    return list(itertools.chain(model.parameters(), model.buffers()))
+
+
+def graphed(call: Replay, device: torch.device) -> Replay:
     """Make the call, and give what does the same on the GPU again, in the same tensors, which are
     the caller's to keep."""
     stream = _stream(device)
@@ -144,7 +155,7 @@ def recorded(call: Replay, device: torch.device) -> Replay:
         call()  # where libraries set themselves up, which cannot be captured
     torch.cuda.current_stream(device).wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, pool=_pool(), stream=stream):
+    with torch.cuda.device(device), torch.cuda.graph(graph, pool=_pool(), stream=stream):
         call()
     return graph.replay
 

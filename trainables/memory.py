@@ -9,7 +9,7 @@ import torch
 
 # What is said on a CPU, and by libraries that allocate for themselves on a GPU.
 NO_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
-EVALUATION_BATCH = 256  # images of a forward pass without a gradient, on a CPU
+EVALUATION_BATCH = 256  # images of a forward pass without a gradient
 LEAST = 32  # images of a micro-batch, those of a shard of the noise scale
 
 

@@ -32,7 +32,8 @@ class Model(Protocol):
     """Builds the network: float32 images (N, *shape), normalised -> logits (N, classes).
 
     A network with an attribute `capturable = True` promises to draw nothing at random in training,
-    and to decide nothing by values or on the CPU: its steps are then captured on a GPU.
+    to keep all of its state in weights and buffers, and to decide nothing by values: with a loss
+    and a formulation that are built in, its steps are then captured on a GPU.
 
     shape : (channels, height, width)
     """

@@ -39,7 +39,7 @@ def check(config: TrialConfig, data: ImageData, here: bool = True) -> None:
     train, val, test = (split.first(IMAGES) for split in (data.train, data.val, data.test))
     few = replace(data, train=train, val=val, test=test)
     m = IMAGES if config.m == config.batch_size else min(config.m, IMAGES // 2)
-    small = replace(config, batch_size=IMAGES, m=m, budget="2steps", reports=1)
+    small = replace(config, batch_size=IMAGES, m=m, budget="2steps", reports=1, device="cpu")
     try:
         tensors = DeviceData(few, "cpu")
         _check_output(small, tensors)
@@ -61,7 +61,7 @@ def _check_output(config: TrialConfig, data: DeviceData) -> None:
     """The network's promise, the logits and the loss, which later fail in ways that name none."""
     images, labels = data.train.batch(slice(0, IMAGES))
     model, drawn = models.build(config.model, data.shape, data.classes), torch.get_rng_state()
-    logits = model(images)
+    logits = model.train()(images)
     if getattr(model, "capturable", False) and not torch.equal(torch.get_rng_state(), drawn):
         raise plugins.wrong(
             "--model", config.model, "is capturable = True and draws at random", "one that is not"

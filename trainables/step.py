@@ -24,7 +24,7 @@ class Step:
         If `stop()` turns true within it.
     """
 
-    peak = 0  # bytes at the most that a peak measured now would not show
+    peak = 0  # bytes, where a graph has its memory from before, which a new peak would not show
 
     def __init__(
         self, config: TrialConfig, model: nn.Module, data: DeviceData, stop: Callable[[], bool]

@@ -61,8 +61,11 @@ class TrialTrainable(tune.Trainable):
                 return {"failed": traceback.format_exc()}
             why = reason(error)
         self.training = None  # only here, since the error's frames have held its tensors
+        others = len(self.kept) > 1
         self.kept.clear()
         memory.release()
+        if others:
+            return self.step()  # once more, without what earlier trials have left
         smaller = memory.smaller(self.trial.micro_batch, self.trial.batch_size)
         return {"exhausted": why, "micro_batch": smaller}
 

@@ -128,9 +128,10 @@ class Training:
         count = min(len(images), limit or len(images))
         loss = torch.zeros((), dtype=torch.float64, device=self.data.device)
         hits = torch.zeros((), dtype=torch.int64, device=self.data.device)
-        size = self.config.micro_batch  # that memory may bound
-        if self.data.device.type == "cpu":  # for its caches
-            size = min(size, memory.EVALUATION_BATCH)
+        most = memory.EVALUATION_BATCH  # for a CPU's caches; a GPU has room for a batch
+        if self.data.device.type != "cpu":
+            most = max(most, self.config.batch_size)
+        size = min(most, self.config.micro_batch)  # that memory may bound
         for first in range(0, count, size):
             inputs, labels = images.batch(slice(first, min(first + size, count)))
             logits = self.model(inputs)

@@ -21,7 +21,7 @@ from tests.benchmarks.table import (
     rounds,
 )
 from trainables.batches import DeviceData
-from trainables.captured import recorded
+from trainables.captured import graphed
 from trainables.data import load
 from trainables.training import Training
 
@@ -60,7 +60,7 @@ def together(trials: list[Training]) -> tuple[Callable[[], None], dict[str, Tens
             velocity[name].mul_(momentum).add_(g[name] + decay * w)
             w.sub_(scaled(lr, velocity[name]))
 
-    replay = move if data.device.type == "cpu" else recorded(move, data.device)
+    replay = move if data.device.type == "cpu" else graphed(move, data.device)
 
     def call() -> None:
         nonlocal step
@@ -112,7 +112,7 @@ ABOUT = """\
 A step of SAM in several trials of a cell, each with its own LR, rho and order of the data: one
 after another as they are trained, and as one network batched by `torch.func.stack_module_state` and
 `vmap`; on a GPU both are captured. An experiment, not a part of the study: on a CPU it is slower,
-and on a GPU as many processes under the service, in the table before, train more at B = 64."""
+and on a GPU as many processes that share it (*Several trials on one GPU*) train more at B = 64."""
 
 BENCHMARK = Benchmark(
     "batched",

@@ -15,6 +15,7 @@ from tests.benchmarks.step import training
 from tests.benchmarks.table import Benchmark, Goal, Row, require_gpu
 from trainables.batches import DeviceData
 from trainables.data import load
+from trainables.errors import UsageError
 from trainables.training import Training
 
 NETWORKS = ("mlp", "cnn")
@@ -37,7 +38,7 @@ def serve(connection: Connection) -> None:
             for _ in range(50):  # after which a trial reads its loss
                 loss = made[network]._step()
             steps += 50 if float(loss) is not None else 0
-        connection.send(steps / (time.time() - begun))
+        connection.send(steps / max(time.time() - begun, 1e-9))
 
 
 class Workers:
@@ -70,12 +71,16 @@ class Workers:
 
 def measure(options: argparse.Namespace) -> Iterator[Row]:
     require_gpu("gpu-share")
+    if mps.running():
+        raise UsageError("gpu-share: CUDA's Multi-Process Service runs; accepted: where none does")
     alone: dict[str, float] = {}
     for service in (False, True):
         with contextlib.ExitStack() as stack:
-            if stack.enter_context(mps.served(service)) != service:
-                print(f"no {mps.PROGRAM}", file=sys.stderr)
+            variables = stack.enter_context(mps.served(service))
+            if service and not variables:
+                print(mps.TURNS, file=sys.stderr)
                 continue
+            stack.enter_context(mps.seen(variables))
             workers = stack.enter_context(Workers(max(options.trials)))
             for network in options.networks:
                 workers.rate(network, len(workers.pipes), 0.0)  # until all have captured it

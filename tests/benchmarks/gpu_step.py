@@ -100,7 +100,8 @@ def options(parser: argparse.ArgumentParser) -> None:
 ABOUT = """\
 The step of the first table on a GPU, where it is captured as a CUDA graph. *ms* is ours, *capture*
 by how much a step of SAM is faster for it, *of bare* the time of the graph's replays alone over
-that of steps, *gain* the time of pytorch_optimizer's step over ours, in a process of its own."""
+that of steps, *gain* the time of pytorch_optimizer's step over ours, in a process of its own. MiB
+is beyond what is there before the first step, to which only our momentum belongs."""
 
 BENCHMARK = Benchmark(
     "gpu-step",

@@ -50,8 +50,8 @@ def options(parser: argparse.ArgumentParser) -> None:
 ABOUT = """\
 As many trials at once on one GPU by `study.run` and by Ray Tune as its PyTorch example uses it, as
 above (momentum and SAM, random points, no early stopping; a process loads the images of each of its
-trials). The example trains a part of the list, as many of each cell as train at once, or it would
-take an hour; start of workers is in the seconds of both."""
+trials). The example trains a part of the list, as many of each cell as train at once; start of
+workers is in the seconds of both."""
 
 BENCHMARK = Benchmark(
     "gpu-study",

@@ -5,6 +5,7 @@ the tensors written to changes from step to step. With one, the graphs are CUDA'
 """
 
 import io
+import math
 from typing import Any
 
 import pytest
@@ -47,12 +48,14 @@ def again(self: Captured, call: Replay) -> Replay:
 
     def places() -> list[int]:
         moments = self._moments() if self.whole else []
-        return [tensor.data_ptr() for tensor in (*self.model.state_dict().values(), *moments)]
+        fixed = (*self.model.parameters(), *self.model.buffers(), *moments, *self.grads)
+        return [tensor.data_ptr() for tensor in fixed if tensor is not None]
 
     def replay() -> None:
         assert places() == captured_at
         call()
 
+    assert self.model.training
     call()
     captured_at = places()
     return replay
@@ -61,9 +64,9 @@ def again(self: Captured, call: Replay) -> Replay:
 @pytest.fixture(autouse=True)
 def stood_in(monkeypatch: pytest.MonkeyPatch) -> None:
     if DEVICE == "cpu":
-        known = {name: True for name in ("mlp", "cnn", "cnn-bn")}
+        known = ("mlp", "cnn", "cnn-bn", f"{__name__}:projected")
         monkeypatch.setattr(captured, "capturable", lambda config, _: config.model in known)
-        monkeypatch.setattr(Captured, "record", again)
+        monkeypatch.setattr(Captured, "graph", again)
 
 
 def config(method: str, **values: object) -> TrialConfig:
@@ -226,6 +229,36 @@ def test_a_stopped_trial_is_as_before_the_step() -> None:
 def test_one_report_after_another_is_as_all_at_once() -> None:
     one, other = begun(config("adam+asam")), begun(config("adam+asam"))
     assert [untimed(one.run()) for _ in range(3)] == finish(other)
+
+
+class Projected(nn.Module):
+    """Built in evaluation mode, with batch norm, and with a buffer that no state holds."""
+
+    def __init__(self, inputs: int, classes: int) -> None:
+        super().__init__()
+        self.register_buffer("projection", torch.randn(8, inputs), persistent=False)
+        self.layers = nn.Sequential(nn.BatchNorm1d(8), nn.Linear(8, classes))
+        self.eval()
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.layers(images.flatten(1) @ self.projection.T)  # type: ignore[operator]
+
+
+def projected(shape: tuple[int, int, int], classes: int) -> nn.Module:
+    network = Projected(math.prod(shape), classes)
+    network.capturable = True  # type: ignore[assignment]
+    return network
+
+
+def test_a_network_of_ones_own_trains_as_uncaptured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also the second in a process, whose own projection is then that of the step."""
+    kept: Kept = {}
+    asked = config("momentum+sam", model=f"{__name__}:projected", seed=2, bn_batch=24)
+    first = begun(config("momentum+sam", model=f"{__name__}:projected", seed=1, bn_batch=24), kept)
+    finish(first)
+    second = begun(asked, kept)
+    assert second.advance is first.advance
+    agree(second, uncaptured(asked, monkeypatch))
 
 
 def on_gpu(**values: Any) -> TrialConfig:

@@ -96,8 +96,14 @@ def blobs(data_dir):
 
 
 three = 3
+def still_net(shape, classes):
+    made = net(shape, classes)
+    made.capturable = True
+    return made
+
+
 def drawing_net(shape, classes):
-    made = torch.nn.Sequential(net(shape, classes), torch.nn.Dropout())
+    made = torch.nn.Sequential(net(shape, classes), torch.nn.Dropout()).eval()
     made.capturable = True
     return made
 
@@ -273,6 +279,11 @@ BAD = {
     "--loss: own_parts.parts:vector gives shape (8,)": {"loss": "vector"},
     "--loss: own_parts.parts:lazy raised KeyError": {"loss": "lazy", "formulation": "GSAM"},
 }
+
+
+@pytest.mark.parametrize("part", [{"optimizer": "sign"}, {"model": "still_net"}])
+def test_a_study_on_gpus_is_rehearsed_where_there_is_none(part: dict[str, str]) -> None:
+    check(own(**part, device="cuda"), DATA)
 
 
 @pytest.mark.parametrize("message", BAD)

@@ -222,6 +222,22 @@ def test_no_smaller_micro_batch_is_asked_for_than_saves_memory(
         assert made.step()["micro_batch"] == smaller
 
 
+def test_first_of_all_what_earlier_trials_have_left_makes_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = actor(trial(), tmp_path)
+    made.kept = dict.fromkeys(["one", "other"])
+    run = Training.run
+
+    def crowded(training: Training) -> dict[str, Any]:
+        if made.kept:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return run(training)
+
+    monkeypatch.setattr(Training, "run", crowded)
+    assert reports(made) == finish(start(trial(), DATA))
+
+
 def test_another_exception_is_the_trials_and_the_worker_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
