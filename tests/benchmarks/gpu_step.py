@@ -1,19 +1,15 @@
 """The step on a GPU: captured, as it is without, as bare replays, and beside the peer's."""
 
 import argparse
-import contextlib
-import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from statistics import median
 
 import torch
 
-from study.cells import parse_batch_sizes
-from tests.benchmarks.peers import KINDS, SAM, Elsewhere, grown
-from tests.benchmarks.step import FORMULATIONS, LARGEST, POOLED, training
+from tests.benchmarks.peers import KINDS, Elsewhere, grown
+from tests.benchmarks.step import FORMULATIONS, POOLED, measured, training
 from tests.benchmarks.table import (
-    IMAGES,
     Benchmark,
     Goal,
     Row,
@@ -26,7 +22,6 @@ from tests.benchmarks.table import (
 from trainables import memory
 from trainables.batches import DeviceData
 from trainables.captured import Captured
-from trainables.data import load
 from trainables.step import Step
 from trainables.training import Training
 
@@ -73,16 +68,7 @@ def row(data: DeviceData, network: str, size: int, seconds: float, theirs: Elsew
 
 def measure(options: argparse.Namespace) -> Iterator[Row]:
     require_gpu("gpu-step")
-    if SAM is None:
-        print("without pytorch_optimizer: pip install -e '.[bench]'", file=sys.stderr)
-    torch.set_num_threads(1)
-    data = DeviceData(load("glyphs", train_size=IMAGES), "cuda")
-    with contextlib.ExitStack() as stack:
-        theirs = stack.enter_context(Elsewhere("cuda")) if SAM else None
-        for network in options.networks:
-            for size in parse_batch_sizes(options.batch_sizes):
-                if size <= LARGEST.get(network, size):
-                    yield row(data, network, size, options.seconds, theirs)
+    yield from measured(row, options, "cuda")
 
 
 def goals(rows: list[Row]) -> list[Goal]:

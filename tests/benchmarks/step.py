@@ -130,12 +130,17 @@ def row(data: DeviceData, network: str, size: int, seconds: float, theirs: Elsew
 
 
 def measure(options: argparse.Namespace) -> Iterator[Row]:
+    yield from measured(row, options, options.device)
+
+
+def measured(row: Callable[..., Row], options: argparse.Namespace, device: str) -> Iterator[Row]:
+    """The rows of the networks and batch sizes that are asked for, with the peer in its process."""
     if SAM is None:
         print("without pytorch_optimizer: pip install -e '.[bench]'", file=sys.stderr)
     torch.set_num_threads(1)
-    data = DeviceData(load("glyphs", train_size=IMAGES), options.device)
+    data = DeviceData(load("glyphs", train_size=IMAGES), device)
     with contextlib.ExitStack() as stack:
-        theirs = stack.enter_context(Elsewhere(options.device)) if SAM else None
+        theirs = stack.enter_context(Elsewhere(device)) if SAM else None
         for network in options.networks:
             for size in parse_batch_sizes(options.batch_sizes):
                 if size <= LARGEST.get(network, size):
