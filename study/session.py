@@ -54,28 +54,27 @@ def connected(
 
     say(f"starting Ray{f' at {resources.address}' if resources.address else ''} …")
     shared = 0 < resources.gpus < 1 and resources.address is None
-    try:
-        with mps.served(shared) as variables:
-            if shared and not variables and not mps.running():
-                say(mps.TURNS)
-            with ThreadPoolExecutor(1) as pool, mps.seen(variables):
-                imported = pool.submit(importlib.import_module, importing)
-                url = cluster.start(resources, dashboard, job or {})
-            for number in SIGNALS:  # after ray.init, which sets its own
-                signal.signal(number, interruption)
-            try:
-                imported.result()
-                if url:
-                    say(f"Ray dashboard: http://{url}")
-                cluster.require_slots(resources)
-                yield
-            finally:
-                for number in SIGNALS:  # leaving takes a moment, and is not to be broken off
-                    signal.signal(number, signal.SIG_IGN)
-                ray.shutdown()
-    finally:
-        for number in SIGNALS:
-            signal.signal(number, signal.SIG_DFL)
+    with contextlib.ExitStack() as leaving:
+        leaving.callback(on_signals, signal.SIG_DFL)
+        variables = leaving.enter_context(mps.served(shared))
+        if shared and not variables and not mps.running():
+            say(mps.TURNS)
+        with ThreadPoolExecutor(1) as pool, mps.seen(variables):
+            imported = pool.submit(importlib.import_module, importing)
+            url = cluster.start(resources, dashboard, job or {})
+        leaving.callback(ray.shutdown)
+        leaving.callback(on_signals, signal.SIG_IGN)  # it takes a moment, not to be broken off
+        on_signals(interruption)  # after ray.init, which sets its own
+        imported.result()
+        if url:
+            say(f"Ray dashboard: http://{url}")
+        cluster.require_slots(resources)
+        yield
+
+
+def on_signals(handler: Any) -> None:
+    for number in SIGNALS:
+        signal.signal(number, handler)
 
 
 def say(text: str) -> None:

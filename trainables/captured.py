@@ -61,9 +61,10 @@ class Captured(Step):
         with torch.no_grad():
             for tensor, new in zip(_tensors(self.model), _tensors(model), strict=True):
                 tensor.copy_(new)
-        for tensor in self._moments():
-            tensor.zero_()
-        if not self.whole:  # whatever else it remembers
+        if self.whole:
+            for tensor in self._moments():
+                tensor.zero_()
+        else:  # whatever else it remembers
             self.rebuild(config)
         self.rho.fill_(config.rho)
         self.stop = stop

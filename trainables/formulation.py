@@ -72,6 +72,7 @@ class SAM(Formulation):
 
     def perturbation(self, w: list[Tensor], g: list[Tensor]) -> Sequence[Tensor]:
         """e_w of parameters that all have a gradient."""
+        # Not by dividing, which has other bits where rho is a tensor, as in a captured step.
         return torch._foreach_mul(g, self.rho * (norm(g) + 1e-12).reciprocal())
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from trainables import captured, memory, models, optimizers
-from trainables.batch_norm import has_batch_norm, recalibrate
+from trainables.batch_norm import recalibrate
 from trainables.batches import DeviceData, Images, parts
 from trainables.config import TrialConfig, stable_hash
 from trainables.errors import UsageError
@@ -54,7 +54,6 @@ class Training:
         self.advance = captured.build(config, model, data, stop, {} if kept is None else kept)
         self.model, self.loss = self.advance.model, self.advance.loss
         self.gradient, self.optimizer = self.advance.gradient, self.advance.optimizer
-        self.batch_norm = has_batch_norm(self.model)
         self.noise = NoiseScale()
         self.order: dict[int, Tensor] = {}
         self.step = self.report = 0
@@ -145,7 +144,7 @@ class Training:
     def _recalibrate(self) -> None:
         """Batch norm's statistics at the present weights, at every batch size: moving averages are
         stale where steps are few, and the protocol must not change along the axis studied."""
-        if self.batch_norm:
+        if self.gradient.ghosts:
             start = time.perf_counter()
             count = min(len(self.data.train), TRAIN_SUBSET)
             chunks = parts(count, memory.EVALUATION_BATCH)

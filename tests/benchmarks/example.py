@@ -32,6 +32,7 @@ from trainables.training import Training
 Config = dict[str, Any]  # of a TrialConfig
 PROCESSES = 2
 LOADERS = 1  # processes that load for a trial on a GPU
+LOADING: Any = {"num_workers": LOADERS, "persistent_workers": True, "pin_memory": True}
 
 
 # ---- one trial, as in PyTorch's and Tune's examples
@@ -41,8 +42,7 @@ def train(config: Config, place: str, report: Callable[[int, float], None]) -> f
     """Accuracy on the validation images at the end; `report` takes it after each epoch."""
     torch.set_num_threads(1)
     images, device = mnist(place), config["device"]
-    loading: Any = {"num_workers": LOADERS, "persistent_workers": True, "pin_memory": True}
-    loading = loading if device == "cuda" else {}
+    loading = LOADING if device == "cuda" else {}
     size, trained = len(images), config["train_size"]
     training = DataLoader(
         Subset(images, range(trained)), config["batch_size"], shuffle=True, **loading

@@ -17,7 +17,7 @@ def measure(options: argparse.Namespace) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder:
         row, asked = ours(Path(folder), FIXED, options, share)
         yield rated(OURS, row, len(asked["trials"]))
-        few = [config for cell in cells(asked["trials"]) for config in list(cell)[: options.theirs]]
+        few = [config for cell in cells(asked["trials"]) for config in cell[: options.theirs]]
         asked |= {"trials": few, "gpus": 1 / options.at_once}
         file = Path(folder, "asked.json")
         file.write_text(json.dumps(asked))
