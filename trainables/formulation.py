@@ -53,7 +53,9 @@ class SAM(Formulation):
     ) -> tuple[Tensor, Gradients]:
         """Loss at w and gradient at w + e_w of the images that share a perturbation."""
         loss, g = gradient(indices)
-        with shifted(params, self.ascent(params, g)):
+        e_w = self.ascent(params, g)
+        del g  # its memory is the next one's
+        with shifted(params, e_w, keep=False):
             _, g = gradient(indices)
         return loss, g
 
@@ -71,7 +73,7 @@ class SAM(Formulation):
         return e_w
 
     def perturbation(self, w: list[Tensor], g: list[Tensor]) -> Sequence[Tensor]:
-        """e_w of parameters that all have a gradient."""
+        """e_w of parameters that all have a gradient, in tensors of its own."""
         # Not by dividing, which has other bits where rho is a tensor, as in a captured step.
         return torch._foreach_mul(g, self.rho * (norm(g) + 1e-12).reciprocal())
 
@@ -99,20 +101,28 @@ FORMULATIONS: dict[str, type[Formulation]] = {"none": Plain, "sam": SAM, "asam":
 
 
 @contextlib.contextmanager
-def shifted(params: Params, by: Gradients) -> Iterator[None]:
-    """The parameters at w + by inside the block, and again at w to the bit after it."""
-    moved = [(w.detach(), move) for w, move in zip(params, by, strict=True) if move is not None]
-    w, moves = [pair[0] for pair in moved], [pair[1] for pair in moved]
-    old_w = [torch.empty_like(p) for p in w]
-    if w:
-        torch._foreach_copy_(old_w, w)
-        torch._foreach_add_(w, moves)
+def shifted(params: Params, by: Gradients, keep: bool = True) -> Iterator[None]:
+    """The parameters at w + by inside the block, and again at w to the bit after it.
+
+    Other tensors take the parameters' place, those of `by` themselves if they need not be kept:
+    copying w away and back takes twice the memory traffic, and subtracting drifts by rounding.
+    """
+    pairs = zip(params, by, strict=True)
+    used = [(param, param.data, move) for param, move in pairs if move is not None]
+    # Of the layout of w, which chooses a layer's kernel and with it the rounding.
+    there = [
+        torch.empty_like(w).copy_(move) if keep or move.stride() != w.stride() else move
+        for _, w, move in used
+    ]
+    if used:
+        torch._foreach_add_(there, [w for _, w, _ in used])
     try:
+        for (param, _, _), tensor in zip(used, there, strict=True):
+            param.data = tensor
         yield
     finally:
-        # A copy, since subtracting the move again would drift by rounding.
-        if w:
-            torch._foreach_copy_(w, old_w)
+        for param, w, _ in used:
+            param.data = w
 
 
 def build(config: TrialConfig) -> Formulation:

@@ -31,6 +31,7 @@ ACCEPTED = "package.module:callable"
 class Model(Protocol):
     """Builds the network: float32 images (N, *shape), normalised -> logits (N, classes).
 
+    It reads its parameters where it uses them, since SAM puts others in their place for a pass.
     A network with an attribute `capturable = True` promises to draw nothing at random in training,
     to keep all of its state in weights and buffers, and to decide nothing by values: with a loss
     and a formulation that are built in, its steps are then captured on a GPU.

@@ -3,12 +3,14 @@
 from dataclasses import replace
 
 import torch
+from torch import nn
 
 from trainables import losses, models, plugins
 from trainables.batches import DeviceData
 from trainables.config import TrialConfig
 from trainables.data import ImageData
 from trainables.errors import UsageError
+from trainables.formulation import shifted
 from trainables.training import Training
 
 IMAGES = 8
@@ -66,15 +68,30 @@ def _check_output(config: TrialConfig, data: DeviceData) -> None:
         raise plugins.wrong(
             "--model", config.model, "is capturable = True and draws at random", "one that is not"
         )
-    good = (len(labels), data.classes)
+    good = len(labels), data.classes
     if not isinstance(logits, torch.Tensor) or logits.shape != good:
         what = f"gives {_kind(logits)} for {len(labels)} images"
         raise plugins.wrong("--model", config.model, what, f"logits of shape {good}")
+    if not _follows(model, images):
+        what = "does not follow its parameters when others take their place"
+        raise plugins.wrong("--model", config.model, what, "one that reads them in forward()")
     loss = losses.build(config)(logits, labels)
     if not isinstance(loss, torch.Tensor) or loss.ndim:
         raise plugins.wrong(
             "--loss", config.loss, f"gives {_kind(loss)}", "a scalar tensor, summed over images"
         )
+
+
+def _follows(model: nn.Module, images: torch.Tensor) -> bool:
+    """Whether parameters that are replaced do what parameters do that are changed, as they are not
+    where a view of one was kept."""
+    params = [p for p in model.parameters() if p.requires_grad]
+    half = [p / 2 for p in params]
+    with shifted(params, list(half)):
+        replaced = model.eval()(images)
+    for param, more in zip(params, half, strict=True):
+        param.add_(more)
+    return torch.allclose(replaced, model(images), equal_nan=True)
 
 
 def _kind(value: object) -> str:

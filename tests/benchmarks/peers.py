@@ -51,7 +51,8 @@ class Peer:
     def __call__(self) -> None:
         images, labels = self.data.train.batch(self.indices(self.count))
         self.count += 1
-        images = images.contiguous()  # as a DataLoader gives them
+        # As a DataLoader gives them; `contiguous()` leaves images of one channel in our layout.
+        images = images.clone(memory_format=torch.contiguous_format)
         self.backward(images, labels)
         if self.sam:
             self.optimizer.first_step(zero_grad=True)

@@ -108,6 +108,16 @@ def drawing_net(shape, classes):
     return made
 
 
+class Viewing(torch.nn.Module):
+    def __init__(self, shape, classes):
+        super().__init__()
+        self.layer = torch.nn.Linear(shape[0] * shape[1] * shape[2], classes)
+        self.view = self.layer.weight.T
+
+    def forward(self, images):
+        return images.flatten(1) @ self.view + self.layer.bias
+
+
 broken_net = lambda shape, classes: torch.nn.Flatten()
 not_a_net = lambda shape, classes: 5
 def hooked(params, config):
@@ -268,6 +278,7 @@ BAD = {
     "--model: own_parts.parts:not_a_net gives a int": {"model": "not_a_net"},
     "--model: own_parts.parts:broken_net gives shape (8, 64) for 8": {"model": "broken_net"},
     "--model: own_parts.parts:drawing_net is capturable = True and": {"model": "drawing_net"},
+    "--model: own_parts.parts:Viewing does not follow its parameters": {"model": "Viewing"},
     "--methods: own_parts.parts:not_an_optimizer gives a str": {"optimizer": "not_an_optimizer"},
     "--methods: own_parts.parts:Bare is no formulation": {"formulation": "Bare"},
     "--methods: own_parts.parts:NoPasses has passes = 0": {"formulation": "NoPasses"},
