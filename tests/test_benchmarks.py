@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils.data import DataLoader
 from torchvision import datasets  # type: ignore[import-untyped,unused-ignore]
 
 from tests.benchmarks import batched, data, peers, step, table
@@ -39,6 +40,18 @@ def test_the_peer_takes_the_same_step(
     moved = weights(ours.model) - before
     torch.testing.assert_close(weights(peer.model) - before, moved, rtol=2e-3, atol=1e-7)
     assert moved.norm() > 0
+
+
+def test_the_peer_gets_its_images_as_a_data_loader_gives_them(images: DeviceData) -> None:
+    """Channels last in memory are ours, and a convolution's results then lie that way too."""
+    given = []
+    peer = peers.Peer(images, "cnn", lambda step: torch.arange(8), None)
+    peer.model[0].register_forward_pre_hook(lambda _, args: given.append(args[0]))
+    peer()
+    usual = next(iter(DataLoader(list(torch.rand(8, *images.shape)), batch_size=8)))
+    assert given[0].stride() == usual.stride()
+    ours, _ = images.train.batch(torch.arange(8))
+    assert torch.equal(given[0], ours) and ours.stride() != usual.stride()
 
 
 def test_trials_batched_as_one_network_take_the_steps_of_each(images: DeviceData) -> None:

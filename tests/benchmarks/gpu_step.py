@@ -8,8 +8,9 @@ from statistics import median
 import torch
 
 from tests.benchmarks.peers import KINDS, Elsewhere, grown
-from tests.benchmarks.step import FORMULATIONS, POOLED, measured, training
+from tests.benchmarks.step import FORMULATIONS, POOLED, asked, peer, training
 from tests.benchmarks.table import (
+    IMAGES,
     Benchmark,
     Goal,
     Row,
@@ -22,6 +23,7 @@ from tests.benchmarks.table import (
 from trainables import memory
 from trainables.batches import DeviceData
 from trainables.captured import Captured
+from trainables.data import load
 from trainables.step import Step
 from trainables.training import Training
 
@@ -68,7 +70,11 @@ def row(data: DeviceData, network: str, size: int, seconds: float, theirs: Elsew
 
 def measure(options: argparse.Namespace) -> Iterator[Row]:
     require_gpu("gpu-step")
-    yield from measured(row, options, "cuda")
+    torch.set_num_threads(1)
+    data = DeviceData(load("glyphs", train_size=IMAGES), "cuda")
+    with peer("cuda") as theirs:
+        for network, size in asked(options):
+            yield row(data, network, size, options.seconds, theirs)
 
 
 def goals(rows: list[Row]) -> list[Goal]:

@@ -2,8 +2,11 @@
 
 import argparse
 import contextlib
+import math
+import multiprocessing
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from statistics import median
 
@@ -15,6 +18,7 @@ from study.cells import parse_batch_sizes
 from tests.benchmarks.peers import KINDS, SAM, Elsewhere, grown
 from tests.benchmarks.table import (
     IMAGES,
+    LEAST,
     Benchmark,
     Goal,
     Row,
@@ -27,6 +31,7 @@ from trainables import memory
 from trainables.batches import DeviceData
 from trainables.config import TrialConfig
 from trainables.data import load
+from trainables.errors import UsageError
 from trainables.training import Training
 
 POOLED = "tests.benchmarks.step:pooled"
@@ -36,6 +41,8 @@ LARGEST = {"resnet8": 1024, WIDE: 2048}  # above it a round takes minutes
 FORMULATIONS = {"plain": ("none", 0), "SAM": ("sam", 0), "ASAM": ("asam", 0), "m-SAM": ("sam", 64)}
 FLAT_FROM = 2 * TrialConfig.micro_batch  # images from which on memory must not grow
 Call = Callable[[], object]
+Spent = dict[str, list[float]]
+Taken = dict[str, float]
 
 
 def promising(*layers: nn.Module) -> nn.Module:
@@ -96,7 +103,10 @@ def bare(ours: Training) -> Call:
     return call
 
 
-def row(data: DeviceData, network: str, size: int, seconds: float, theirs: Elsewhere | None) -> Row:
+def timed(device: str, network: str, size: int, seconds: float, least: int) -> tuple[Spent, Taken]:
+    """Seconds of each call in every round, and MiB that it takes; in the process that asks."""
+    torch.set_num_threads(1)
+    data = DeviceData(load("glyphs", train_size=IMAGES), device)
     trainings = {
         name: training(data, network, size, *each)
         for name, each in FORMULATIONS.items()
@@ -109,42 +119,59 @@ def row(data: DeviceData, network: str, size: int, seconds: float, theirs: Elsew
         memory.reset_peak(data.device)
         taken[name] = grown(call, data.device)
     steps = {name: repeated(call, data.device) for name, call in calls.items()}
-    if theirs:
-        taken |= theirs.make(network, size)
-        steps |= {name: partial(theirs.steps, name) for name in KINDS}
-    spent = rounds(steps, seconds)
-    found: Row = {"network": network.rpartition(":")[2], "B": size, "rounds": len(spent["SAM"])}
-    found["device"] = str(data.device)
-    found |= {f"{name} ms": milliseconds(each) for name, each in spent.items()}
-    found |= {f"{name} MiB": each for name, each in taken.items()}
+    with peer(device) as theirs:
+        if theirs:
+            taken |= theirs.make(network, size)
+            steps |= {name: partial(theirs.steps, name) for name in KINDS}
+        return rounds(steps, seconds, least), taken
+
+
+def row(network: str, size: int, options: argparse.Namespace) -> Row:
+    """Over some pairs of new processes, ours and theirs: from one to the next the same step differs
+    by more than from round to round, by where its memory has come to lie."""
+    found = []
+    for _ in range(options.processes):
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+            share = options.seconds / options.processes, math.ceil(LEAST / options.processes)
+            found.append(process.submit(timed, options.device, network, size, *share).result())
+    names = found[0][0]
+    spent = {name: [second for each, _ in found for second in each[name]] for name in names}
+    made: Row = {"network": network.rpartition(":")[2], "B": size, "rounds": len(spent["SAM"])}
+    made["device"] = options.device
+    made |= {f"{name} ms": milliseconds(each) for name, each in spent.items()}
+    made |= {f"{name} MiB": median(each[name] for _, each in found) for name in found[0][1]}
     for name in ("SAM", "ASAM", "m-SAM"):
         if name in spent:
-            found[f"{name}/plain"] = ratio(spent[name], spent["plain"])
-    found["images/s"] = size / median(spent["plain"])
-    found["share of bare"] = median(spent["bare"]) / median(spent["plain"])
-    found["SAM share of bare"] = 2 * median(spent["bare"]) / median(spent["SAM"])
+            made[f"{name}/plain"] = ratio(spent[name], spent["plain"])
+    made["images/s"] = size / median(spent["plain"])
+    made["share of bare"] = median(spent["bare"]) / median(spent["plain"])
+    made["SAM share of bare"] = 2 * median(spent["bare"]) / median(spent["SAM"])
     for name in ("plain", "SAM", "ASAM"):
         if f"their {name}" in spent:
-            found[f"{name} gain"] = ratio(spent[f"their {name}"], spent[name])
-    return found
+            made[f"{name} gain"] = ratio(spent[f"their {name}"], spent[name])
+    return made
+
+
+def peer(device: str) -> contextlib.AbstractContextManager[Elsewhere | None]:
+    """pytorch_optimizer in its process, where it is installed."""
+    return Elsewhere(device) if SAM else contextlib.nullcontext()
+
+
+def asked(options: argparse.Namespace) -> Iterator[tuple[str, int]]:
+    """Networks and batch sizes."""
+    if SAM is None:
+        print("without pytorch_optimizer: pip install -e '.[bench]'", file=sys.stderr)
+    for network in options.networks:
+        for size in parse_batch_sizes(options.batch_sizes):
+            if size <= LARGEST.get(network, size):
+                yield network, size
 
 
 def measure(options: argparse.Namespace) -> Iterator[Row]:
-    yield from measured(row, options, options.device)
-
-
-def measured(row: Callable[..., Row], options: argparse.Namespace, device: str) -> Iterator[Row]:
-    """The rows of the networks and batch sizes that are asked for, with the peer in its process."""
-    if SAM is None:
-        print("without pytorch_optimizer: pip install -e '.[bench]'", file=sys.stderr)
-    torch.set_num_threads(1)
-    data = DeviceData(load("glyphs", train_size=IMAGES), device)
-    with contextlib.ExitStack() as stack:
-        theirs = stack.enter_context(Elsewhere(device)) if SAM else None
-        for network in options.networks:
-            for size in parse_batch_sizes(options.batch_sizes):
-                if size <= LARGEST.get(network, size):
-                    yield row(data, network, size, options.seconds, theirs)
+    if options.processes < 1:
+        raise UsageError(f"--processes: {options.processes}; accepted: 1 or more")
+    for network, size in asked(options):
+        yield row(network, size, options)
 
 
 def goals(rows: list[Row]) -> list[Goal]:
@@ -195,17 +222,19 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS), metavar="NAME")
     parser.add_argument("--batch-sizes", default="64..8192")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--seconds", type=float, default=5.0, help="of each row, at least")
+    parser.add_argument("--processes", type=int, default=3, help="of each row, one after another")
+    parser.add_argument("--seconds", type=float, default=12.0, help="of each row, at least")
 
 
 ABOUT = """\
 One step on 28 x 28 images, one thread: *ms* is ours, *gain* the time of pytorch_optimizer's over
-ours (its SAM around SGD with momentum, the loop as its documentation writes it, on batches made as
-ours are, in a process of its own with the default allocator, in turn with ours; ASAM is its
-`adaptive=True`), *of bare* how much of a pass is forward and backward of micro-batches that lie
-ready. m-SAM has m = 64; the noise scale, sampled every 16th step, is not in the medians. MiB is
-what a SAM step takes at its peak, ours and theirs. `pooled` has two 3 x 3 convolutions with
-pooling and 106,000 weights; `narrow` and `wide` are the mlp with 64 and 1,024 units a layer."""
+ours (its SAM around SGD with momentum, the loop as its documentation writes it, on batches that lie
+in memory as a DataLoader's do, in a process of its own with the default allocator, in turn with
+ours; ASAM is its `adaptive=True`), *of bare* how much of a pass is forward and backward of
+micro-batches that lie ready. The rounds are of several pairs of new processes. m-SAM has m = 64;
+the noise scale, sampled every 16th step, is not in the medians. MiB is what a SAM step takes at its
+peak, ours and theirs. `pooled` has two 3 x 3 convolutions with pooling and 106,000 weights;
+`narrow` and `wide` are the mlp with 64 and 1,024 units a layer."""
 
 BENCHMARK = Benchmark(
     "step",

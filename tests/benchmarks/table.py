@@ -70,11 +70,11 @@ def repeated(call: Callable[[], object], device: torch.device | None = None) -> 
     return steps
 
 
-def rounds(calls: dict[str, Steps], seconds: float) -> dict[str, list[float]]:
+def rounds(calls: dict[str, Steps], seconds: float, least: int = LEAST) -> dict[str, list[float]]:
     """Seconds of one of each, all taken in turn so that they share what the machine is doing.
 
     In a round each is repeated for `BLOCK` seconds at least, or it would find the caches as the one
-    before has left them. The order changes from round to round; there are at least `LEAST`, after
+    before has left them. The order changes from round to round; there are at least `least`, after
     one that is not counted. What gives a float has measured itself.
     """
 
@@ -89,7 +89,7 @@ def rounds(calls: dict[str, Steps], seconds: float) -> dict[str, list[float]]:
     counts = {name: math.ceil(BLOCK / timed(name, 1)) for name in calls}
     found: dict[str, list[float]] = {name: [] for name in calls}
     names, begun = list(calls), time.perf_counter()
-    while time.perf_counter() - begun < seconds or len(found[names[0]]) < LEAST:
+    while time.perf_counter() - begun < seconds or len(found[names[0]]) < least:
         for name in names:
             found[name].append(timed(name, counts[name]))
         names = [*names[1:], names[0]]
