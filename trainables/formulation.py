@@ -55,7 +55,8 @@ class SAM(Formulation):
         loss, g = gradient(indices)
         e_w = self.ascent(params, g)
         del g  # its memory is the next one's
-        with shifted(params, e_w, keep=False):
+        # A user's own may remember its e_w.
+        with shifted(params, e_w, keep=type(self) not in FORMULATIONS.values()):
             _, g = gradient(indices)
         return loss, g
 
@@ -73,7 +74,7 @@ class SAM(Formulation):
         return e_w
 
     def perturbation(self, w: list[Tensor], g: list[Tensor]) -> Sequence[Tensor]:
-        """e_w of parameters that all have a gradient, in tensors of its own."""
+        """e_w of parameters that all have a gradient."""
         # Not by dividing, which has other bits where rho is a tensor, as in a captured step.
         return torch._foreach_mul(g, self.rho * (norm(g) + 1e-12).reciprocal())
 

@@ -40,6 +40,7 @@ NETWORKS = (NARROW, "mlp", WIDE, "cnn", POOLED, "resnet8")
 LARGEST = {"resnet8": 1024, WIDE: 2048}  # above it a round takes minutes
 FORMULATIONS = {"plain": ("none", 0), "SAM": ("sam", 0), "ASAM": ("asam", 0), "m-SAM": ("sam", 64)}
 FLAT_FROM = 2 * TrialConfig.micro_batch  # images from which on memory must not grow
+PAIRS = 20  # rounds of plain and SAM at least, whose ratio has the closest goal
 Call = Callable[[], object]
 Spent = dict[str, list[float]]
 Taken = dict[str, float]
@@ -103,8 +104,11 @@ def bare(ours: Training) -> Call:
     return call
 
 
-def timed(device: str, network: str, size: int, seconds: float, least: int) -> tuple[Spent, Taken]:
-    """Seconds of each call in every round, and MiB that it takes; in the process that asks."""
+def timed(
+    device: str, network: str, size: int, seconds: float, least: int, pairs: int
+) -> tuple[Spent, Spent, Taken]:
+    """Seconds of each call in every round, of plain and SAM in further rounds of theirs until there
+    are so many pairs, and MiB that a call takes; in the process that asks."""
     torch.set_num_threads(1)
     data = DeviceData(load("glyphs", train_size=IMAGES), device)
     trainings = {
@@ -123,7 +127,10 @@ def timed(device: str, network: str, size: int, seconds: float, least: int) -> t
         if theirs:
             taken |= theirs.make(network, size)
             steps |= {name: partial(theirs.steps, name) for name in KINDS}
-        return rounds(steps, seconds, least), taken
+        spent = rounds(steps, seconds, least)
+    more = pairs - len(spent["SAM"])
+    pair = rounds({name: steps[name] for name in ("plain", "SAM")}, 0, more) if more > 0 else {}
+    return spent, pair, taken
 
 
 def row(network: str, size: int, options: argparse.Namespace) -> Row:
@@ -132,17 +139,21 @@ def row(network: str, size: int, options: argparse.Namespace) -> Row:
     found = []
     for _ in range(options.processes):
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
-            share = options.seconds / options.processes, math.ceil(LEAST / options.processes)
+            least, pairs = (math.ceil(n / options.processes) for n in (LEAST, PAIRS))
+            share = options.seconds / options.processes, least, pairs
             found.append(process.submit(timed, options.device, network, size, *share).result())
-    names = found[0][0]
-    spent = {name: [second for each, _ in found for second in each[name]] for name in names}
+    spent, pair = (
+        {name: [t for each in found for t in each[i].get(name, ())] for name in found[0][0]}
+        for i in (0, 1)
+    )
     made: Row = {"network": network.rpartition(":")[2], "B": size, "rounds": len(spent["SAM"])}
     made["device"] = options.device
     made |= {f"{name} ms": milliseconds(each) for name, each in spent.items()}
-    made |= {f"{name} MiB": median(each[name] for _, each in found) for name in found[0][1]}
-    for name in ("SAM", "ASAM", "m-SAM"):
+    made |= {f"{name} MiB": median(each[name] for *_, each in found) for name in found[0][2]}
+    for name in ("ASAM", "m-SAM"):
         if name in spent:
             made[f"{name}/plain"] = ratio(spent[name], spent["plain"])
+    made["SAM/plain"] = ratio(spent["SAM"] + pair["SAM"], spent["plain"] + pair["plain"])
     made["images/s"] = size / median(spent["plain"])
     made["share of bare"] = median(spent["bare"]) / median(spent["plain"])
     made["SAM share of bare"] = 2 * median(spent["bare"]) / median(spent["SAM"])

@@ -108,6 +108,25 @@ def drawing_net(shape, classes):
     return made
 
 
+class Drawing(torch.nn.Module):
+    def __init__(self, shape, classes):
+        super().__init__()
+        self.net = net(shape, classes)
+
+    def forward(self, images):
+        return torch.nn.functional.dropout(self.net(images), 0.5, training=True)
+
+
+class Remembering(SAM):
+    rho_range = (0.1, 1.0)
+    e_w = None
+
+    def perturbation(self, w, g):
+        self.e_w = super().perturbation(w, g)
+        self.before = [e.clone() for e in self.e_w]
+        return self.e_w
+
+
 class Viewing(torch.nn.Module):
     def __init__(self, shape, classes):
         super().__init__()
@@ -290,6 +309,17 @@ BAD = {
     "--loss: own_parts.parts:vector gives shape (8,)": {"loss": "vector"},
     "--loss: own_parts.parts:lazy raised KeyError": {"loss": "lazy", "formulation": "GSAM"},
 }
+
+
+def test_a_network_may_draw_whenever_it_is_called() -> None:
+    check(own(model="Drawing"), DATA)
+
+
+def test_what_a_formulation_remembers_is_left_alone() -> None:
+    made = start(own(formulation="Remembering"), DATA)
+    made.run()
+    found = made.advance.formulation
+    assert found.e_w and all(map(torch.equal, found.e_w, found.before))
 
 
 @pytest.mark.parametrize("part", [{"optimizer": "sign"}, {"model": "still_net"}])
