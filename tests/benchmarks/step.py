@@ -239,13 +239,15 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 ABOUT = """\
 One step on 28 x 28 images, one thread: *ms* is ours, *gain* the time of pytorch_optimizer's over
-ours (its SAM around SGD with momentum, the loop as its documentation writes it, on batches that lie
-in memory as a DataLoader's do, in a process of its own with the default allocator, in turn with
-ours; ASAM is its `adaptive=True`), *of bare* how much of a pass is forward and backward of
-micro-batches that lie ready. The rounds are of several pairs of new processes. m-SAM has m = 64;
-the noise scale, sampled every 16th step, is not in the medians. MiB is what a SAM step takes at its
-peak, ours and theirs. `pooled` has two 3 x 3 convolutions with pooling and 106,000 weights;
-`narrow` and `wide` are the mlp with 64 and 1,024 units a layer."""
+ours (its SAM around SGD with momentum, the loop as its documentation writes it, in a process of its
+own with the default allocator, in turn with ours; ASAM is its `adaptive=True`). Its batches are
+ours, but lie in memory as a DataLoader's do; that ours have their channels last is a part of the
+gain where there are convolutions. *of bare* is how much of a pass is forward and backward of
+micro-batches that lie ready. The rounds are of several pairs of new processes, and twenty at least
+where SAM is compared with plain. m-SAM has m = 64; the noise scale, sampled every 16th step, is not
+in the medians. MiB is what a SAM step takes at its peak, ours and theirs. `pooled` has two 3 x 3
+convolutions with pooling and 106,000 weights; `narrow` and `wide` are the mlp with 64 and 1,024
+units a layer."""
 
 BENCHMARK = Benchmark(
     "step",
