@@ -1,5 +1,6 @@
 """What is timed beside each other is the same work, and tables say what was found."""
 
+import math
 from functools import partial
 from pathlib import Path
 
@@ -90,7 +91,10 @@ def test_calls_share_every_round_and_ratios_are_taken_within() -> None:
     spent = table.rounds({name: partial(steps, name) for name in "abc"}, 0.0)
     assert all(each == pytest.approx([0.3] * table.LEAST) for each in spent.values())
     assert sorted(order[6:9]) == ["a", "b", "c"] and order[6] != order[9]
-    found = table.ratio([2.0, 30.0, 8.0], [1.0, 10.0, 2.0])
+    more = table.rounds({name: partial(steps, name) for name in "ab"}, 0.0, {"a": 3, "b": 1})
+    assert more["a"] == pytest.approx([0.3] * 3)
+    assert more["b"] == pytest.approx([0.3, math.nan, math.nan], nan_ok=True)
+    found = table.ratio([2.0, 30.0, 8.0, math.nan], [1.0, 10.0, 2.0, 1.0])
     assert found == {"median": 3.0, "low": 2.5, "high": 3.5}
 
 

@@ -40,7 +40,7 @@ NETWORKS = (NARROW, "mlp", WIDE, "cnn", POOLED, "resnet8")
 LARGEST = {"resnet8": 1024, WIDE: 2048}  # above it a round takes minutes
 FORMULATIONS = {"plain": ("none", 0), "SAM": ("sam", 0), "ASAM": ("asam", 0), "m-SAM": ("sam", 64)}
 FLAT_FROM = 2 * TrialConfig.micro_batch  # images from which on memory must not grow
-PAIRS = 20  # rounds of plain and SAM at least, whose ratio has the closest goal
+CLOSE, ROUNDS = ("plain", "SAM", "their SAM"), 20  # at least, where goals are close
 Call = Callable[[], object]
 Spent = dict[str, list[float]]
 Taken = dict[str, float]
@@ -104,13 +104,10 @@ def bare(ours: Training) -> Call:
     return call
 
 
-def timed(
-    device: str, network: str, size: int, seconds: float, least: int, pairs: int
-) -> tuple[Spent, Spent, Taken]:
-    """Seconds of each call in every round, of plain and SAM in further rounds of theirs until there
-    are so many pairs, and MiB that a call takes; in the process that asks."""
+def timed(network: str, size: int, options: argparse.Namespace) -> tuple[Spent, Taken]:
+    """Seconds of each call in every round, and MiB that it takes; in the process that asks."""
     torch.set_num_threads(1)
-    data = DeviceData(load("glyphs", train_size=IMAGES), device)
+    data = DeviceData(load("glyphs", train_size=IMAGES), options.device)
     trainings = {
         name: training(data, network, size, *each)
         for name, each in FORMULATIONS.items()
@@ -123,14 +120,14 @@ def timed(
         memory.reset_peak(data.device)
         taken[name] = grown(call, data.device)
     steps = {name: repeated(call, data.device) for name, call in calls.items()}
-    with peer(device) as theirs:
+    with peer(options.device) as theirs:
         if theirs:
             taken |= theirs.make(network, size)
             steps |= {name: partial(theirs.steps, name) for name in KINDS}
-        spent = rounds(steps, seconds, least)
-    more = pairs - len(spent["SAM"])
-    pair = rounds({name: steps[name] for name in ("plain", "SAM")}, 0, more) if more > 0 else {}
-    return spent, pair, taken
+        close = dict.fromkeys(steps.keys() & CLOSE, ROUNDS)
+        least = dict.fromkeys(steps, LEAST) | close
+        share = {name: math.ceil(n / options.processes) for name, n in least.items()}
+        return rounds(steps, options.seconds / options.processes, share), taken
 
 
 def row(network: str, size: int, options: argparse.Namespace) -> Row:
@@ -139,24 +136,18 @@ def row(network: str, size: int, options: argparse.Namespace) -> Row:
     found = []
     for _ in range(options.processes):
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
-            least, pairs = (math.ceil(n / options.processes) for n in (LEAST, PAIRS))
-            share = options.seconds / options.processes, least, pairs
-            found.append(process.submit(timed, options.device, network, size, *share).result())
-    spent, pair = (
-        {name: [t for each in found for t in each[i].get(name, ())] for name in found[0][0]}
-        for i in (0, 1)
-    )
+            found.append(process.submit(timed, network, size, options).result())
+    spent = {name: [t for each, _ in found for t in each[name]] for name in found[0][0]}
     made: Row = {"network": network.rpartition(":")[2], "B": size, "rounds": len(spent["SAM"])}
     made["device"] = options.device
     made |= {f"{name} ms": milliseconds(each) for name, each in spent.items()}
-    made |= {f"{name} MiB": median(each[name] for *_, each in found) for name in found[0][2]}
-    for name in ("ASAM", "m-SAM"):
+    made |= {f"{name} MiB": median(each[name] for _, each in found) for name in found[0][1]}
+    for name in ("SAM", "ASAM", "m-SAM"):
         if name in spent:
             made[f"{name}/plain"] = ratio(spent[name], spent["plain"])
-    made["SAM/plain"] = ratio(spent["SAM"] + pair["SAM"], spent["plain"] + pair["plain"])
     made["images/s"] = size / median(spent["plain"])
-    made["share of bare"] = median(spent["bare"]) / median(spent["plain"])
-    made["SAM share of bare"] = 2 * median(spent["bare"]) / median(spent["SAM"])
+    made["share of bare"] = ratio(spent["bare"], spent["plain"])["median"]
+    made["SAM share of bare"] = 2 * ratio(spent["bare"], spent["SAM"])["median"]
     for name in ("plain", "SAM", "ASAM"):
         if f"their {name}" in spent:
             made[f"{name} gain"] = ratio(spent[f"their {name}"], spent[name])
@@ -244,10 +235,10 @@ own with the default allocator, in turn with ours; ASAM is its `adaptive=True`).
 ours, but lie in memory as a DataLoader's do; that ours have their channels last is a part of the
 gain where there are convolutions. *of bare* is how much of a pass is forward and backward of
 micro-batches that lie ready. The rounds are of several pairs of new processes, and twenty at least
-where SAM is compared with plain. m-SAM has m = 64; the noise scale, sampled every 16th step, is not
-in the medians. MiB is what a SAM step takes at its peak, ours and theirs. `pooled` has two 3 x 3
-convolutions with pooling and 106,000 weights; `narrow` and `wide` are the mlp with 64 and 1,024
-units a layer."""
+where SAM is compared, with plain or with theirs. m-SAM has m = 64; the noise scale, sampled every
+16th step, is not in the medians. MiB is what a SAM step takes at its peak, ours and theirs.
+`pooled` has two 3 x 3 convolutions with pooling and 106,000 weights; `narrow` and `wide` are the
+mlp with 64 and 1,024 units a layer."""
 
 BENCHMARK = Benchmark(
     "step",

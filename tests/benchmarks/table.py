@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -70,12 +69,17 @@ def repeated(call: Callable[[], object], device: torch.device | None = None) -> 
     return steps
 
 
-def rounds(calls: dict[str, Steps], seconds: float, least: int = LEAST) -> dict[str, list[float]]:
+def rounds(
+    calls: dict[str, Steps], seconds: float, least: dict[str, int] | None = None
+) -> dict[str, list[float]]:
     """Seconds of one of each, all taken in turn so that they share what the machine is doing.
 
+    least : rounds of each at least, `LEAST` by default; what has had them when the time is over
+            sits out those of the others, as NaN, so that a round has one place in all lists
+
     In a round each is repeated for `BLOCK` seconds at least, or it would find the caches as the one
-    before has left them. The order changes from round to round; there are at least `least`, after
-    one that is not counted. What gives a float has measured itself.
+    before has left them. The order changes from round to round, after one that is not counted. What
+    gives a float has measured itself.
     """
 
     def timed(name: str, count: int) -> float:
@@ -87,23 +91,27 @@ def rounds(calls: dict[str, Steps], seconds: float, least: int = LEAST) -> dict[
     for name in calls:
         timed(name, 1)
     counts = {name: math.ceil(BLOCK / timed(name, 1)) for name in calls}
+    least = least or dict.fromkeys(calls, LEAST)
     found: dict[str, list[float]] = {name: [] for name in calls}
-    names, begun = list(calls), time.perf_counter()
-    while time.perf_counter() - begun < seconds or len(found[names[0]]) < least:
-        for name in names:
-            found[name].append(timed(name, counts[name]))
-        names = [*names[1:], names[0]]
+    order, taken, begun = list(calls), 0, time.perf_counter()
+    while time.perf_counter() - begun < seconds or taken < max(least.values()):
+        over = time.perf_counter() - begun >= seconds
+        for name in order:
+            out = over and taken >= least[name]
+            found[name].append(math.nan if out else timed(name, counts[name]))
+        order, taken = [*order[1:], order[0]], taken + 1
     return found
 
 
 def ratio(over: list[float], under: list[float]) -> dict[str, float]:
-    """Median and quartiles of the ratios within a round."""
-    low, middle, high = np.quantile(np.divide(over, under), (0.25, 0.5, 0.75))
+    """Median and quartiles of the ratios within a round that has both."""
+    low, middle, high = np.nanquantile(np.divide(over, under), (0.25, 0.5, 0.75))
     return {"median": float(middle), "low": float(low), "high": float(high)}
 
 
 def milliseconds(spent: list[float]) -> float:
-    return 1000 * median(spent)
+    """The median."""
+    return 1000 * float(np.nanmedian(spent))
 
 
 def head(benchmark: Benchmark, command: str) -> dict[str, Any]:
