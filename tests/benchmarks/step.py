@@ -6,8 +6,10 @@ import math
 import multiprocessing
 import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from functools import partial
+from concurrent.futures import Executor, ProcessPoolExecutor
+from functools import cache, partial
+from itertools import groupby
+from operator import itemgetter
 from statistics import median
 
 import torch
@@ -40,7 +42,7 @@ NETWORKS = (NARROW, "mlp", WIDE, "cnn", POOLED, "resnet8")
 LARGEST = {"resnet8": 1024, WIDE: 2048}  # above it a round takes minutes
 FORMULATIONS = {"plain": ("none", 0), "SAM": ("sam", 0), "ASAM": ("asam", 0), "m-SAM": ("sam", 64)}
 FLAT_FROM = 2 * TrialConfig.micro_batch  # images from which on memory must not grow
-CLOSE, ROUNDS = ("plain", "SAM", "their SAM"), 20  # at least, where goals are close
+CLOSE, ROUNDS = ("plain", "SAM", "their SAM"), 20  # at least, since their goals are close
 Call = Callable[[], object]
 Spent = dict[str, list[float]]
 Taken = dict[str, float]
@@ -104,10 +106,16 @@ def bare(ours: Training) -> Call:
     return call
 
 
+@cache
+def place(device: str) -> tuple[DeviceData, Elsewhere | None]:
+    """The data in this process, and the peer's, which lives as long."""
+    torch.set_num_threads(1)
+    return DeviceData(load("glyphs", train_size=IMAGES), device), peer(device).__enter__()
+
+
 def timed(network: str, size: int, options: argparse.Namespace) -> tuple[Spent, Taken]:
     """Seconds of each call in every round, and MiB that it takes; in the process that asks."""
-    torch.set_num_threads(1)
-    data = DeviceData(load("glyphs", train_size=IMAGES), options.device)
+    data, theirs = place(options.device)
     trainings = {
         name: training(data, network, size, *each)
         for name, each in FORMULATIONS.items()
@@ -120,23 +128,17 @@ def timed(network: str, size: int, options: argparse.Namespace) -> tuple[Spent, 
         memory.reset_peak(data.device)
         taken[name] = grown(call, data.device)
     steps = {name: repeated(call, data.device) for name, call in calls.items()}
-    with peer(options.device) as theirs:
-        if theirs:
-            taken |= theirs.make(network, size)
-            steps |= {name: partial(theirs.steps, name) for name in KINDS}
-        close = dict.fromkeys(steps.keys() & CLOSE, ROUNDS)
-        least = dict.fromkeys(steps, LEAST) | close
-        share = {name: math.ceil(n / options.processes) for name, n in least.items()}
-        return rounds(steps, options.seconds / options.processes, share), taken
+    if theirs:
+        taken |= theirs.make(network, size)
+        steps |= {name: partial(theirs.steps, name) for name in KINDS}
+    close = dict.fromkeys(steps.keys() & CLOSE, ROUNDS)
+    least = dict.fromkeys(steps, LEAST) | close
+    share = {name: math.ceil(n / options.processes) for name, n in least.items()}
+    return rounds(steps, options.seconds / options.processes, share), taken
 
 
-def row(network: str, size: int, options: argparse.Namespace) -> Row:
-    """Over some pairs of new processes, ours and theirs: from one to the next the same step differs
-    by more than from round to round, by where its memory has come to lie."""
-    found = []
-    for _ in range(options.processes):
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
-            found.append(process.submit(timed, network, size, options).result())
+def row(pairs: list[Executor], network: str, size: int, options: argparse.Namespace) -> Row:
+    found = [pair.submit(timed, network, size, options).result() for pair in pairs]
     spent = {name: [t for each, _ in found for t in each[name]] for name in found[0][0]}
     made: Row = {"network": network.rpartition(":")[2], "B": size, "rounds": len(spent["SAM"])}
     made["device"] = options.device
@@ -172,8 +174,14 @@ def asked(options: argparse.Namespace) -> Iterator[tuple[str, int]]:
 def measure(options: argparse.Namespace) -> Iterator[Row]:
     if options.processes < 1:
         raise UsageError(f"--processes: {options.processes}; accepted: 1 or more")
-    for network, size in asked(options):
-        yield row(network, size, options)
+    for network, sizes in groupby(asked(options), itemgetter(0)):
+        # From one process to the next the same step differs by more than from round to round, by
+        # where its memory has come to lie: so some pairs of them, ours and theirs.
+        with contextlib.ExitStack() as stack:
+            new = partial(ProcessPoolExecutor, 1, multiprocessing.get_context("spawn"))
+            pairs = [stack.enter_context(new()) for _ in range(options.processes)]
+            for _, size in sizes:
+                yield row(pairs, network, size, options)
 
 
 def goals(rows: list[Row]) -> list[Goal]:
@@ -224,8 +232,8 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS), metavar="NAME")
     parser.add_argument("--batch-sizes", default="64..8192")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--processes", type=int, default=3, help="of each row, one after another")
-    parser.add_argument("--seconds", type=float, default=12.0, help="of each row, at least")
+    parser.add_argument("--processes", type=int, default=3, help="pairs, for each network")
+    parser.add_argument("--seconds", type=float, default=30.0, help="of each row, at least")
 
 
 ABOUT = """\
@@ -234,11 +242,11 @@ ours (its SAM around SGD with momentum, the loop as its documentation writes it,
 own with the default allocator, in turn with ours; ASAM is its `adaptive=True`). Its batches are
 ours, but lie in memory as a DataLoader's do; that ours have their channels last is a part of the
 gain where there are convolutions. *of bare* is how much of a pass is forward and backward of
-micro-batches that lie ready. The rounds are of several pairs of new processes, and twenty at least
-where SAM is compared, with plain or with theirs. m-SAM has m = 64; the noise scale, sampled every
-16th step, is not in the medians. MiB is what a SAM step takes at its peak, ours and theirs.
-`pooled` has two 3 x 3 convolutions with pooling and 106,000 weights; `narrow` and `wide` are the
-mlp with 64 and 1,024 units a layer."""
+micro-batches that lie ready. Each network has several pairs of processes, and each row so many
+seconds of rounds: twenty at least where SAM is compared, with plain or with theirs, and some
+elsewhere. m-SAM has m = 64; the noise scale, sampled every 16th step, is not in the medians. MiB is
+what a SAM step takes at its peak, ours and theirs. `pooled` has two 3 x 3 convolutions with pooling
+and 106,000 weights; `narrow` and `wide` are the mlp with 64 and 1,024 units a layer."""
 
 BENCHMARK = Benchmark(
     "step",

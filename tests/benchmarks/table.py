@@ -74,8 +74,8 @@ def rounds(
 ) -> dict[str, list[float]]:
     """Seconds of one of each, all taken in turn so that they share what the machine is doing.
 
-    least : rounds of each at least, `LEAST` by default; what has had them when the time is over
-            sits out those of the others, as NaN, so that a round has one place in all lists
+    least : rounds at least by name, `LEAST` by default. What has fewer than others sits out further
+            ones, as NaN, so that a round has one place in all lists
 
     In a round each is repeated for `BLOCK` seconds at least, or it would find the caches as the one
     before has left them. The order changes from round to round, after one that is not counted. What
@@ -88,16 +88,16 @@ def rounds(
         spent = time.perf_counter() - start
         return (own if isinstance(own, float) else spent) / count
 
-    for name in calls:
-        timed(name, 1)
-    counts = {name: math.ceil(BLOCK / timed(name, 1)) for name in calls}
+    first = {name: timed(name, 1) for name in calls}
+    slow = {name: 1 for name in calls if first[name] > 10 * BLOCK}  # warm by now
+    counts = {name: slow.get(name) or math.ceil(BLOCK / timed(name, 1)) for name in calls}
     least = least or dict.fromkeys(calls, LEAST)
+    most = max(least.values())
     found: dict[str, list[float]] = {name: [] for name in calls}
     order, taken, begun = list(calls), 0, time.perf_counter()
-    while time.perf_counter() - begun < seconds or taken < max(least.values()):
-        over = time.perf_counter() - begun >= seconds
+    while time.perf_counter() - begun < seconds or taken < most:
         for name in order:
-            out = over and taken >= least[name]
+            out = taken >= least[name] < most
             found[name].append(math.nan if out else timed(name, counts[name]))
         order, taken = [*order[1:], order[0]], taken + 1
     return found
