@@ -110,7 +110,7 @@ class Captured(Step):
             tensor.zero_()  # what the optimizer has only made now begins at zero
         for tensor, value in before:
             tensor.copy_(value)
-        self.gradient.kept = None
+        self.gradient.kept = {}
         self.model.zero_grad()
         return replays
 

@@ -17,6 +17,7 @@ from trainables.losses import Loss
 Gradients = list[Tensor | None]
 GradientOf = Callable[[Tensor], tuple[Tensor, Gradients]]
 
+KEPT = 2  # micro-batches whose images are there for a second pass
 NOISE_SHARD = 32  # images in the small batch of the noise-scale estimator
 NOISE_SHARDS = 2, 16  # at least and at most so many of them in a sampled step
 
@@ -26,7 +27,7 @@ class Stopped(Exception):
 
 
 class _Kept(NamedTuple):
-    part: Tensor
+    part: Tensor  # so that no other one comes to lie there
     images: Tensor
     labels: Tensor
     version: int
@@ -69,11 +70,11 @@ class Gradient:
         self.generator: torch.Generator | None = default_generator(self.device)
         self.seed: int | Tensor = 0
         self.seen = 0
-        self.kept: _Kept | None = None
+        self.kept: dict[tuple[int, ...], _Kept] = {}  # by where the indices of a part lie
 
     def begin(self, indices: Tensor, seed: int | Tensor) -> None:
         """Start a step on `indices`; what is asked for next are these or parts of them."""
-        self.seed, self.seen, self.kept = seed, int(indices.storage_offset()), None
+        self.seed, self.seen, self.kept = seed, int(indices.storage_offset()), {}
 
     def __call__(self, indices: Tensor) -> tuple[Tensor, Gradients]:
         return self._mean(indices, self._parts(indices))
@@ -141,15 +142,18 @@ class Gradient:
         return self.loss(logits.float() if self.low_precision else logits, labels)
 
     def _batch(self, part: Tensor) -> tuple[Tensor, Tensor]:
-        """Images and labels; the second pass over a batch that is one part finds those of the
-        first, unless the network has changed them in place."""
-        kept = self.kept
-        if kept and kept.part is part and kept.images._version == kept.version:
+        """Images and labels; a second pass finds those of the first, where they are few enough to
+        be kept, unless the network has changed them in place."""
+        place = part.data_ptr(), len(part), *part.stride()
+        kept = self.kept.get(place)
+        if kept and kept.images._version == kept.version:
             return kept.images, kept.labels
+        if len(self.kept) == KEPT:
+            self.kept.popitem()  # the last, since m-SAM asks at once for the next one's again
         images, labels = self.images.batch(part)
         if self.augment:
             images = self.augment(images, part, self.seed)
-        self.kept = _Kept(part, images, labels, images._version)
+        self.kept[place] = _Kept(part, images, labels, images._version)
         return images, labels
 
     def sampled(self, noise: "NoiseScale") -> GradientOf:

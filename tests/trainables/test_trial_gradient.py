@@ -186,7 +186,10 @@ def test_the_stop_flag_ends_the_gradient_between_micro_batches() -> None:
     assert len(asked) == 4  # of 20 micro-batches
 
 
-def test_both_passes_of_a_step_see_the_same_images_and_other_steps_see_others() -> None:
+@pytest.mark.parametrize("micro_batch", [1000, 100, 50])
+def test_both_passes_of_a_step_see_the_same_images_and_other_steps_see_others(
+    micro_batch: int,
+) -> None:
     class Greedy(nn.Module):
         """Changes its input in place."""
 
@@ -199,7 +202,7 @@ def test_both_passes_of_a_step_see_the_same_images_and_other_steps_see_others() 
 
     for model in (network("mlp"), Greedy()):
         gradient = Gradient(
-            model, LOSSES["cross_entropy"], IMAGES, 1000, augment=Augment("shift,cutout")
+            model, LOSSES["cross_entropy"], IMAGES, micro_batch, augment=Augment("shift,cutout")
         )
         seen = []
         for seed in (1, 2, 1):
@@ -207,3 +210,26 @@ def test_both_passes_of_a_step_see_the_same_images_and_other_steps_see_others() 
             seen.append([float(gradient(INDICES)[0]) for _ in range(2)])
         assert all(first == second for first, second in seen)
         assert seen[0] == seen[2] != seen[1]
+
+
+@pytest.mark.parametrize(("micro_batch", "gathers"), [(1000, 1), (100, 2), (50, 4 + 3)])
+def test_a_second_pass_has_the_images_of_the_first_where_they_are_few(
+    micro_batch: int, gathers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    batch = IMAGES.batch
+    monkeypatch.setattr(IMAGES, "batch", lambda part: sizes.append(len(part)) or batch(part))
+    gradient = gradient_of(network("mlp"), micro_batch)
+    for step in (1, 2):
+        gradient.begin(INDICES, step)
+        first, second = gradient(INDICES), gradient(INDICES)
+        assert torch.equal(first[0], second[0]) and len(sizes) == step * gathers
+
+
+def test_what_lies_elsewhere_or_otherwise_is_not_taken_for_what_was_seen() -> None:
+    gradient = gradient_of(network("mlp"), 1000)
+    gradient.begin(INDICES, 0)
+    for count in range(3):
+        for some in (INDICES[:100], INDICES[::2], INDICES[100:], INDICES[torch.randperm(100)]):
+            alone = gradient_of(network("mlp"), 1000)(some)[0]
+            assert torch.equal(gradient(some)[0], alone), count
