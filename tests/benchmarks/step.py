@@ -39,7 +39,7 @@ from trainables.training import Training
 POOLED = "tests.benchmarks.step:pooled"
 NARROW, WIDE = "tests.benchmarks.step:narrow", "tests.benchmarks.step:wide"
 NETWORKS = (NARROW, "mlp", WIDE, "cnn", POOLED, "resnet8")
-LARGEST = {"resnet8": 1024, WIDE: 2048}  # above it a round takes minutes
+LARGEST = {"resnet8": 1024, WIDE: 2048}
 FORMULATIONS = {"plain": ("none", 0), "SAM": ("sam", 0), "ASAM": ("asam", 0), "m-SAM": ("sam", 64)}
 FLAT_FROM = 2 * TrialConfig.micro_batch  # images from which on memory must not grow
 CLOSE, ROUNDS = ("plain", "SAM", "their SAM"), 20  # at least, since their goals are close
@@ -246,7 +246,8 @@ micro-batches that lie ready. Each network has several pairs of processes, and e
 seconds of rounds: twenty at least where SAM is compared, with plain or with theirs, and some
 elsewhere. m-SAM has m = 64; the noise scale, sampled every 16th step, is not in the medians. MiB is
 what a SAM step takes at its peak, ours and theirs. `pooled` has two 3 x 3 convolutions with pooling
-and 106,000 weights; `narrow` and `wide` are the mlp with 64 and 1,024 units a layer."""
+and 106,000 weights; `narrow` and `wide` are the mlp with 64 and 1,024 units a layer. `wide` ends at
+2,048 and resnet8 at 1,024, beyond which their rounds take minutes."""
 
 BENCHMARK = Benchmark(
     "step",
