@@ -131,10 +131,9 @@ def timed(network: str, size: int, options: argparse.Namespace) -> tuple[Spent, 
     if theirs:
         taken |= theirs.make(network, size)
         steps |= {name: partial(theirs.steps, name) for name in KINDS}
-    close = dict.fromkeys(steps.keys() & CLOSE, ROUNDS)
-    least = dict.fromkeys(steps, LEAST) | close
-    share = {name: math.ceil(n / options.processes) for name, n in least.items()}
-    return rounds(steps, options.seconds / options.processes, share), taken
+    pairs = options.processes
+    least = {n: math.ceil((ROUNDS if n in CLOSE else LEAST) / pairs) for n in steps}
+    return rounds(steps, options.seconds / pairs, least), taken
 
 
 def row(pairs: list[Executor], network: str, size: int, options: argparse.Namespace) -> Row:

@@ -88,9 +88,12 @@ def rounds(
         spent = time.perf_counter() - start
         return (own if isinstance(own, float) else spent) / count
 
-    first = {name: timed(name, 1) for name in calls}
-    slow = {name: 1 for name in calls if first[name] > 10 * BLOCK}  # warm by now
-    counts = {name: slow.get(name) or math.ceil(BLOCK / timed(name, 1)) for name in calls}
+    def repeats(name: str) -> int:
+        if timed(name, 1) > 10 * BLOCK:
+            return 1  # without a second one to see it: that was its round that is not counted
+        return math.ceil(BLOCK / timed(name, 1))
+
+    counts = {name: repeats(name) for name in calls}
     least = least or dict.fromkeys(calls, LEAST)
     most = max(least.values())
     found: dict[str, list[float]] = {name: [] for name in calls}

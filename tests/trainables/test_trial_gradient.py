@@ -1,6 +1,7 @@
 """One gradient serves every method and batch size, so an error in it would reach every result."""
 
 import math
+import weakref
 
 import pytest
 import torch
@@ -227,9 +228,16 @@ def test_a_second_pass_has_the_images_of_the_first_where_they_are_few(
 
 
 def test_what_lies_elsewhere_or_otherwise_is_not_taken_for_what_was_seen() -> None:
+    generator = torch.Generator().manual_seed(2)
+    some = [slice(0, 100), slice(0, 200, 2), slice(100, 200)]
+    some += [torch.randperm(200, generator=generator)[:100] for _ in range(9)]  # copies, soon gone
+    alone = [gradient_of(network("mlp"), 1000)(INDICES[each])[0] for each in some]
     gradient = gradient_of(network("mlp"), 1000)
     gradient.begin(INDICES, 0)
-    for count in range(3):
-        for some in (INDICES[:100], INDICES[::2], INDICES[100:], INDICES[torch.randperm(100)]):
-            alone = gradient_of(network("mlp"), 1000)(some)[0]
-            assert torch.equal(gradient(some)[0], alone), count
+    for each, expected in zip(2 * some, 2 * alone, strict=True):
+        assert torch.equal(gradient(INDICES[each])[0], expected)
+    copy = INDICES[some[-1]]
+    gradient(copy)
+    there = weakref.ref(copy)
+    del copy
+    assert there() is not None  # as long as its images are kept, or another might lie in its place
