@@ -88,6 +88,28 @@ def parse_m(text: str) -> tuple[int, ...]:
     return tuple(dict.fromkeys(sizes))
 
 
+def parse_grid(text: str) -> tuple[int, int]:
+    """`13x6` -> 13 learning rates, 6 radii; `13` for methods without a radius."""
+    match = re.fullmatch(r"\s*(\d{1,4})(?:x(\d{1,4}))?\s*", text)
+    if not match or int(match[1]) < 2 or int(match[2] or 2) < 2:
+        raise UsageError(
+            f"--grid: {text!r} is no grid; accepted: learning rates x radii, 2 of each at least, "
+            "as in 13x6"
+        )
+    return int(match[1]), int(match[2] or 2)
+
+
+def parse_search_seeds(text: str) -> tuple[int, int]:
+    """`2` -> each point on 2 seeds; `2..5` -> and a cell's best points on 5."""
+    match = re.fullmatch(r"\s*(\d{1,4})(?:\.\.(\d{1,4}))?\s*", text)
+    if not match or not 1 <= int(match[1]) <= int(match[2] or match[1]):
+        raise UsageError(
+            f"--search-seeds: {text!r} is no number of seeds; accepted: a whole number from 1, or "
+            "two as in 2..5, of which the larger is for a cell's best points"
+        )
+    return int(match[1]), int(match[2] or match[1])
+
+
 def grid(methods: tuple[str, ...], batch_sizes: tuple[int, ...], ms: tuple[int, ...]) -> list[Cell]:
     """All cells; m = 0 is the whole batch, and a batch below m perturbs as a whole."""
     cells: dict[Cell, None] = {}  # in order, each once

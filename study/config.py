@@ -1,5 +1,6 @@
 """What is asked of a study: frozen, validated, and compared as a whole when a study is resumed."""
 
+import math
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
@@ -11,7 +12,8 @@ from trainables.config import Recipe, TrialConfig, choice, parse_method, stable_
 from trainables.errors import UsageError
 from trainables.plugins import is_plugin
 
-SAMPLERS = ("tpe", "qmc", "random")
+SAMPLERS = ("tpe", "qmc", "random", "grid")
+TOP = 5  # at least so many points of a cell's grid get the further seeds
 SCHEDULERS = ("asha", "none")
 RULES = ("lr_copied", "lr_sqrt", "lr_linear")
 AVERAGES = ("momentum", "beta1", "beta2", "alpha")
@@ -32,6 +34,8 @@ class StudyConfig(Recipe):
     control_share : share of the search trials that ASHA never stops; grace : how many first trials
     of a cell it never stops either, as those spread over the range tell LR* best;
     scale_momentum : the batch size at which momentum and betas are as given, 0 being all;
+    grid : how many learning rates and radii the grid sampler crosses; search_seeds : how often each
+    of a cell's points is trained in the search, and how often the best fifth of them;
     sharpness : how closely the winners' minima are examined; warm : a cell's first points
     (lr, rho), taken from another study.
     """
@@ -46,6 +50,8 @@ class StudyConfig(Recipe):
     trials: int = 8
     sampler: str = "tpe"
     scheduler: str = "asha"
+    grid: tuple[int, int] = (13, 6)
+    search_seeds: tuple[int, int] = (1, 1)
     control_share: float = 0.15
     grace: int = 0
     seeds: int = 3
@@ -63,6 +69,8 @@ class StudyConfig(Recipe):
             ("--trials", self.trials, 1),
             ("--seeds", self.seeds, 1),
             ("--m", min(self.m), 0),
+            ("--grid", min(self.grid), 2),
+            ("--search-seeds", min(self.search_seeds), 1),
             ("--grace", self.grace, 0),
             ("--scale-momentum", self.scale_momentum, 0),
             ("--seed", self.seed, 0),
@@ -75,6 +83,8 @@ class StudyConfig(Recipe):
             raise UsageError(
                 f"--control-share: {self.control_share} is out of range; accepted: 0 to 1"
             )
+        if self.warm and self.sampler == "grid":
+            raise UsageError("--warm-start: a grid is what it is; accepted: with another --sampler")
         for cell in self.cells:
             self.trial(cell, "check", "search", "search", 0, {"lr": 1.0})
         if self.scheduler == "asha" and not Ladder.build(self.reports, self.warmup).rungs:
@@ -92,6 +102,22 @@ class StudyConfig(Recipe):
         """The user's own parts, package.module:callable."""
         methods = (part for method in self.methods for part in parse_method(method))
         return [name for name in (*methods, self.model, self.loss, self.dataset) if is_plugin(name)]
+
+    def points(self, cell: Cell) -> int:
+        """How many points of a cell's space are tried in its search."""
+        if self.sampler == "grid":
+            return math.prod(self.grid[: len(self.space(cell).ranges)])
+        return self.trials
+
+    def top(self, cell: Cell) -> int:
+        """How many of the points get the further seeds."""
+        points = self.points(cell)
+        return min(points, max(TOP, points // 5))
+
+    def searches(self, cell: Cell) -> int:
+        """Search trials of a cell."""
+        each, best = self.search_seeds
+        return self.points(cell) * each + self.top(cell) * (best - each)
 
     def space(self, cell: Cell) -> Space:
         return space_of(cell.method, self.lr_ranges, self.rho_ranges)
@@ -158,6 +184,8 @@ class StudyConfig(Recipe):
             "methods": list(self.methods),
             "batch_sizes": list(self.batch_sizes),
             "m": list(self.m),
+            "grid": list(self.grid),
+            "search_seeds": list(self.search_seeds),
             "lr_ranges": {k: list(v) for k, v in self.lr_ranges.items()},
             "rho_ranges": {k: list(v) for k, v in self.rho_ranges.items()},
         }
@@ -166,13 +194,16 @@ class StudyConfig(Recipe):
     def from_dict(cls, values: dict[str, Any]) -> "StudyConfig":
         """The inverse of `to_dict`; raises UsageError for a study of another version."""
         try:
-            typed = {
+            typed: dict[str, Any] = {
                 "methods": tuple(values["methods"]),
                 "batch_sizes": tuple(values["batch_sizes"]),
                 "m": tuple(values["m"]),
                 "lr_ranges": {k: (v[0], v[1]) for k, v in values["lr_ranges"].items()},
                 "rho_ranges": {k: (v[0], v[1]) for k, v in values["rho_ranges"].items()},
             }
+            for name in ("grid", "search_seeds"):  # which a study begun before they were has not
+                if name in values:
+                    typed[name] = tuple(values[name])
             return cls(**values | typed)
         except UsageError:
             raise

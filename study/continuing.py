@@ -55,6 +55,9 @@ def continued(config: StudyConfig, path: Path, data: ImageData, sized: bool) -> 
             continue
         if field.name in GROWING:
             _require_more(field.name, ours, theirs, path)
+        elif field.name == "search_seeds" and config.sampler == "grid":
+            for ours_of, theirs_of in zip(ours, theirs, strict=True):
+                _require_more(field.name, ours_of, theirs_of, path)
         elif field.name == "warm":
             if bool(ours) != bool(theirs):
                 begun_so = "from another study's points" if theirs else "from no other study"

@@ -46,7 +46,7 @@ class Forecast:
         if phase != "search" or self.config.scheduler == "none":
             return 1.0
         config = self.config
-        stopped = expected_progress(config.trials, config.reports, config.warmup, config.grace)
+        stopped = expected_progress(most_searches(config), config.reports, config.warmup, config.grace)
         return self.config.control_share + (1 - self.config.control_share) * stopped
 
     def work(self, expected: Expected) -> float:
@@ -95,6 +95,11 @@ class Forecast:
         return rest + self.work(planner.expected() - begun)
 
 
+def most_searches(config: StudyConfig) -> int:
+    """Search trials of the cell with the most."""
+    return max(map(config.searches, config.cells))
+
+
 @functools.cache
 def expected_progress(trials: int, reports: int, warmup: float, grace: int = 0) -> float:
     """The mean share of its schedule that one of `trials` in random order trains under ASHA, which
@@ -121,7 +126,7 @@ def overview(forecast: Forecast) -> str:
     ms = f", up to {len(config.m)} m" if len(config.m) > 1 else ""
     return (
         f"{len(config.cells)} cells ({len(config.methods)} methods x {len(config.batch_sizes)} "
-        f"batch sizes{ms}), {expected.total()} trials ({config.trials} searched a cell, others "
+        f"batch sizes{ms}), {expected.total()} trials ({most_searches(config)} searched a cell, others "
         f"confirm), {forecast.gradients(expected) / 1e6:,.3g} million gradients, "
         f"about {duration(seconds)} on {forecast.slots} at a time"
     )

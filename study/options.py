@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from study.cells import parse_batch_sizes, parse_m, parse_methods
+from study.cells import parse_batch_sizes, parse_grid, parse_m, parse_methods, parse_search_seeds
 from study.config import SAMPLERS, SCHEDULERS, StudyConfig
 from study.config_file import from_file
 from study.space import lr_defaults, parse_ranges, rho_defaults
@@ -59,6 +59,7 @@ SAME = (
     *shared.NAMES,
     *FROM_PRESET,
     *"dataset train_size image_size budget scale_momentum trials sampler scheduler".split(),
+    *"grid search_seeds".split(),
     *"control_share grace seeds sharpness seed micro_batch".split(),
 )
 
@@ -131,6 +132,10 @@ def parser() -> Parser:
     add("--lr-range", default="", metavar="RANGE", help="LOW..HIGH, or momentum=LOW..HIGH,adam=…")
     add("--rho-range", default="", metavar="RANGE", help="LOW..HIGH, or sam=LOW..HIGH,asam=…")
     add("--sampler", default="tpe", help=f"{'|'.join(SAMPLERS)} (default: tpe)")
+    add("--grid", default="13x6", metavar="NxM",
+        help="learning rates x radii of --sampler grid (default: 13x6)")  # fmt: skip
+    add("--search-seeds", default="1", metavar="K|K..L",
+        help="trainings of each point; L of a cell's best (default: 1)")  # fmt: skip
     add("--scheduler", default="asha", help=f"{'|'.join(SCHEDULERS)} (default: asha)")
     add("--control-share", type=float, default=0.15, help="never stopped (default: 0.15)")
     add("--grace", type=int, default=0, metavar="N",
@@ -230,7 +235,11 @@ def _config(options: argparse.Namespace) -> StudyConfig:
         device="cuda" if on_gpu else "cpu",
         threads=max(1, options.cpus_per_trial),
         **{name: getattr(options, name) for name in SAME}
-        | {"augment": parse_augment(options.augment, options.dataset)},
+        | {
+            "augment": parse_augment(options.augment, options.dataset),
+            "grid": parse_grid(options.grid),
+            "search_seeds": parse_search_seeds(options.search_seeds),
+        },
     )
     if options.warm_start:
         config = replace(config, warm=warm_points(Path(options.warm_start), config))
@@ -261,6 +270,8 @@ def resolved(config: StudyConfig, where: Where, preset: str) -> dict[str, Any]:
         **({"storage": where.storage} if where.storage else {}),
         **ranges,
         **{name: getattr(config, name) for name in SAME if name not in FROM_PRESET},
+        "grid": "x".join(map(str, config.grid)),
+        "search_seeds": "..".join(map(str, dict.fromkeys(config.search_seeds))),
     }
 
 

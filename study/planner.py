@@ -13,7 +13,7 @@ from study.config import StudyConfig
 from study.confirm import Confirmation, Job
 from study.log import Event, Log, MemoryLog
 from study.record import SEARCH_PHASES, Record
-from study.search import is_control, suggest
+from study.search import is_control, may_go_on, suggest
 from trainables.config import Budget, TrialConfig, stable_hash
 
 TRIES = {"raised": 2, "lost": 4}  # of a trial without a new report, by how it failed
@@ -131,7 +131,7 @@ class Planner:
         """How many trials of a cell and phase the study comes to, as far as can be told now."""
         count: Counter[tuple[Cell, str]] = Counter()
         for cell in self.cells.values():
-            count[cell, "search"] = self.config.trials
+            count[cell, "search"] = self.config.searches(cell)
             count[cell, "confirm"] = self.confirmation.count(cell)
         for record in self.records.values():
             if self.confirmation.superseded(record):
@@ -203,18 +203,20 @@ class Planner:
         open_cells = [
             cell
             for cell in self.cells.values()
-            if len(self.searched[cell.name]) < self.config.trials
+            if len(self.searched[cell.name]) < self.config.searches(cell)
+            and may_go_on(self.config, cell, self.searched[cell.name])
         ]
         if not open_cells:
             return None
         cell = min(open_cells, key=lambda c: (len(self.searched[c.name]), self._rank[c.name]))
         number = len(self.searched[cell.name])
+        warm = len(self.config.warm.get(cell.name, []))
         phase = "control" if is_control(self.config, cell, number) else "search"
         config = self.config.trial(
             cell,
             trial_id=f"{cell.name}-{number:04d}",
             phase=phase,
-            role="warm" if number < len(self.config.warm.get(cell.name, [])) else "search",
+            role="warm" if number // self.config.search_seeds[0] < warm else "search",
             seed=stable_hash(self.config.seed, cell.name, number),
             point=suggest(self.config, cell, self.searched[cell.name], number),
         )
@@ -235,7 +237,7 @@ class Planner:
     def search_over(self, cell: Cell) -> bool:
         """Whether every search trial of the cell has ended."""
         begun = len(self.searched[cell.name])
-        return begun >= self.config.trials and not self._searching[cell.name]
+        return begun >= self.config.searches(cell) and not self._searching[cell.name]
 
     def winner(self, cell: Cell) -> Record | None:
         """The best complete search trial once the cell's search is over; None if there is none."""

@@ -118,6 +118,7 @@ def powered(config: StudyConfig) -> list[str]:
     """What a study of this design could tell, by simulated ones."""
     from analysis.power import TYPICAL, simulated
     from analysis.simulate import Design
+    from study.forecast import most_searches
 
     plain = all(cell.plain for cell in config.cells)
     if len(config.batch_sizes) < 3:
@@ -125,7 +126,7 @@ def powered(config: StudyConfig) -> list[str]:
     design = Design(
         methods=("momentum",) if plain else ("momentum", "momentum+sam"),
         batch_sizes=config.batch_sizes,
-        trials=config.trials,
+        trials=most_searches(config),
         seeds=config.seeds,
         reference_seeds=config.reference_seeds,
         control_share=config.control_share,

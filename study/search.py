@@ -1,6 +1,9 @@
 """What a cell tries next; a function of the study's seed and the cell's history alone."""
 
+import itertools
+import math
 import warnings
+from collections import Counter
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -22,9 +25,19 @@ def suggest(
     """(lr, rho) of the cell's search trial `number`.
 
     `qmc` is a scrambled Halton sequence; `tpe` starts with it, so that the whole range is seen
-    before the estimator narrows it. Points of another study come before either.
+    before the estimator narrows it. Points of another study come before either. Each point comes
+    as often as there are search seeds.
     """
     space, warm = config.space(cell), config.warm.get(cell.name, [])
+    if config.sampler == "grid":
+        return _grid_point(config, cell, history)
+    each, points = config.search_seeds[0], config.points(cell)
+    if number >= points * each:
+        top = _best_points(config, cell, history)
+        return dict(zip(space.ranges, top[number % len(top)], strict=True))
+    if number % each:  # the seeds of a point follow each other, for a sampler that learns
+        return _point_of(space, history[number - 1])
+    number //= each
     if number < len(warm):
         return dict(zip(space.ranges, warm[number], strict=True))
     number -= len(warm)
@@ -39,6 +52,48 @@ def suggest(
         sequence.fast_forward(number)
         return space.point(list(sequence.random(1)[0]))
     return _tpe(space, history, stable_hash(config.seed, cell.name, "tpe", number))
+
+
+def may_go_on(config: StudyConfig, cell: Cell, history: list[Record]) -> bool:
+    """Whether the next search trial is determined: the best points are, once all have ended."""
+    first = config.points(cell) * config.search_seeds[0]
+    return len(history) < first or all(record.ended for record in history[:first])
+
+
+def _grid_point(config: StudyConfig, cell: Cell, history: list[Record]) -> dict[str, float]:
+    """The point of the grid that has been trained least, ends included; then of the best ones.
+
+    The cell shuffles the order anew for every seed, so that what is there covers the grid evenly.
+    """
+    space = config.space(cell)
+    axes = [np.linspace(0, 1, n) for n in config.grid[: len(space.ranges)]]
+    points = [space.point(list(unit)) for unit in itertools.product(*axes)]
+    count = Counter(tuple(_point_of(space, record).values()) for record in history)
+    times = [count[tuple(point.values())] for point in points]
+    turn = min(times)
+    if turn < config.search_seeds[0]:
+        seed = stable_hash(config.seed, cell.name, "grid", turn)
+        order = np.random.default_rng(seed).permutation(len(points))
+        return points[next(i for i in order if times[i] == turn)]
+    top = _best_points(config, cell, history)
+    return dict(zip(space.ranges, min(top, key=lambda point: count[point]), strict=True))
+
+
+def _best_points(
+    config: StudyConfig, cell: Cell, history: list[Record]
+) -> list[tuple[float, ...]]:
+    """Those of a cell that get further seeds, by the mean score of the first ones."""
+    space, each = config.space(cell), config.search_seeds[0]
+    scores: dict[tuple[float, ...], list[float]] = {}
+    for record in history:
+        seen = scores.setdefault(tuple(_point_of(space, record).values()), [])
+        seen.append(-math.inf if record.score is None else record.score)
+    means = {point: math.fsum(seen[:each]) / each for point, seen in scores.items()}
+    return sorted(means, key=lambda point: -means[point])[: config.top(cell)]
+
+
+def _point_of(space: Space, record: Record) -> dict[str, float]:
+    return {name: getattr(record.config, name) for name in space.ranges}
 
 
 def _tpe(space: Space, history: list[Record], seed: int) -> dict[str, float]:

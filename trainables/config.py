@@ -14,7 +14,7 @@ OPTIMIZERS = (
     "sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "adagrad", "lars", "lamb",
 )  # fmt: skip
 FORMULATIONS = ("none", "sam", "asam")
-NETWORKS = {"mlp": False, "cnn": False, "cnn-bn": True, "resnet8": True}  # with batch norm
+NETWORKS = {"mlp": False, "mlp64": False, "cnn": False, "cnn-bn": True, "resnet8": True}  # with batch norm
 SCHEDULES = ("constant", "cosine", "linear")
 SCORES = ("log_error", "accuracy", "loss")
 LOSSES = ("cross_entropy", "mse")
@@ -95,22 +95,27 @@ def parse_method(method: str, option: str = "--methods") -> tuple[str, str]:
 class Budget:
     """How long a trial trains: `10epochs`, `2000steps`, `500000samples` or `4000grads`.
 
-    `grads` counts sequential batch gradients, of which SAM spends two a step.
+    `grads` counts sequential batch gradients, of which SAM spends two a step. Of several, as in
+    `20epochs,500steps`, the longest counts: equal epochs starve large batches of steps, and a
+    batch that has not fitted the training set is no minimum to compare.
     """
 
-    amount: float
-    unit: str
+    terms: tuple[tuple[float, str], ...]
 
     @classmethod
     @functools.cache
     def parse(cls, text: str) -> "Budget":
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)(epochs|steps|samples|grads)", text.strip())
-        if not match or not 0 < float(match[1]) < 1e15:
-            raise UsageError(
-                f"--budget: {text!r} is no budget; accepted: a positive number with one of "
-                f"{', '.join(UNITS)}, as in 10epochs or 2000steps"
-            )
-        return cls(float(match[1]), match[2])
+        terms = []
+        for part in text.split(","):
+            match = re.fullmatch(r"(\d+(?:\.\d+)?)(epochs|steps|samples|grads)", part.strip())
+            if not match or not 0 < float(match[1]) < 1e15:
+                raise UsageError(
+                    f"--budget: {text!r} is no budget; accepted: a positive number with one of "
+                    f"{', '.join(UNITS)}, as in 10epochs or 2000steps, or several of which the "
+                    "longest counts, as in 20epochs,500steps"
+                )
+            terms.append((float(match[1]), match[2]))
+        return cls(tuple(terms))
 
     def steps(self, batch_size: int, train_size: int, passes: float) -> int:
         """Optimizer steps of a trial; the data are one endless stream, so no batch is ragged."""
@@ -121,7 +126,7 @@ class Budget:
             "grads": passes,
         }
         # The small shift keeps 10 epochs of 16,384 at B=64 from losing a step to rounding.
-        return int(self.amount / per_step[self.unit] + 1e-9)
+        return max(int(amount / per_step[unit] + 1e-9) for amount, unit in self.terms)
 
 
 @dataclass(frozen=True)

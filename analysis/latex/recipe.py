@@ -217,10 +217,12 @@ def _shards(ms: list[Any]) -> str:
 def schedule(config: Facts) -> list[str]:
     """How long a trial trains, and its learning rate on the way."""
     lines = []
-    match = re.fullmatch(r"([\d.]+)([a-z]+)", str(config.get("budget", "")))
-    if match and match[2] in UNITS:
-        said = f"Every trial trains for {escape(match[1])} {UNITS[match[2]]}, at every batch size"
-        if match[2] == "grads":
+    terms = re.findall(r"([\d.]+)([a-z]+)", str(config.get("budget", "")))
+    if terms and all(unit in UNITS for _, unit in terms):
+        amounts = " or ".join(f"{escape(amount)} {UNITS[unit]}" for amount, unit in terms)
+        longest = ", whichever is longer" if len(terms) > 1 else ""
+        said = f"Every trial trains for {amounts}{longest}, at every batch size"
+        if any(unit == "grads" for _, unit in terms):
             said += ", of which SAM and ASAM spend two a step"
         lines.append(f"{said}; batches are cut from one endless stream of shuffled epochs, so that "
                      "none is ragged.")  # fmt: skip
