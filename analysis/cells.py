@@ -15,6 +15,7 @@ from analysis.load import TEXT_COLUMNS, Study
 
 SEARCH_PHASES = ("search", "control")
 RULE_ROLES = ("lr_copied", "lr_sqrt", "lr_linear")  # the reference's LR times B to 0, 1/2, 1
+AT_REPORT = "score_at_"  # and a report: a column of the scores there, where trials were stopped
 ENDED = ("complete", "stopped", "diverged")  # not: running, and error, which is no observation
 
 
@@ -106,6 +107,11 @@ def cells(study: Study) -> list[Cell]:
     # Plain methods perturb nothing, so m does not divide them; else a missing m is the full batch.
     whole = trials["method"].map(is_plain).astype(bool) | ~(trials["m"] > 0)
     trials["m"] = trials["m"].mask(whole, trials["batch_size"])
+    stopped_at = trials.loc[trials["status"].eq("stopped"), "asha_would_stop_at"].dropna().unique()
+    for report in stopped_at if "score" in study.reports else ():
+        there = study.reports[study.reports["report"].eq(report)]
+        scores = there.drop_duplicates("trial_id").set_index("trial_id")["score"]
+        trials[f"{AT_REPORT}{report:.0f}"] = trials["trial_id"].map(scores).astype(float)
     found = []
     for _, group in trials.groupby(["method", "batch_size", "m"]):
         batch_size, m = (int(group[name].iloc[0]) for name in ("batch_size", "m"))

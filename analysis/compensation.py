@@ -12,8 +12,8 @@ import pandas as pd
 from scipy import stats  # type: ignore[import-untyped,unused-ignore]
 
 from analysis.cells import RULE_ROLES, Cell, complete, is_plain
+from analysis.fieller import fieller
 from analysis.laws import LEVEL
-from analysis.location import fieller
 from analysis.optimum import seed_noise
 
 SMALL_BATCH = 512  # the reference is looked for at or below it

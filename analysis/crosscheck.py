@@ -3,8 +3,8 @@
 On public data one set of trials gave exponents from 0.8 to 9.6, depending on how LR* was read off.
 """
 
-import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,7 @@ from analysis.words import align, interval, number, wrap
 
 ESTIMATORS = {
     "surface": "surface", "winner": "winner", "top_k": "top k", "local_quadratic": "quadratic",
-    "gp": "GP", "envelope": "envelope",
+    "envelope": "envelope",
 }  # fmt: skip
 ESTIMATE_COLUMNS = ("method", "batch_size", "m", *ESTIMATORS)
 EXPONENT_COLUMNS = (
@@ -27,8 +27,6 @@ EXPONENT_COLUMNS = (
 K = 5  # best trials averaged; half of fewer than ten
 REACH = 2.5  # octaves from the best trial, in which a quadratic is fitted
 ENOUGH = 12  # trials there, for the six coefficients with rho
-GP_MOST, GP_LEAST = 80, 8  # trials
-PLACES = (201, 31)  # of LR and rho, at which the Gaussian process is read
 SLOPES = np.arange(-12.0, 12.0001, 0.02)  # an estimator can be far off
 FAR = 1.0  # octaves apart: estimators differ
 NAMED = 8  # cells named
@@ -45,8 +43,7 @@ def estimates(cells: Sequence[Cell], responses: Sequence[Response]) -> pd.DataFr
     -------
     One row a cell with `ESTIMATE_COLUMNS`. surface : `Optimum.lr_star` where interior or at the
     stability edge. winner : the confirmed one. top_k : mean log2 LR of the best k search trials.
-    local_quadratic : vertex of least squares in the cell alone, where concave and inside. gp : peak
-    of a Gaussian process' mean, rho maximised over. envelope : `analysis.envelope`, LR only.
+    local_quadratic : vertex of least squares in the cell alone, where concave and inside. envelope : `analysis.envelope`, LR only.
 
     Notes
     -----
@@ -76,7 +73,6 @@ def _estimate(cell: Cell, surface: Optimum, envelope: Optimum) -> tuple[float, .
         np.log2(envelope.winner_lr) if envelope.confirmed else np.nan,
         top_k(complete(cell.search)),
         local_quadratic(points, y),
-        gaussian_process(points, y),
         np.log2(envelope.lr_star) if envelope.verdict in IN_FIT else np.nan,
     ])  # fmt: skip
     low, high = np.log2([envelope.tried_low, envelope.tried_high])
@@ -130,31 +126,25 @@ def local_quadratic(points: np.ndarray, y: np.ndarray) -> float:
     return float(vertex[0]) if inside.all() else float("nan")
 
 
-def gaussian_process(points: np.ndarray, y: np.ndarray) -> float:
-    """log2 LR at the peak of a Gaussian process' mean, with rho maximised over, inside the points.
+def disputed(responses: Sequence[Response], estimates: pd.DataFrame) -> list[Response]:
+    """The responses, without the LR* of cells where the other estimators say something else.
 
-    Squared exponential kernel with one length for each axis, and white noise (Rasmussen & Williams
-    2006, eq. 5.9). NaN of fewer than `GP_LEAST` trials, or where all are at one LR or score alike.
+    That is so where their median lies more than `FAR` octaves from LR* and outside of its interval:
+    then one of them is wrong, and which is not known.
     """
-    if len(y) < GP_LEAST or np.ptp(points[:, 0]) == 0 or np.ptp(y) == 0:
-        return float("nan")
-    from sklearn.exceptions import ConvergenceWarning  # type: ignore[import-untyped,unused-ignore]
-    from sklearn.gaussian_process import GaussianProcessRegressor, kernels
-
-    best = np.argsort(-y, kind="stable")[:GP_MOST]
-    points, y = points[best], y[best]
-    d = points.shape[1]
-    kernel = kernels.RBF([2.0] * d, (0.3, 30.0)) + kernels.WhiteKernel(0.1, (1e-4, 2.0))
-    model = GaussianProcessRegressor(kernel, normalize_y=True, random_state=0)
-    axes = [
-        np.linspace(axis.min(), axis.max(), places)
-        for axis, places in zip(points.T, PLACES, strict=False)
+    others = [name for name in ESTIMATORS if name != "surface"]
+    table = estimates.set_index(["method", "batch_size", "m"])[others]
+    medians = table.median(axis=1).where(table.notna().sum(axis=1) > 1)
+    return [
+        replace(each, optima=tuple(_unless(o, medians.get(_key(o), np.nan)) for o in each.optima))
+        for each in responses
     ]
-    grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        mean = model.fit(points, y).predict(grid.reshape(-1, d))
-    return float(axes[0][mean.reshape(len(axes[0]), -1).max(axis=1).argmax()])
+
+
+def _unless(each: Optimum, other: float) -> Optimum:
+    at = 2.0**other
+    apart = abs(np.log2(each.lr_star) - other) > FAR and not each.lr_low <= at <= each.lr_high
+    return replace(each, verdict="disputed") if each.verdict in IN_FIT and apart else each
 
 
 def exponents(estimates: pd.DataFrame) -> pd.DataFrame:

@@ -9,10 +9,8 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 import numpy as np
-import pandas as pd
-
 from analysis.cells import Cell
-from analysis.evidence import edges, observed
+from analysis.evidence import edges, observations
 from analysis.laws import LEVEL
 from analysis.optimum import (
     SURE,
@@ -22,6 +20,7 @@ from analysis.optimum import (
     with_edge,
     without_surface,
 )
+from analysis.surface import bend_of, warped
 
 PLACES = 33  # of the grid of mu
 SAMPLES = 200  # of the bootstrap
@@ -92,38 +91,40 @@ def envelope(
     )  # fmt: skip
 
 
-def envelope_responses(cells: Sequence[Cell], control_share: float = np.nan) -> list[Response]:
+def envelope_responses(cells: Sequence[Cell]) -> list[Response]:
     """`analysis.optimum.responses` with LR* by the envelope, for tables whose rho is not recorded.
 
     No surface, no rho*, and the cells share nothing, so the covariance is diagonal. A cell of fewer
     than `LEAST` trials is insufficient; one is flat whose interval is as wide as what was tried.
-    `control_share` is as there; nothing is raised, whatever is missing.
+    Nothing is raised, whatever is missing.
     """
     return [
-        _response(list(own), control_share) for _, own in groupby(cells, key=lambda c: c.method)
+        _response(list(own)) for _, own in groupby(cells, key=lambda c: c.method)
     ]
 
 
-def _response(cells: list[Cell], control_share: float) -> Response:
+def _response(cells: list[Cell]) -> Response:
     bare = [without_surface(cell) for cell in cells]
-    trials, floor = observed(cells, control_share)
-    failing = edges(cells, [each.winner_lr for each in bare], floor, not (trials["rho"] > 0).any())
-    trials = trials[trials["weight"] > 0]
+    plain = not any((cell.trials["rho"] > 0).any() for cell in cells)
+    failing = edges(cells, [each.winner_lr for each in bare], plain)
+    seen = observations(cells, plain)
     optima = tuple(
-        _judged(cell, with_edge(each, failing, c), trials[trials["cell"] == c])
+        _judged(cell, with_edge(each, failing, c), seen.x[seen.cell == c], seen.y[seen.cell == c])
         for c, (cell, each) in enumerate(zip(cells, bare, strict=True))
     )
     errors = np.diag([each.se**2 for each in optima])
     return Response(cells[0].method, optima, errors, np.full_like(errors, np.nan), None)
 
 
-def _judged(cell: Cell, bare: Optimum, trials: pd.DataFrame) -> Optimum:
-    """LR* and its verdict in one cell."""
-    if len(trials) < LEAST:
+def _judged(cell: Cell, bare: Optimum, x: np.ndarray, y: np.ndarray) -> Optimum:
+    """LR* and its verdict in one cell.
+
+    A quantile goes with every rising transform, so the scores are taken with their cliffs made
+    gentle, else the parabola is drawn to the edge.
+    """
+    if len(x) < LEAST:
         return bare
-    x, y, weight = (trials[name].to_numpy(float) for name in ("lr", "score", "weight"))
-    x = np.log2(x)
-    found = envelope(x, y, weight=weight)
+    found = envelope(x, warped(y, y.max(), bend_of(y.max() - y)))
     warm = bare.verdict == "warm_started"
     if warm and np.isnan(found.mu):
         return bare

@@ -60,10 +60,8 @@ def rung_responses(study: Study, cells: Sequence[Cell]) -> dict[int, list[Respon
     At a rung the learning rate has not yet decayed, which favours smaller ones than the end does:
     it is the answer at the rung of this schedule, not that of a shorter schedule.
     """
-    share = study.config.get("control_share")
-    share = float("nan") if share is None else float(share)
-    found = {rung: responses(at_report(study, cells, rung), share) for rung in rungs(study.config)}
-    return found | {total_reports(study.config): responses(cells, share)}
+    found = {rung: responses(at_report(study, cells, rung)) for rung in rungs(study.config)}
+    return found | {total_reports(study.config): responses(cells)}
 
 
 def rung_optima(answers: Mapping[int, Sequence[Response]]) -> pd.DataFrame:

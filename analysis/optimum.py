@@ -1,8 +1,8 @@
 """The best learning rate of each cell, LR*, how well it is known, and whether to believe it.
 
-LR*(B) is the argmax over LR of the max over rho of the score expected over seeds. It is read off a
-surface fitted to all trials that came to their end, with those that ASHA stopped accounted for by
-weights, so it is not one of the learning rates that happened to be tried.
+LR*(B) is the argmax over LR of the max over rho of the score expected over seeds, within what was
+tried. It is read off a surface fitted to all trials, so it is not one of the learning rates that
+happened to be tried.
 """
 
 from collections.abc import Sequence
@@ -14,19 +14,20 @@ import numpy as np
 
 from analysis.cells import Cell, complete
 from analysis.edge import Edge
-from analysis.evidence import edges, observations, observed, rho_known
+from analysis.evidence import edges, observations
 from analysis.location import Location, locate
 from analysis.noise import moderated
-from analysis.surface import Surface, fit
+from analysis.surface import Observations, Surface, fit
 
 Verdict = Literal[
-    "interior", "at_lower", "at_upper", "stability_edge", "flat", "insufficient", "warm_started"
+    "interior", "at_lower", "at_upper", "stability_edge", "flat", "disputed", "insufficient",
+    "warm_started",
 ]
 
 MIN_SEARCH_TRIALS = 4
-FAR = 100.0  # octaves
-NEXT = 2.0  # an octave: a trial no further from an end is next to it
+SPANS = 0.9  # of what was tried: an interval as wide says nothing
 SURE = 1e-3  # octaves: an LR* this near to the end of what was tried is at the end
+PROFILE = (97, 17)  # places of LR and rho at which near-optimal learning rates are sought
 
 
 @dataclass(frozen=True)
@@ -107,55 +108,50 @@ def seed_noise(cells: Sequence[Cell], column: str = "score") -> dict[int, tuple[
     return {b: (float(sds[i]), float(found.df[i])) for i, b in enumerate(sizes)}
 
 
-def responses(cells: Sequence[Cell], control_share: float = np.nan) -> list[Response]:
-    """The answer of every method; a method's cells share their curvature and nothing else.
-
-    Parameters
-    ----------
-    control_share : the chance with which a trial was drawn to be a control, before its LR was; NaN
-        takes their share among the trials.
-    """
+def responses(cells: Sequence[Cell]) -> list[Response]:
+    """The answer of every method, whose cells share what the trials show that they share."""
     noise = seed_noise(cells)
     return [
-        response(list(own), noise, control_share)
-        for _, own in groupby(cells, key=lambda cell: cell.method)
+        response(list(own), noise) for _, own in groupby(cells, key=lambda cell: cell.method)
     ]
 
 
-def response(
-    cells: list[Cell], noise: dict[int, tuple[float, float]], control_share: float = np.nan
-) -> Response:
+def response(cells: list[Cell], noise: dict[int, tuple[float, float]]) -> Response:
     """Fit the surface of one method and judge LR*, rho* and LR_max in each of its cells."""
     bare = [without_surface(cell) for cell in cells]
-    trials, floor = observed(cells, control_share)
-    plain = not (trials["rho"] > 0).any()
-    seen = observations(trials[trials["weight"] > 0], len(cells), plain)
-    start = np.log2([[each.winner_lr] if plain else [each.winner_lr, each.winner_rho]
-                     for each in bare])  # fmt: skip
-    surface = fit(seen, start) if len(seen.y) else None
-    failing = edges(cells, [each.winner_lr for each in bare], floor, plain)
-    nothing = np.full((len(cells), len(cells)), np.nan)
+    plain = not any((cell.trials["rho"] > 0).any() for cell in cells)
+    failing = edges(cells, [each.winner_lr for each in bare], plain)
     optima = [with_edge(each, failing, c) for c, each in enumerate(bare)]
+    seen = observations(cells, plain)
+    surface = fit(seen) if len(seen.y) else None
     if surface is None:
+        nothing = np.full((len(cells), len(cells)), np.nan)
         return Response(cells[0].method, tuple(optima), nothing, nothing, None)
-    rho_bounds, rho, middle = None, None, None
-    if surface.d == 1:
-        lr = locate(surface, 0)
-    else:
-        rho_bounds = rho_known(seen)
-        lr = locate(surface, 0, rho_bounds)
-        rho = locate(surface, 1, np.log2([[o.tried_low, o.tried_high] for o in optima]))
-        inside = rho.at[(rho.at > rho_bounds[:, 0]) & (rho.at < rho_bounds[:, 1])]
-        level = np.median(inside) if len(inside) else np.nanmedian(rho_bounds)
-        middle = locate(surface, 0, np.full((len(cells), 2), level))
-    found = [
-        _judged(
-            cell, each, c, 2 ** seen.x[seen.cell == c], surface, lr, rho, rho_bounds, middle, noise
-        )
+    bounds = tried(seen)
+    winners = np.log2([[o.winner_lr, o.winner_rho if o.winner_rho > 0 else np.nan]
+                       for o in optima])[:, : surface.d]  # fmt: skip
+    found = locate(surface, bounds, winners)
+    middle = None
+    if surface.d == 2:
+        level = np.nanmedian(found.at[:, 1])
+        fixed = bounds.copy()
+        fixed[:, 1] = level
+        middle = locate(surface, fixed, winners)
+    judged = [
+        _judged(cell, each, c, surface, found, middle, noise[cell.batch_size][0])
         for c, (cell, each) in enumerate(zip(cells, optima, strict=True))
     ]
-    rho_covariance = nothing if rho is None else rho.covariance
-    return Response(cells[0].method, tuple(found), lr.covariance, rho_covariance, surface)
+    rho_covariance = found.covariance(1) if surface.d == 2 else np.full_like(found.covariance(), np.nan)
+    return Response(cells[0].method, tuple(judged), found.covariance(), rho_covariance, surface)
+
+
+def tried(seen: Observations) -> np.ndarray:
+    """(cells, d, 2): the least and the largest log2 LR and rho of each cell's trials."""
+    bounds = np.full((seen.cells, seen.points.shape[1], 2), np.nan)
+    for c in np.unique(seen.cell):
+        own = seen.points[seen.cell == c]
+        bounds[c] = np.column_stack([own.min(axis=0), own.max(axis=0)])
+    return bounds
 
 
 def without_surface(cell: Cell) -> Optimum:
@@ -188,105 +184,67 @@ def _judged(
     cell: Cell,
     bare: Optimum,
     c: int,
-    done: np.ndarray,
     surface: Surface,
-    lr: Location,
-    rho: Location | None,
-    rho_bounds: np.ndarray | None,
+    found: Location,
     middle: Location | None,
-    noise: dict[int, tuple[float, float]],
+    seed_sd: float,
 ) -> Optimum:
     """LR*, rho* and their verdicts in one cell."""
-    warm, known = bare.verdict == "warm_started", surface.known[c]
-    if not known or len(cell.search) < MIN_SEARCH_TRIALS or (warm and np.isnan(lr.at[c])):
+    warm = bare.verdict == "warm_started"
+    if not surface.known[c] or len(cell.search) < MIN_SEARCH_TRIALS:
         return bare
-    verdict = bare.verdict if warm else _verdict(bare, lr, c, done)
-    if verdict in ("flat", "insufficient"):
+    verdict, low, high = _verdict(found, c, 0)
+    at = found.at[c, 0]
+    if verdict == "interior" and at >= np.log2(bare.lr_max):
+        verdict = "stability_edge"
+    verdict = bare.verdict if warm else verdict
+    if verdict == "flat":
         return replace(bare, verdict=verdict, rho_verdict=verdict)
-    at, se = lr.at[c], float(np.sqrt(lr.covariance[c, c]))
-    low, high = lr.low[c], lr.high[c]
-    if verdict == "stability_edge":
-        at, se = np.log2(bare.lr_max), bare.lr_max_se
-        low, high = np.log2(bare.lr_max_low), np.log2(bare.lr_max_high)
-    if verdict in ("at_lower", "at_upper"):  # beyond, which is no place
-        at = np.log2(bare.tried_high if verdict == "at_upper" else bare.tried_low)
-    half = np.sqrt(2 * noise[cell.batch_size][0] / max(-lr.fall, 1e-3))
-    half = half if verdict == "interior" else np.nan
-    found = replace(
-        bare, verdict=verdict, lr_star=2.0**at, lr_low=_power(low), lr_high=_power(high), se=se,
-        near_low=2.0 ** (at - half), near_high=2.0 ** (at + half),
-        shortfall=_shortfall(surface, c, at, rho, rho_bounds, bare),
+    near = _near(surface, c, found, seed_sd if seed_sd > 0 else surface.sigma[c])
+    answer = replace(
+        bare, verdict=verdict, lr_star=2.0**at, lr_low=2.0**low, lr_high=2.0**high,
+        se=_se(found, c, 0), near_low=2.0 ** near[0], near_high=2.0 ** near[1],
+        shortfall=float(found.lost[:, c].mean()) if bare.winner_lr > 0 else np.nan,
     )  # fmt: skip
-    if rho is None or rho_bounds is None or middle is None:
-        return found
-    rho_verdict: Verdict = verdict if verdict in ("insufficient", "warm_started") else "interior"
-    if surface.form != "own":  # what all cells share is no finding of each
-        rho_verdict = "insufficient"
-    ends = rho_bounds[c]
-    if rho_verdict == "interior" and not np.isfinite(rho.low[c]):
-        rho_verdict = "flat"
-    elif rho_verdict == "interior" and not ends[0] + SURE < rho.at[c] < ends[1] - SURE:
-        rho_verdict = "at_lower" if rho.at[c] <= ends[0] + SURE else "at_upper"
+    if middle is None:
+        return answer
+    rho_verdict, low, high = _verdict(found, c, 1)
     return replace(
-        found, rho_verdict=rho_verdict, rho_star=float(2.0 ** np.clip(rho.at[c], *ends)),
-        rho_low=_power(rho.low[c]), rho_high=_power(rho.high[c]),
-        rho_se=float(np.sqrt(rho.covariance[c, c])),
-        lr_at_rho=2.0 ** middle.at[c], lr_at_rho_se=float(np.sqrt(middle.covariance[c, c])),
+        answer, rho_verdict=bare.verdict if warm else rho_verdict, rho_star=2.0 ** found.at[c, 1],
+        rho_low=2.0**low, rho_high=2.0**high, rho_se=_se(found, c, 1),
+        lr_at_rho=2.0 ** middle.at[c, 0], lr_at_rho_se=_se(middle, c, 0),
     )  # fmt: skip
 
 
-def _power(octaves: float) -> float:
-    """2^octaves; what no learning rate comes near counts as unbounded."""
-    return float(2.0 ** np.where(np.abs(octaves) < FAR, octaves, np.inf * np.sign(octaves)))
+def _se(found: Location, c: int, axis: int) -> float:
+    return float(np.sqrt(found.covariance(axis)[c, c]))
 
 
-def _verdict(bare: Optimum, lr: Location, c: int, done: np.ndarray) -> Verdict:
-    """Where LR* lies in what was tried; beyond its ends the surface only says: beyond.
+def _verdict(found: Location, c: int, axis: int) -> tuple[Verdict, float, float]:
+    """Where the optimum lies in what was tried, and its interval, open where it may lie beyond.
 
-    Further than an octave from all trials that came to their end, `done`, it says nothing. Without
-    a peak, a rise (fall) up to an end still tells, if the best trial lies next to it.
+    Beyond an end of what was tried nothing is known, so a best place at an end is a bound.
     """
-    starts: dict[Verdict, float] = {
-        "at_lower": bare.tried_low,
-        "insufficient": done.min() / NEXT,
-    }
-    ends: dict[Verdict, float] = {
-        "at_upper": bare.tried_high,
-        "stability_edge": np.nan_to_num(bare.lr_max, nan=np.inf),
-        "insufficient": done.max() * NEXT,
-    }
-    below, above = max(starts, key=lambda v: starts[v]), min(ends, key=lambda v: ends[v])
-    low, high = starts[below], ends[above]
-    if np.isfinite(lr.low[c]):
-        at = 2.0 ** lr.at[c]
-        if at >= high / 2**SURE:
-            return above
-        return below if at <= low * 2**SURE else "interior"
-    slopes = lr.rises(c, np.log2(low)), lr.rises(c, np.log2(high))
-    if slopes == (1, 1) and bare.winner_lr >= high / NEXT:
-        return "flat" if above == "insufficient" else above
-    if slopes == (-1, -1) and bare.winner_lr <= low * NEXT:
-        return "flat" if below == "insufficient" else below
-    return "flat"
+    low, high = (ends[c] for ends in found.interval(axis))
+    first, last = found.bounds[c, axis]
+    if high - low >= SPANS * (last - first):
+        return "flat", -np.inf, np.inf
+    at = found.at[c, axis]
+    if at >= last - SURE:
+        return "at_upper", low, np.inf
+    if at <= first + SURE:
+        return "at_lower", -np.inf, high
+    return "interior", -np.inf if low <= first + SURE else low, np.inf if high >= last - SURE else high
 
 
-def _shortfall(
-    surface: Surface,
-    c: int,
-    at: float,
-    rho: Location | None,
-    rho_bounds: np.ndarray | None,
-    bare: Optimum,
-) -> float:
-    """Expected score at the optimum less that at the winner's LR and rho."""
-    best, point = [at], [np.log2(bare.winner_lr)]
-    if rho is not None and rho_bounds is not None:
-        if not np.isfinite(rho.at[c]):
-            return float("nan")
-        best.append(float(np.clip(rho.at[c], *rho_bounds[c])))
-        point.append(np.log2(bare.winner_rho) if bare.winner_rho > 0 else np.nan)
-    b, H = surface.slope[c], surface.hessian
-    height = [
-        b @ u + u @ H @ u / 2 for u in (np.array(p) - surface.centre[c] for p in (best, point))
-    ]
-    return float(max(height[0] - height[1], 0.0))
+def _near(surface: Surface, c: int, found: Location, seed_sd: float) -> tuple[float, float]:
+    """log2 of the LRs around the best whose expected score, rho at its best, is within `seed_sd`."""
+    axes = [np.linspace(low, high, n) for (low, high), n in zip(found.bounds[c], PROFILE, strict=False)]
+    grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, surface.d)
+    profile = surface.height(c, grid).reshape(len(axes[0]), -1).max(axis=1)
+    best = int(np.abs(axes[0] - found.at[c, 0]).argmin())
+    far = profile < profile.max() - seed_sd
+    below, above = np.flatnonzero(far[:best]), np.flatnonzero(far[best:])
+    first = below[-1] + 1 if len(below) else 0
+    last = best + above[0] - 1 if len(above) else len(far) - 1
+    return float(min(axes[0][first], found.at[c, 0])), float(max(axes[0][last], found.at[c, 0]))

@@ -16,7 +16,7 @@ from analysis.cells import cells, is_plain
 from analysis.compensation import compensations
 from analysis.laws import LAWS, fit_law
 from analysis.load import ForeignTableError, NotAStudyError, Study, load
-from analysis.optimum import responses, seed_noise
+from analysis.optimum import Response, responses, seed_noise
 from analysis.scaling import differences, groups, series
 from analysis.simulate import Design, Truth, simulate
 from analysis.words import wrap
@@ -81,7 +81,7 @@ def _once(design: Design, truth: Truth, random: np.random.Generator) -> tuple[fl
         for method in design.methods
     }  # fmt: skip
     own = cells(simulate(design, truths, random)[0])
-    split = groups(responses(own, design.control_share))
+    split = groups(responses(own))
     nan = float("nan")
     plain, sam = (0.0, nan, 0.0, 0.0), (nan, nan)
     for group in split:
@@ -111,7 +111,7 @@ def assumed(study: Study) -> Truth:
     found = [r for r in responses(own) if is_plain(r.method)]
     truth = _noise(TYPICAL, seed_noise(own), "seed_sd")
     truth = _noise(truth, seed_noise(own, "test_accuracy"), "accuracy_sd")
-    falls = [-r.surface.hessian[0, 0] / 2 for r in found if r.surface is not None]
+    falls = [fall for r in found for fall in _falls(r)]
     curvature = float(np.median([f for f in falls if f > 0] or [truth.curvature]))
     misses = [fit_law(series(group)[0], LAWS["power"]) for group in groups(found)]
     taus = [fit.tau for fit in misses if fit.points > 2]
@@ -120,6 +120,18 @@ def assumed(study: Study) -> Truth:
     loss = 2 * gaps[0] / octaves if gaps and octaves else truth.loss  # the mean is half way
     return replace(truth, curvature=curvature, misfit=float(np.median(taus or [truth.misfit])),
                    loss=loss)  # fmt: skip
+
+
+def _falls(response: Response) -> list[float]:
+    """How much the expected score falls an octave to either side of LR*, where it is inside."""
+    if response.surface is None:
+        return []
+    return [
+        float(heights[1] - heights[[0, 2]].mean())
+        for c, each in enumerate(response.optima)
+        if each.verdict == "interior"
+        for heights in [response.surface.height(c, np.log2(each.lr_star) + [[-1.0], [0.0], [1.0]])]
+    ]
 
 
 def _noise(truth: Truth, sds: dict[int, tuple[float, float]], name: str) -> Truth:

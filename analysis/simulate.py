@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.cells import RULE_ROLES, is_plain
+from analysis.cells import AT_REPORT, RULE_ROLES, is_plain
 from analysis.compensation import SMALL_BATCH
 from analysis.load import NUMBER_COLUMNS, TEXT_COLUMNS, Study
 
@@ -158,6 +158,7 @@ def _trained(
         "method": method, "batch_size": size, "m": size, "lr": 2.0**lrs,
         "rho": np.zeros(n) if rhos is None else 2.0**rhos, "phase": phase, "role": role,
         "seed": np.arange(n), "asha_would_stop_at": np.full(n, np.nan),
+        **{f"{AT_REPORT}{rung}": np.full(n, np.nan) for rung in RUNGS},
         **outcome(truth, design, size, x, lrs, rhos, random),
     }  # fmt: skip
 
@@ -198,9 +199,11 @@ def _halve(
     found["phase"] = np.where(control, "control", "search").astype(object)
     seen: dict[int, list[float]] = {rung: [] for rung in RUNGS}
     noise = 0.7 * truth.seed_sd * random.standard_normal((len(control), len(RUNGS)))
+    for j, rung in enumerate(RUNGS):
+        found[f"{AT_REPORT}{rung}"] = found["score"] + noise[:, j] - 0.5 * (1 - rung / REPORTS)
     for i in np.flatnonzero(found["status"] == "complete"):
-        for j, rung in enumerate(RUNGS):
-            score = found["score"][i] + noise[i, j] - 0.5 * (1 - rung / REPORTS)
+        for rung in RUNGS:
+            score = found[f"{AT_REPORT}{rung}"][i]
             seen[rung].append(score)
             better = sum(other > score for other in seen[rung])
             if i >= grace and better >= max(1, len(seen[rung]) // 2):

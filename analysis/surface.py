@@ -1,260 +1,308 @@
-"""The score near its best as a quadratic in (log LR, log rho): curvature shared, location free.
+"""The expected score over (log LR, log rho) in all cells of a method, as one Gaussian process.
 
-All cells of a method share how fast the score falls away from its best; where the best lies is
-each cell's own. That makes the fit linear least squares, and puts no law of the batch size into it.
+A real response rises gently, may stay level for octaves and then falls off a cliff; its shape is not
+the same at every batch size. So no shape is assumed, only that neighbours are alike: in LR and rho,
+and, as far as the trials bear it out, in batch size. No law of the batch size is in it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import product
+from functools import cached_property
 
 import numpy as np
-from scipy import stats  # type: ignore[import-untyped,unused-ignore]
+from scipy.linalg import cho_solve, solve_triangular  # type: ignore[import-untyped,unused-ignore]
+from scipy.optimize import minimize  # type: ignore[import-untyped,unused-ignore]
 
-from analysis.laws import LEVEL
-from analysis.noise import moderated
-from analysis.regression import Form, design_of, full_rank, misfit
+MOST = 400  # observations; more are averaged over places
+LEAST = 4  # observations of a cell that has an answer
+KERNELS = 16  # of the posterior over kernels
+WIDER = 1.2  # than its normal approximation, in SDs: what is drawn must cover it
+CONSTANT = 2.0  # prior SD of the level of all, in SDs of the scores
+BEND = 3.0  # of the median shortfall
+JITTER = 1e-8
+SMALL = 1e-12
 
-WIDTHS = (np.inf, 5.0, 3.5, 2.5, 1.75)  # octaves on either side of a cell's best
-LACK_OF_FIT = 0.05  # below this p of cubic and quartic terms, the window narrows
-SETTLED = 0.1  # octaves between a window's centre and the best in it
-NARROW = 0.05  # octaves: trials closer together than this show no slope
-EXACT = 1e-9  # of the scores' range: less noise than that is rounding
+
+@dataclass(frozen=True)
+class Prior:
+    """A normal prior of the logarithm of a kernel's parameter; lengths in octaves, else in SDs."""
+
+    middle: float
+    sd: float
+
+
+# Lengths: over 2 octaves of LR a response changes, and over some more of rho and of batch size.
+PRIORS = {
+    "lr": Prior(np.log(2.0), 0.4),
+    "rho": Prior(np.log(3.0), 0.5),
+    "place": Prior(np.log(3.0), 0.6),
+    "lr_own": Prior(np.log(2.0), 0.4),
+    "height": Prior(0.0, 1.0),
+    "own": Prior(np.log(0.3), 0.7),  # what a cell does not share with its neighbours, of the height
+    "level": Prior(0.0, 1.0),  # of a cell
+    "noise": Prior(np.log(0.15), 1.0),
+    "noisier": Prior(0.25, 0.3),  # log2 of the noise's growth an octave of batch size
+}
 
 
 @dataclass(frozen=True, eq=False)
 class Observations:
-    """Scores of completed trials, shape (n,): `x`, `z` are log2 of LR and rho, `z` None for none.
+    """Scores of trials, shape (n,): `x`, `z` are log2 of LR and rho, `z` None for none.
 
-    `cell` in 0..cells-1. `weight`: how many trials each stands for, by its chance of being seen.
+    cell : index in 0..cells-1. extra : variance beyond the seed's, of scores that were foretold.
+    places : (cells, p), log2 of batch size, and of m where it varies.
     """
 
     cell: np.ndarray
     x: np.ndarray
     z: np.ndarray | None
     y: np.ndarray
-    weight: np.ndarray
-    cells: int
+    extra: np.ndarray
+    places: np.ndarray
 
-    def at(self, chosen: np.ndarray) -> "Observations":
-        z = None if self.z is None else self.z[chosen]
-        return replace(self, cell=self.cell[chosen], x=self.x[chosen], z=z, y=self.y[chosen],
-                       weight=self.weight[chosen])  # fmt: skip
+    @property
+    def cells(self) -> int:
+        return len(self.places)
 
     @property
     def points(self) -> np.ndarray:
         """(n, d): the coordinates, d = 1 or 2."""
         return np.column_stack([self.x] if self.z is None else [self.x, self.z])
 
+    def averaged(self) -> "Observations":
+        """Means over trials so close together that `MOST` are left; their variance falls."""
+        step, seen = 1 / 16, self
+        while len(seen.y) > MOST and step <= 1:
+            step *= 2
+            keys = np.column_stack([self.cell, np.round(self.points / step)])
+            _, which, count = np.unique(keys, axis=0, return_inverse=True, return_counts=True)
+
+            def mean(of: np.ndarray, which=which.ravel(), count=count) -> np.ndarray:  # type: ignore[no-untyped-def]
+                return np.asarray(np.bincount(which, of) / count)
+
+            z = None if self.z is None else mean(self.z)
+            seen = replace(self, cell=mean(self.cell).round().astype(int), x=mean(self.x), z=z,
+                           y=mean(self.y), extra=mean(self.extra) / count)  # fmt: skip
+        return seen
+
+
+@dataclass(frozen=True, eq=False)
+class Kernel:
+    """One draw of the kernel's parameters, with the process it leads to.
+
+    K = level + height^2 k(LR) k(rho) (k(place) + own^2 [same cell]), squared exponentials.
+    """
+
+    theta: dict[str, float]  # logarithms
+    factor: np.ndarray
+    solution: np.ndarray
+
+    def covariance(self, a: "Points", b: "Points") -> np.ndarray:
+        return sum(_terms(self.theta, a, b).values()) + CONSTANT**2
+
+
+@dataclass(frozen=True, eq=False)
+class Points:
+    """Places in the cells: `at` (n, d) log2 of LR and rho, `cell` (n,), `place` (n, p)."""
+
+    at: np.ndarray
+    cell: np.ndarray
+    place: np.ndarray
+
+
+def _terms(theta: dict[str, float], a: Points, b: Points) -> dict[str, np.ndarray]:
+    """The parts of the covariance that depend on where a and b are."""
+    same = a.cell[:, None] == b.cell
+    radius = np.zeros((len(a.at), len(b.at)))
+    if a.at.shape[1] > 1:
+        radius = _square(a.at[:, 1], b.at[:, 1]) * np.exp(-2 * theta["rho"])
+    lr = _square(a.at[:, 0], b.at[:, 0])
+    far = sum(_square(x, y) for x, y in zip(a.place.T, b.place.T, strict=True))
+    height = 2 * theta["height"]
+    shared = -(lr * np.exp(-2 * theta["lr"]) + radius + far * np.exp(-2 * theta["place"])) / 2
+    own = -(lr * np.exp(-2 * theta["lr_own"]) + radius) / 2
+    return {
+        "shared": np.exp(height + shared),
+        "own": np.where(same, np.exp(height + 2 * theta["own"] + own), 0.0),
+        "level": np.where(same, np.exp(2 * theta["level"]), 0.0),
+    }
+
+
+def _square(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.asarray((a[:, None] - b) ** 2)
+
 
 @dataclass(frozen=True, eq=False)
 class Surface:
-    """y = a_c + b_c u + u'Hu/2 + noise, u = (x, z) - centre_c, with d = 1 or 2 coordinates.
+    """The posterior of the expected score, as `kernels` of equal weight.
 
-    level : (cells,), a. centre, slope : (cells, d). hessian : (d, d), the same for all cells.
-    form : "own" where each cell has a rho* of its own, "common" where too few trials leave one for
-    all; where they show none, the score only changes with rho, and so does the best LR if "tilted",
-    but not if "level".
-    covariance : of (all b_c in order, then H's free entries xx[, xz, zz]). sigma : (cells,), the
-    noise SD, with df (cells,) degrees of freedom. known : which cells the trials determine.
-    bent : whether cubic and quartic terms, the same for all, let the two sides fall differently,
-    with the factors bend, (2, d); what is said at the best, u = 0, does not name them. width : of
-    the window, octaves. misfit_p : of the terms of the next orders in this window.
+    top : (cells,), best score seen in a cell, NaN where none. bend : the shortfall, in scores,
+    beyond which a further one counts by its logarithm, so that a cliff is no steeper than a slope.
+    unit : scores, SD of what the process sees. sigma : (cells,), the noise SD of a trial near the
+    top. known : (cells,), whether a cell has observations enough.
     """
 
-    level: np.ndarray
-    centre: np.ndarray
-    slope: np.ndarray
-    hessian: np.ndarray
-    covariance: np.ndarray
+    seen: Observations
+    top: np.ndarray
+    bend: float
+    unit: float
+    kernels: tuple[Kernel, ...]
     sigma: np.ndarray
-    df: np.ndarray
     known: np.ndarray
-    width: float
-    form: Form
-    bent: bool
-    bend: np.ndarray
-    misfit_p: float
-
-    @property
-    def t(self) -> np.ndarray:
-        """(cells,): the quantile of a two-sided interval."""
-        return np.asarray(stats.t.ppf((1 + LEVEL) / 2, np.maximum(self.df, 1)))
 
     @property
     def d(self) -> int:
-        return self.slope.shape[1]
+        return 1 if self.seen.z is None else 2
+
+    @property
+    def noise_share(self) -> float:
+        """Of the variance that the process sees, what is noise."""
+        return float(np.mean((self.sigma[self.known] / self.unit) ** 2))
+
+    @cached_property
+    def data(self) -> Points:
+        return self.points(self.seen.cell, self.seen.points)
+
+    def points(self, cell: np.ndarray, at: np.ndarray) -> Points:
+        return Points(at, cell, self.seen.places[cell])
+
+    def moments(self, where: Points, kernel: Kernel) -> tuple[np.ndarray, np.ndarray]:
+        """Mean (n,) and covariance (n, n) of the process there under one kernel, in its units."""
+        across = kernel.covariance(where, self.data)
+        half = solve_triangular(kernel.factor, across.T, lower=True)
+        return across @ kernel.solution, kernel.covariance(where, where) - half.T @ half
+
+    def mean(self, where: Points) -> np.ndarray:
+        """(n,): the posterior mean, in units of the process."""
+        found = [kernel.covariance(where, self.data) @ kernel.solution for kernel in self.kernels]
+        return np.asarray(np.mean(found, axis=0))
+
+    def score(self, cell: np.ndarray, process: np.ndarray) -> np.ndarray:
+        """Units of the process -> scores."""
+        return unwarped(process * self.unit, self.top[cell], self.bend)
+
+    def height(self, c: int, at: np.ndarray) -> np.ndarray:
+        """(n,): the expected score of cell c at points (n, d), log2 of LR and rho."""
+        cell = np.full(len(at), c)
+        return self.score(cell, self.mean(self.points(cell, at)))
 
 
-def fit(seen: Observations, start: np.ndarray) -> Surface | None:
-    """The richest form that the trials determine; None if they determine no cell.
+def fit(seen: Observations) -> Surface | None:
+    """The posterior given the trials; None where no cell has `LEAST`, or all score alike.
 
-    Parameters
-    ----------
-    start : (cells, d), log2 of where each cell's best is thought to be; NaN where unknown.
+    The kernel's parameters maximise their posterior (Rasmussen & Williams 2006, section 5.4), and
+    further ones are drawn around it, since few trials leave them open: importance resampling from
+    a normal approximation.
     """
-    if start.shape[1] == 1:
-        return _narrowed(seen, start, "own")
-    radii = len(np.unique(np.round(seen.points[:, 1] / NARROW)))
-    if radii == 1:
-        return _narrowed(replace(seen, z=None), start[:, :1], "own")
-    common = _narrowed(seen, start, "common") if radii > 2 else None
-    own = _narrowed(seen, start, "own") if radii > 2 else None
-    for each in (own, common):
-        if each is None or np.linalg.eigvalsh(each.hessian).max() >= 0:
-            continue
-        if common is None or each.known.sum() >= common.known.sum():
-            return each
-    tilted = _narrowed(seen, start, "tilted")
-    if tilted is not None and tilted.hessian[0, 0] < 0:
-        tilt, se = tilted.hessian[0, 1], np.sqrt(tilted.covariance[-2, -2])
-        if abs(tilt) > se * np.nanmin(tilted.t):
-            return tilted
-    return _narrowed(seen, start, "level")
-
-
-def _narrowed(seen: Observations, start: np.ndarray, form: Form) -> Surface | None:
-    """The fit in the widest window in which a quadratic is enough.
-
-    A quadratic is the first terms of an expansion about the best. Where cubic and quartic terms
-    tell more, they are taken in, and where that is not enough the window, centred on each
-    cell's own best, narrows, as long as no cells are lost.
-    """
-    found: Surface | None = None
-    for width, bent in product(WIDTHS, (False, True)):
-        now = _in_window(seen, start, width, form, bent)
-        if now is None or (found and now.known.sum() < found.known.sum()):
-            if bent:
-                continue
-            break
-        if found is None or not bent or now.misfit_p > LACK_OF_FIT:
-            found = now
-        if now.misfit_p > LACK_OF_FIT:
-            break
-    return found
-
-
-def _in_window(
-    seen: Observations, start: np.ndarray, width: float, form: Form, bent: bool
-) -> Surface | None:
-    """The fit whose window is centred on its own optimum, by a few rounds.
-
-    A bent one says what it says at its centre only, so it must have settled there.
-    """
-    surface, centre = None, start
-    low, high = _tried(seen)
-    for step in (1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.5, 0.5) if bent else (1.0, 1.0, 1.0):
-        if form != "own":  # one rho for all cells, so that one slope is one rho*
-            centre = np.column_stack([centre[:, 0], np.full(len(centre), _middle(centre[:, 1]))])
-        near = np.abs(seen.points - centre[seen.cell]).max(axis=1) <= width
-        now = _solve(seen.at(near), centre, width, form, bent)
-        if now is None:
-            return None if bent else surface
-        surface = now
-        best = np.clip(_bests(surface), low, high)
-        off = np.nanmax(np.abs(best - centre), initial=0.0)
-        if off < SETTLED or (np.isinf(width) and not bent):
-            return surface
-        centre = np.where(np.isnan(best), centre, centre + step * (best - centre))
-    return None if bent else surface
-
-
-def _middle(values: np.ndarray) -> float:
-    known = values[np.isfinite(values)]
-    return float(np.median(known)) if len(known) else 0.0
-
-
-def _tried(seen: Observations) -> tuple[np.ndarray, np.ndarray]:
-    low = np.full((seen.cells, seen.points.shape[1]), np.inf)
-    high = -low
-    np.minimum.at(low, seen.cell, seen.points)
-    np.maximum.at(high, seen.cell, seen.points)
-    return low, high
-
-
-def _solve(
-    seen: Observations, centre: np.ndarray, width: float, form: Form, bent: bool
-) -> Surface | None:
-    """Feasible weighted least squares: the noise of each cell from the residuals, twice."""
-    known = _determined(seen, centre, form)
-    seen = seen.at(known[seen.cell])
-    count, d = int(known.sum()), centre.shape[1]
-    cell, u = (np.cumsum(known) - 1)[seen.cell], seen.points - centre[seen.cell]
-    design, expand = design_of(cell, u, count, form, bent)
-    if not count or len(u) <= design.shape[1] or not full_rank(design):
+    seen = seen.averaged()
+    count = np.bincount(seen.cell, minlength=seen.cells)
+    known = count >= LEAST
+    top = np.full(seen.cells, -np.inf)
+    np.maximum.at(top, seen.cell, seen.y)
+    shortfall = top[seen.cell] - seen.y
+    if not known.any() or not (shortfall > 0).any():
         return None
-    sigma, own = np.ones(count), 1 + (d if form == "own" else 1)
-    for _ in range(3):
-        weight = seen.weight / sigma[cell] ** 2
-        inverse = np.linalg.pinv(design.T @ (design * weight[:, None]), hermitian=True)
-        solution = inverse @ (design.T @ (weight * seen.y))
-        residual = seen.y - design @ solution
-        sigma, freedom = _noise(residual, cell, count, own, len(u) - design.shape[1])
-        sigma = np.maximum(sigma, EXACT * np.ptp(seen.y))
-    gain = expand @ inverse @ (design * weight[:, None]).T
-    every = expand @ solution
-    hessian = every[-1:, None] if d == 1 else every[[-3, -2, -2, -1]].reshape(2, 2)
-
-    def spread(values: np.ndarray) -> np.ndarray:
-        whole = np.full((len(known), *values.shape[1:]), np.nan)
-        whole[known] = values
-        return whole
-
-    first = 2 * count + (0 if d == 1 else count if form == "own" else 1)  # after the slopes
-    bend = solution[first : first + 2 * d].reshape(2, d) if bent else np.zeros((2, d))
-    return Surface(
-        level=spread(solution[:count]), centre=centre,
-        slope=spread(every[: count * d].reshape(count, d)), hessian=hessian, bend=bend,
-        covariance=(gain * sigma[cell] ** 2) @ gain.T, sigma=spread(sigma), df=spread(freedom),
-        known=known, width=width, form=form, bent=bent,
-        misfit_p=misfit(design, u, seen.y, seen.weight, sigma[cell], bent),
-    )  # fmt: skip
+    bend = bend_of(shortfall)
+    process = warped(seen.y, top[seen.cell], bend)
+    unit = float(process.std())
+    extra = (np.sqrt(seen.extra) / (1 + shortfall / bend) / unit) ** 2
+    target = _Target(seen, process / unit, extra)
+    kernels = target.kernels()
+    growth = np.array([k.theta["noise"] + np.log(2) * k.theta["noisier"] * target.octaves
+                       for k in kernels])  # fmt: skip
+    sigma = unit * np.exp(growth).mean(axis=0)
+    return Surface(seen, np.where(np.isfinite(top), top, np.nan), bend, unit, kernels, sigma, known)
 
 
-def _determined(seen: Observations, centre: np.ndarray, form: Form) -> np.ndarray:
-    """Cells whose trials span the height and the slopes that are their own."""
-    known = np.zeros(seen.cells, bool)
-    for c in range(seen.cells):
-        u = (seen.points - centre[seen.cell])[seen.cell == c]
-        if form != "own":
-            u = u[:, :1]
-        if len(u) > u.shape[1] and not np.isnan(u).any():
-            values = np.linalg.svd(u - u.mean(axis=0), compute_uv=False)
-            spread = values[-1] > NARROW * np.sqrt(len(u))
-            places = len(np.unique(u, axis=0)) > u.shape[1] + (u.shape[1] == 2)
-            known[c] = spread and places
-    return known
+def bend_of(shortfall: np.ndarray) -> float:
+    """The shortfall, in scores, beyond which a further one counts by its logarithm."""
+    return float(np.median(shortfall[shortfall > 0])) * BEND
 
 
-def _noise(
-    residual: np.ndarray, cell: np.ndarray, count: int, own: int, df: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Noise SD of each cell and its degrees of freedom, moderated over the cells."""
-    free = np.maximum(np.bincount(cell, minlength=count) - own, 0)
-    free = free * df / max(free.sum(), 1)  # the shared curvature takes its part from all
-    found = moderated(np.bincount(cell, residual**2, minlength=count), free)
-    return np.sqrt(np.maximum(found.variance, 1e-18)), found.df
+def warped(y: np.ndarray, top: np.ndarray | float, bend: float) -> np.ndarray:
+    """Scores with their cliffs made gentle: -log(1 + shortfall), but equal to it near the top."""
+    return np.asarray(-bend * np.log1p((top - y) / bend))
 
 
-def _bests(surface: Surface) -> np.ndarray:
-    """The vertices, or where there are none the best LR at the centre's rho."""
-    H = surface.hessian
-    found = vertices(surface)
-    if surface.d == 2 and np.isnan(found).all() and H[0, 0] < 0:
-        found = surface.centre.copy()
-        found[:, 0] -= surface.slope[:, 0] / H[0, 0]
-    return found
+def unwarped(inner: np.ndarray, top: np.ndarray | float, bend: float) -> np.ndarray:
+    """The inverse of `warped`."""
+    return np.asarray(top - bend * np.expm1(np.clip(-inner / bend, -50.0, 50.0)))
 
 
-def height(surface: Surface, c: int, points: np.ndarray) -> np.ndarray:
-    """The expected score of cell c at points (n, d), log2 of LR and rho; shape (n,)."""
-    u = points - surface.centre[c]
-    square = np.einsum("ni,ij,nj->n", u, surface.hessian, u) / 2
-    bend = u**3 @ surface.bend[0] + u**4 @ surface.bend[1]
-    return np.asarray(surface.level[c] + u @ surface.slope[c] + square + bend)
+class _Target:
+    """The posterior density of the kernel's parameters."""
 
+    def __init__(self, seen: Observations, v: np.ndarray, extra: np.ndarray) -> None:
+        self.points = Points(seen.points, seen.cell, seen.places[seen.cell])
+        self.v, self.extra = v, extra
+        b = seen.places[:, 0]
+        self.octaves = b - b.mean()
+        self.names = [n for n in PRIORS if n != "rho" or seen.z is not None]
+        self.middle = np.array([PRIORS[n].middle for n in self.names])
+        self.sd = np.array([PRIORS[n].sd for n in self.names])
+        self.squares = {
+            "lr": _square(seen.x, seen.x),
+            "rho": _square(seen.z, seen.z) if seen.z is not None else np.zeros(1),
+            "place": sum(_square(p, p) for p in self.points.place.T),
+        }
 
-def vertices(surface: Surface) -> np.ndarray:
-    """(cells, d): the stationary point of each cell; NaN where it is no maximum."""
-    if np.linalg.eigvalsh(surface.hessian).max() >= 0:
-        return np.full_like(surface.slope, np.nan)
-    return surface.centre - np.linalg.solve(surface.hessian, surface.slope.T).T
+    def whole(
+        self, theta: np.ndarray
+    ) -> tuple[dict[str, float], dict[str, np.ndarray], np.ndarray]:
+        named = dict(zip(self.names, theta.tolist(), strict=True))
+        noise = np.exp(2 * (named["noise"] + np.log(2) * named["noisier"]
+                            * self.octaves[self.points.cell]))  # fmt: skip
+        return named, _terms(named, self.points, self.points), noise
+
+    def __call__(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
+        """Minus the log posterior density and its gradient."""
+        named, terms, noise = self.whole(theta)
+        K = sum(terms.values()) + CONSTANT**2
+        K[np.diag_indices(len(K))] += noise + self.extra + JITTER
+        factor = np.linalg.cholesky(K)
+        inverse = cho_solve((factor, True), np.eye(len(K)))
+        solution = inverse @ self.v
+        W = (inverse - np.outer(solution, solution)) / 2
+        value = self.v @ solution / 2 + np.log(np.diag(factor)).sum()
+        shared, own, level = (W * terms[name] for name in ("shared", "own", "level"))
+        both = shared + own
+        nugget = 2 * np.diag(W) * noise
+        slopes = {
+            "height": 2 * both.sum(), "own": 2 * own.sum(), "level": 2 * level.sum(),
+            "noise": nugget.sum(),
+            "noisier": np.log(2) * (nugget * self.octaves[self.points.cell]).sum(),
+        }  # fmt: skip
+        for name, part, square in (("lr", shared, "lr"), ("lr_own", own, "lr"),
+                                   ("rho", both, "rho"), ("place", shared, "place")):  # fmt: skip
+            if name in named:
+                slopes[name] = (part * self.squares[square]).sum() * np.exp(-2 * named[name])
+        off = (theta - self.middle) / self.sd
+        gradient = np.array([slopes[name] for name in self.names])
+        return float(value + off @ off / 2), gradient + off / self.sd
+
+    def kernels(self) -> tuple[Kernel, ...]:
+        """Draws of the kernel from its posterior, the same for the same data."""
+        bounds = list(zip(self.middle - 3 * self.sd, self.middle + 3 * self.sd, strict=True))
+        best = minimize(self, self.middle, jac=True, method="L-BFGS-B", bounds=bounds).x
+        step, k = 0.05 * self.sd, len(best)
+        hessian = np.array([
+            (self(best + step * unit)[1] - self(best - step * unit)[1]) / (2 * step[i])
+            for i, unit in enumerate(np.eye(k))
+        ])  # fmt: skip
+        values, turn = np.linalg.eigh((hessian + hessian.T) / 2 * np.outer(self.sd, self.sd))
+        spread = self.sd[:, None] * turn / np.sqrt(np.maximum(values, 0.25))
+        random = np.random.default_rng(0)
+        normal = random.standard_normal((KERNELS - 1, k))
+        tried = np.vstack([best, best + WIDER * normal @ spread.T])
+        logs = np.array([-self(theta)[0] for theta in tried])
+        logs += np.concatenate([[0.0], (normal**2).sum(axis=1) / 2])
+        weight = np.exp(logs - logs.max())
+        chosen = random.choice(len(tried), KERNELS, p=weight / weight.sum())
+        return tuple(self._kernel(tried[i]) for i in chosen)
+
+    def _kernel(self, theta: np.ndarray) -> Kernel:
+        named, terms, noise = self.whole(theta)
+        K = sum(terms.values()) + CONSTANT**2
+        K[np.diag_indices(len(K))] += noise + self.extra + JITTER
+        factor = np.linalg.cholesky(K)
+        return Kernel(named, factor, cho_solve((factor, True), self.v))

@@ -14,11 +14,6 @@ from analysis.scaling import PLACED, Scaling
 from analysis.statements import difference_line, exponent_line, law_words
 from analysis.words import WIDTH, accuracy, align, interval, number, slope, wrap
 
-FORMS = {
-    "common": "one rho* serves all",
-    "tilted": "the score, and the best LR, only rise or fall with rho",
-    "level": "rho only shifts the score",
-}
 LEGEND = (
     "LR*: where the fitted surface is highest, with its 95 % interval ('?': none is determined, or "
     "it is flat; then the winner's). Test accuracy (%, mean ± SD (seeds)), gap (train - test, "
@@ -119,16 +114,6 @@ def missing_lines(found: Answers) -> list[str]:
 def _notes(found: Answers) -> list[str]:
     drifts = found.halving.exponents
     told = list(found.study.config.get("notes", []))
-    for response in found.responses:
-        if (
-            response.surface is not None
-            and response.surface.form != "own"
-            and "+" in response.method
-        ):
-            told.append(
-                f"{response.method}: too few trials for a rho* of each cell; "
-                + FORMS[response.surface.form]
-            )
     if len(drifts) and drifts["verdict"].eq("drifts").any():
         told.append("the exponent drifts between rungs and end: see report/details.txt on ASHA")
     return told

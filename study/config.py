@@ -45,7 +45,7 @@ class StudyConfig(Recipe):
     lr_ranges: dict[str, Range]
     rho_ranges: dict[str, Range]
     m: tuple[int, ...] = (0,)
-    train_size: int = 16_384
+    train_size: int = 8192
     scale_momentum: int = 0
     trials: int = 8
     sampler: str = "tpe"

@@ -36,8 +36,9 @@ PRESETS: dict[str, dict] = {
     },
     "laptop": {},
     "full": {
-        "train_size": 49_152,
-        "budget": "30epochs",
+        "model": "mlp",
+        "train_size": 16_384,
+        "budget": "30epochs,600steps",
         "trials": 24,
         "seeds": 5,
         "neighbours": True,
@@ -46,14 +47,17 @@ PRESETS: dict[str, dict] = {
 LAPTOP = {
     "dataset": "glyphs",
     "batch_sizes": "64..8192",
-    "train_size": 16_384,
-    "budget": "10epochs",
+    "model": "mlp64",
+    "train_size": 8192,
+    "budget": "20epochs,300steps",
     "trials": 8,
     "seeds": 3,
     "neighbours": False,
 }
 
+GRID = "13x6"
 FROM_PRESET = ("reference_seeds", "neighbours")  # fields that no option of their own sets
+NOT_SAID = (*FROM_PRESET, "grid", "trials")
 # Options that are fields of StudyConfig as they are.
 SAME = (
     *shared.NAMES,
@@ -112,10 +116,11 @@ def parser() -> Parser:
         help=f"glyphs (default), digits, mnist, …, folder:PATH or {ACCEPTED}",
     )
     add("--data-dir", default="data", metavar="DIR", help="of downloaded sets (default: data)")
-    add("--train-size", type=int, metavar="N", help="stratified subset; 0: all (default: 16384)")
+    add("--train-size", type=int, metavar="N", help="stratified subset; 0: all (default: 8192)")
     add("--image-size", type=int, default=0, metavar="PIXELS", help="for folder:PATH")
-    shared.add(shared.TASK, add)
-    add("--budget", help="Nepochs, Nsteps, Nsamples or Ngrads (default: 10epochs)")
+    shared.add(shared.TASK, add, model=LAPTOP["model"])
+    add("--budget", metavar="LIST", help="Nepochs, Nsteps, Nsamples or Ngrads; of several the "
+        "longest (default: 20epochs,300steps)")  # fmt: skip
     add = made.add_argument_group("the step").add_argument
     shared.add(shared.STEP, add)
     add(
@@ -132,7 +137,7 @@ def parser() -> Parser:
     add("--lr-range", default="", metavar="RANGE", help="LOW..HIGH, or momentum=LOW..HIGH,adam=…")
     add("--rho-range", default="", metavar="RANGE", help="LOW..HIGH, or sam=LOW..HIGH,asam=…")
     add("--sampler", default="tpe", help=f"{'|'.join(SAMPLERS)} (default: tpe)")
-    add("--grid", default="13x6", metavar="NxM",
+    add("--grid", metavar="NxM",
         help="learning rates x radii of --sampler grid (default: 13x6)")  # fmt: skip
     add("--search-seeds", default="1", metavar="K|K..L",
         help="trainings of each point; L of a cell's best (default: 1)")  # fmt: skip
@@ -181,6 +186,7 @@ def resolve(options: argparse.Namespace) -> tuple[StudyConfig, ImageData, Where]
     """
     choice("--preset", options.preset, tuple(PRESETS))
     explicit = options.train_size is not None
+    only_of(options.sampler == "grid", options)
     for name, value in (LAPTOP | PRESETS[options.preset]).items():
         if getattr(options, name, None) is None:
             setattr(options, name, value)
@@ -205,6 +211,14 @@ def resolve(options: argparse.Namespace) -> tuple[StudyConfig, ImageData, Where]
 
             check(trial, data, here=where.address is None)
     return config, data, where
+
+
+def only_of(grid: bool, options: argparse.Namespace) -> None:
+    """Raises UsageError for an option that would go unused: a grid settles how many trials."""
+    for name in ("trials", "within") if grid else ("grid",):
+        if getattr(options, name, None):
+            other = "without" if grid else "with"
+            raise UsageError(f"--{name}: unused; accepted: {other} --sampler grid")
 
 
 def _config(options: argparse.Namespace) -> StudyConfig:
@@ -237,7 +251,7 @@ def _config(options: argparse.Namespace) -> StudyConfig:
         **{name: getattr(options, name) for name in SAME}
         | {
             "augment": parse_augment(options.augment, options.dataset),
-            "grid": parse_grid(options.grid),
+            "grid": parse_grid(options.grid or GRID),
             "search_seeds": parse_search_seeds(options.search_seeds),
         },
     )
@@ -258,6 +272,8 @@ def resolved(config: StudyConfig, where: Where, preset: str) -> dict[str, Any]:
         option: ",".join(f"{key}={low!r}..{high!r}" for key, (low, high) in values.items())
         for option, values in (("lr_range", config.lr_ranges), ("rho_range", config.rho_ranges))
     }
+    unused = {"grid": "x".join(map(str, config.grid)), "trials": config.trials}
+    del unused["trials" if config.sampler == "grid" else "grid"]
     return {
         "preset": preset,
         "methods": ",".join(config.methods),
@@ -269,8 +285,8 @@ def resolved(config: StudyConfig, where: Where, preset: str) -> dict[str, Any]:
         **({"warm_start": where.warm_start} if where.warm_start else {}),
         **({"storage": where.storage} if where.storage else {}),
         **ranges,
-        **{name: getattr(config, name) for name in SAME if name not in FROM_PRESET},
-        "grid": "x".join(map(str, config.grid)),
+        **{name: getattr(config, name) for name in SAME if name not in NOT_SAID},
+        **unused,
         "search_seeds": "..".join(map(str, dict.fromkeys(config.search_seeds))),
     }
 

@@ -9,7 +9,7 @@ from trainables.plugins import ACCEPTED
 Add = Callable[..., Any]
 DEFAULT = TrialConfig()
 TASK = (
-    ("model", str, "NAME", f"cnn, cnn-bn, resnet8, mlp, torchvision:NAME or {ACCEPTED}"),
+    ("model", str, "NAME", f"mlp64, mlp, cnn, cnn-bn, resnet8, torchvision:NAME or {ACCEPTED}"),
     ("loss", str, "NAME", f"{', '.join(LOSSES)} or {ACCEPTED}"),
     ("label_smoothing", float, "X", "share of each label spread over all classes"),
     ("label_noise", float, "SHARE", "training labels that are made wrong"),
@@ -33,14 +33,15 @@ NAMES = tuple(name for name, *_ in TASK + STEP)
 AUTO = {"augment": "auto"}  # resolved by the data set
 
 
-def add(options: tuple[tuple[str, type, str, str], ...], to: Add) -> None:
-    """Add those options to a parser's group, with the defaults of TrialConfig."""
+def add(options: tuple[tuple[str, type, str, str], ...], to: Add, **preset: Any) -> None:
+    """Add those options to a parser's group, with the defaults of TrialConfig; those that a
+    `preset` sets have none of their own."""
     for name, kind, metavar, text in options:
-        default = AUTO.get(name, getattr(DEFAULT, name))
+        default = preset.get(name, AUTO.get(name, getattr(DEFAULT, name)))
         to(
             "--" + name.replace("_", "-"),
             type=kind,
             metavar=metavar,
-            default=default,
+            default=None if name in preset else default,
             help=f"{text} (default: {default})",
         )

@@ -11,7 +11,6 @@ from analysis.figures.grammar import Axis, Figure, Panel, figure, polyline
 from analysis.optimum import Optimum, Response
 from analysis.rows import rows
 from analysis.scaling import IN_FIT
-from analysis.surface import height
 
 SIGNS = {
     "dot": "ran to its end", "ring": "stopped by ASHA, its score then", "cross": "diverged",
@@ -62,8 +61,7 @@ def _figure(
     return figure(
         f"{axis}_response-{each.method}", f"{each.method}: score against {name}",
         f"Every trial of {each.method}, a panel a cell. "
-        + (f"Line: the fitted surface at the best {'ρ' if axis == 'lr' else 'learning rate'}, from "
-           "the trials that ran to their end. " if lines else "")
+        + (f"Line: the fitted surface at the best {'ρ' if axis == 'lr' else 'learning rate'}. " if lines else "")
         + "Dashed with its band: the optimum and its 95 % interval. Shaded: outside of the search "
         "range. In the strip at the foot: diverged, or far worse.",
         panels, {each.method: number}, marks=marks, lines=lines, bounds=bounds, signs=SIGNS,
@@ -88,17 +86,16 @@ def _ridge(
     surface = each.surface
     if surface is None or best.verdict == "insufficient" or not len(tried):
         return []
-    if axis == "rho" and (surface.d < 2 or surface.hessian[1, 1] >= 0):
-        return []  # no rho* to be seen
+    if axis == "rho" and surface.d < 2:
+        return []
     x = np.linspace(np.log2(tried.min()), np.log2(tried.max()), 60)
     at = np.full((len(x), surface.d), np.nan)
     own, other = (0, 1) if axis == "lr" else (1, 0)
     at[:, own] = x
     if surface.d == 2:
         at[:, other] = np.log2(best.rho_star if other == 1 else best.lr_star)
-    y = height(surface, c, at)
-    inside = (np.abs(x - surface.centre[c, own]) <= surface.width) & (y >= floor)
-    return polyline(key, each.method, "fit", 2**x, np.where(inside, y, np.nan))
+    y = surface.height(c, at)
+    return polyline(key, each.method, "fit", 2**x, np.where(y >= floor, y, np.nan))
 
 
 def _bounds(

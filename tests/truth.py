@@ -1,0 +1,210 @@
+"""python -m tests.truth: does the analysis find LR* in studies drawn from real trainings?
+
+Each study is drawn from the dense table in docs/truth, searched at random or by the real planner,
+and analysed as any other. Its truth is drawn too, by the error that the table has itself.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats  # type: ignore[import-untyped,unused-ignore]
+from threadpoolctl import threadpool_limits
+
+from analysis.answers import learning_rates
+from analysis.cells import cells
+from analysis.compare import holm
+from analysis.dense import DenseCell, curves_of, dense, points_of
+from analysis.load import Study, load
+from analysis.scaling import PLACED
+from study.config import StudyConfig
+from tests.benchmarks.answer_search import DEFAULT, searched
+from trainables.config import TrialConfig
+
+TABLE = Path(__file__).parent.parent / "docs" / "truth"
+SEARCHES = ("random", "planner")
+GOALS = {8: np.inf, 12: 1 / 3, 24: 1 / 4}  # of the median error, octaves
+BIAS, ANSWERED, GIVEN = 1 / 8, 0.8, 0.9
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: so many trials a cell, found by a search."""
+
+    method: str
+    search: str
+    trials: int
+
+    def __str__(self) -> str:
+        return f"{self.method:15} {self.search:8} {self.trials:3}"
+
+
+@cache
+def table(path: Path) -> list[DenseCell]:
+    study = load(path)
+    return dense(cells(study), study.reports)
+
+
+def drawn(truths: list[DenseCell], row: Row, random: np.random.Generator) -> Study:
+    """A study of one method, as it would have come out."""
+    how = by_planner if row.search == "planner" else at_random
+    trials, reports = how(truths, row, random)
+    config = {"methods": [row.method], "batch_sizes": [d.key[1] for d in truths], "reports": 9}
+    return Study.from_tables(config, trials, reports, Path())
+
+
+def at_random(
+    truths: list[DenseCell], row: Row, random: np.random.Generator
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    parts = []
+    for truth in truths:
+        points = points_of(truth, row.trials, random)
+        parts.append(pd.DataFrame({
+            "method": row.method, "batch_size": truth.key[1], "m": truth.key[2],
+            "lr": 2 ** points[:, 0], "rho": 0.0 if truth.plain else 2 ** points[:, -1],
+            "phase": "search", "role": "search", "status": "complete",
+            "score": truth.drawn(points, random)[:, -1],
+        }))  # fmt: skip
+    return pd.concat(parts, ignore_index=True), pd.DataFrame()
+
+
+def by_planner(
+    truths: list[DenseCell], row: Row, random: np.random.Generator
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """With the sampler, the scheduler and the shares that a study has by default."""
+    (lr,), rho = {tuple(t.bounds[0]) for t in truths}, truths[0].bounds[1:]
+    formulation = row.method.partition("+")[2]
+    config = StudyConfig(
+        methods=(row.method,), batch_sizes=tuple(t.key[1] for t in truths), trials=row.trials,
+        lr_ranges={"momentum": (2.0 ** lr[0], 2.0 ** lr[1])},
+        rho_ranges={formulation: (2.0 ** low, 2.0 ** high) for low, high in rho},
+        reports=len(truths[0].means), seed=int(random.integers(2**31)),
+    )  # fmt: skip
+    by_size, reports = {truth.key[1]: truth for truth in truths}, []
+
+    def train(trial: TrialConfig) -> Iterator[dict[str, Any]]:
+        point = np.log2([trial.lr] if trial.formulation == "none" else [trial.lr, trial.rho])
+        for report, score in enumerate(curves_of(by_size[trial.batch_size], point, random), 1):
+            reports.append({"trial_id": trial.trial_id, "report": report, "score": score})
+            yield {"report": report, "score": score, "diverged": False}
+
+    trials = pd.DataFrame(searched(DEFAULT, config, train, random))
+    return trials, pd.DataFrame(reports)
+
+
+def once(path: Path, row: Row, seed: int) -> list[dict[str, Any]]:
+    """What one study says of each of its cells."""
+    random = np.random.default_rng([seed, zlib.crc32(str(row).encode())])
+    truths = [d.again(random) for d in table(path) if d.key[0] == row.method]
+    study = drawn(truths, row, random)
+    found, _ = learning_rates(study, cells(study))
+    known = {truth.key: truth for truth in truths}
+    out = []
+    for each in (o for response in found for o in response.optima):
+        truth = known[each.method, each.batch_size, each.m]
+        x, at = truth.best, float(np.log2(each.lr_star))
+        placed = each.verdict in PLACED
+        out.append({
+            "batch_size": each.batch_size, "verdict": each.verdict, "answered": placed,
+            "inside": bool(each.lr_low <= 2**x <= each.lr_high) if placed else None,
+            "error": at - x if placed else None,
+            "width": float(np.log2(each.lr_high / each.lr_low)) if placed else None,
+            "lost": truth.given_away(at) / truth.sd if placed else None,
+        })  # fmt: skip
+    return out
+
+
+def chunk(path: Path, row: Row, seeds: range) -> list[list[dict[str, Any]]]:
+    return [once(path, row, seed) for seed in seeds]
+
+
+def summary(row: Row, studies: list[list[dict[str, Any]]]) -> dict[str, Any]:
+    """Over the cells of all studies; coverage is a study's share, since its cells share a fit."""
+    told = pd.DataFrame([one | {"study": i} for i, some in enumerate(studies) for one in some])
+    placed = told[told["answered"]].astype({"inside": float, "error": float, "lost": float})
+    shares = placed.groupby("study")["inside"].mean()
+    error = shares.std(ddof=1) / np.sqrt(len(shares)) if len(shares) > 1 else np.inf
+    return {
+        "method": row.method, "search": row.search, "trials": row.trials, "studies": len(studies),
+        "answered": float(told["answered"].mean()), "coverage": float(shares.mean()),
+        "p": float(stats.norm.cdf((shares.mean() - 0.95) / max(error, 1e-9))),
+        "median_error": float(placed["error"].abs().median()), "bias": float(placed["error"].mean()),
+        "median_width": float(placed["width"].median()),
+        "lost_half": float((placed["lost"] <= 0.5).mean()),
+        "by_size": {
+            int(b): {"coverage": float(own["inside"].mean()),
+                     "median_error": float(own["error"].abs().median()),
+                     "bias": float(own["error"].mean()), "answered": len(own) / len(studies)}
+            for b, own in placed.groupby("batch_size")
+        },
+    }  # fmt: skip
+
+
+def misses(lines: list[dict[str, Any]]) -> list[str]:
+    """The goals that are not met, one line each."""
+    adjusted = holm(np.array([line["p"] for line in lines]))
+    found = []
+    for line, p in zip(lines, adjusted, strict=True):
+        name = f"{line['method']}, {line['search']}, {line['trials']} trials"
+        if p < 0.05:
+            found.append(f"{name}: intervals hold LR* in {line['coverage']:.1%}, below 95 %")
+        if line["median_error"] > GOALS.get(line["trials"], np.inf):
+            found.append(f"{name}: median error {line['median_error']:.2f} octaves")
+        if abs(line["bias"]) > BIAS:
+            found.append(f"{name}: bias {line['bias']:+.2f} octaves")
+        if line["answered"] < ANSWERED and line["trials"] >= 12:
+            found.append(f"{name}: an answer in {line['answered']:.0%} of cells")
+        if line["lost_half"] < GIVEN:
+            found.append(f"{name}: at most half a seed-SD given away in {line['lost_half']:.0%}")
+    return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.truth", description=__doc__)
+    parser.add_argument("--table", type=Path, default=TABLE, metavar="DIR")
+    parser.add_argument("--studies", type=int, default=500, help="of each row (default: 500)")
+    parser.add_argument("--trials", default="8,12,24", help="a cell (default: 8,12,24)")
+    parser.add_argument("--search", default=",".join(SEARCHES), help="default: random,planner")
+    parser.add_argument("--methods", default="", help="default: all of the table")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the table here")
+    options = parser.parse_args()
+    methods = dict.fromkeys(d.key[0] for d in table(options.table))
+    chosen = [m for m in methods if not options.methods or m in options.methods.split(",")]
+    rows = [Row(*each) for each in product(
+        chosen, options.search.split(","), map(int, options.trials.split(",")))]  # fmt: skip
+    print(f"{'method':15} {'search':8}   n  answered  coverage  |error|   bias  width  lost<=SD/2")
+    lines, start = [], time.monotonic()
+    parts = [range(i, min(i + 10, options.studies)) for i in range(0, options.studies, 10)]
+    with ProcessPoolExecutor(options.jobs, initializer=threadpool_limits, initargs=(1,)) as pool:
+        for number, row in enumerate(rows, 1):
+            jobs = pool.map(chunk, [options.table] * len(parts), [row] * len(parts), parts)
+            line = summary(row, [study for part in jobs for study in part])
+            lines.append(line)
+            print(f"{row} {line['answered']:9.0%} {line['coverage']:9.3f} {line['median_error']:8.2f}"
+                  f" {line['bias']:+6.2f} {line['median_width']:6.1f} {line['lost_half']:11.0%}",
+                  flush=True)  # fmt: skip
+            gone = time.monotonic() - start
+            print(f"\r{number}/{len(rows)} rows, about {gone / number * (len(rows) - number) / 60:.0f}"
+                  " min to go", end="\r", file=sys.stderr)  # fmt: skip
+    if options.json:
+        options.json.write_text(json.dumps(lines, indent=1))
+    found = misses(lines)
+    print("\n".join(found) or "every goal is met")
+    return int(bool(found))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
