@@ -23,6 +23,9 @@ WORDS = {
     "role": ("search", "warm", "winner", "half", "double", "lr_copied", "lr_sqrt", "lr_linear",
              "superseded"),
 }  # fmt: skip
+# Optuna's names of a trial's end, and the columns in which it and Ray Tune say what ours do.
+SAME = {"pruned": "stopped", "fail": "error", "failed": "error", "waiting": "running"}
+ALIASES = {"status": "state", "report": "training_iteration"}
 MISSING = frozenset(("", "na", "n/a", "nan", "none", "null", "<na>"))
 TRUTH = {"true": True, "t": True, "yes": True, "y": True,
          "false": False, "f": False, "no": False, "n": False}  # fmt: skip
@@ -59,7 +62,9 @@ def read(
     Columns are taken from `columns` (see `parse_columns`), else by our name; lr, batch_size and
     score are required. A trial is complete unless its row says `diverged` or has no finite score.
     The method is `base` unless there is a method or an optimizer; m is the batch size; all trials
-    count as search. Where score points into a list by [-1], the list becomes the trial's reports.
+    count as search. Where score points into a list by [-1], the list becomes the trial's reports;
+    so do the rows of a trial that has several, with a `report` (or Ray's training_iteration) each.
+    Optuna's `state` is a status, and what it pruned was stopped.
 
     Raises
     ------
@@ -73,8 +78,14 @@ def read(
     if not table.rows:  # as of a study that has just begun
         table.notes.append("the table holds no rows")
         return config, pd.DataFrame(), pd.DataFrame()
-    trials = _completed(_frame(_values(table, expressions, given)), table.notes)
-    reports = _reports(table, expressions, trials["trial_id"].tolist())
+    rows = _frame(_values(table, expressions, given))
+    last = _last_reports(rows)
+    trials = _completed(rows if last is None else rows[last], table.notes)
+    if last is None:
+        reports = _reports(table, expressions, trials["trial_id"].tolist())
+    else:
+        numbers = [name for name in rows if name not in TYPES]
+        reports = rows[["trial_id", *numbers]].reset_index(drop=True)
     kept = trials[_placed(trials)]
     if left := len(trials) - len(kept):
         why = "lr is not above 0, or batch_size no whole number above 0"
@@ -84,7 +95,8 @@ def read(
 
 def _expressions(table: Table, given: dict[str, str]) -> dict[str, Expression]:
     """What each of our columns is made of; raises where a required one is missing."""
-    chosen = {name: name for name in OURS if name in table.names} | given
+    known = {ours: name for ours, name in ALIASES.items() if name in table.names}
+    chosen = known | {name: name for name in OURS if name in table.names} | given
     if lacking := [name for name in REQUIRED if name not in chosen]:
         accepted = f"{','.join(f'{name}=COLUMN' for name in lacking)}, where {table}"
         raise ForeignTableError("--columns", f"no {' and no '.join(lacking)}", accepted)
@@ -140,12 +152,26 @@ def _converted(
 def _kind(ours: str) -> tuple[Callable[[Any], Any], str]:
     """How a value of one of our columns is read, and what is accepted."""
     if words := WORDS.get(ours):
-        return lambda value: words[words.index(str(value).strip().lower())], " | ".join(words)
+        return lambda value: words[words.index(_word(value))], " | ".join(words)
     if ours in TEXT_COLUMNS:
         return lambda value: str(value).strip(), "a text"
     if ours == "seed":
         return _whole, "a whole number of 64 bits"
     return (_truth, "true or false") if ours == "diverged" else (float, "a number")
+
+
+def _word(value: Any) -> str:
+    word = str(value).strip().lower().removeprefix("trialstate.")
+    return SAME.get(word, word)
+
+
+def _last_reports(rows: pd.DataFrame) -> "pd.Series | None":
+    """Which rows are the last of their trial, where each report has a row; None where none has."""
+    if not {"trial_id", "report"} <= set(rows) or rows["trial_id"].isna().any():
+        return None
+    if rows["trial_id"].is_unique or rows.duplicated(["trial_id", "report"]).any():
+        return None
+    return rows["report"].eq(rows.groupby("trial_id")["report"].transform("max"))
 
 
 def _frame(values: dict[str, list[Any]]) -> pd.DataFrame:

@@ -87,8 +87,8 @@ def read_table(path: Path) -> Table:
 
 
 def _csv(path: str, file: TextIO) -> Table:
-    reader = csv.DictReader(file)
-    names = list(reader.fieldnames or ())
+    reader = csv.DictReader(file, skipinitialspace=True)
+    names = reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
     if twice := [name for name in dict.fromkeys(names) if name and names.count(name) > 1]:
         raise ForeignTableError(path, f"column {twice[0]} occurs twice", "once")
     rows = []
@@ -96,8 +96,8 @@ def _csv(path: str, file: TextIO) -> Table:
         if None in row:
             wrong = f"line {reader.line_num} has more fields than the header"
             raise ForeignTableError(path, wrong, f"{len(names)}, separated by commas")
-        rows.append(row)
-    return Table(path, names, rows)
+        rows.append({name: value and value.strip() for name, value in row.items()})
+    return Table(path, list(names), rows)
 
 
 def _json(path: str, file: TextIO) -> Table:
