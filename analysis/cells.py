@@ -72,7 +72,7 @@ class Cell:
             return runs
         best = points[0]
         if len(set(points)) > 1:
-            scores = self.searched.groupby(["lr", "rho"])["score"].max()
+            scores = self.searched.groupby(["lr", "rho"])["score"].mean()
             best = max(set(points), key=lambda at: (scores.get(at, -np.inf), points.count(at)))
         return runs[runs["lr"].eq(best[0]) & runs["rho"].eq(best[1])]
 

@@ -9,7 +9,8 @@ from analysis.surface import Points, Surface
 
 COARSE, FINE = (41, 11), (31, 11)  # places of LR and rho
 LIKELY = 3.0  # SDs: a place further below the best is none
-CONTENDERS = 120  # places of a cell
+CONTENDERS = 64  # places of a cell
+ROUNDING = 1e-6  # of the variance, that keeps a covariance positive
 DRAWS = 512
 
 
@@ -81,14 +82,7 @@ def _grid(box: np.ndarray, places: tuple[int, ...]) -> np.ndarray:
 
 def _moments(surface: Surface, c: int, grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and SD at each place, over the kernels too."""
-    where = surface.points(np.full(len(grid), c), grid)
-    means, squares = [], []
-    for kernel in surface.kernels[::4]:
-        mean, covariance = surface.moments(where, kernel)
-        means.append(mean)
-        squares.append(np.maximum(np.diag(covariance), 0) + mean**2)
-    mean = np.mean(means, axis=0)
-    return mean, np.sqrt(np.maximum(np.mean(squares, axis=0) - mean**2, 0))
+    return surface.spread(surface.points(np.full(len(grid), c), grid), surface.kernels[::4])
 
 
 def _likely(surface: Surface, c: int, box: np.ndarray) -> np.ndarray:
@@ -135,7 +129,7 @@ def _drawn(surface: Surface, where: Points, random: np.random.Generator) -> np.n
     found = []
     for kernel in surface.kernels:
         mean, covariance = surface.moments(where, kernel)
-        values, turn = np.linalg.eigh(covariance)
-        root = turn * np.sqrt(np.maximum(values, 0))
+        covariance[np.diag_indices(len(mean))] += ROUNDING
+        root = np.linalg.cholesky(covariance)
         found.append(mean + random.standard_normal((each, len(mean))) @ root.T)
     return np.vstack(found)

@@ -27,7 +27,7 @@ Verdict = Literal[
 MIN_SEARCH_TRIALS = 4
 SPANS = 0.9  # of what was tried: an interval as wide says nothing
 SURE = 1e-3  # octaves: an LR* this near to the end of what was tried is at the end
-PROFILE = (97, 17)  # places of LR and rho at which near-optimal learning rates are sought
+PROFILE = (65, 9)  # places of LR and rho at which near-optimal learning rates are sought
 
 
 @dataclass(frozen=True)

@@ -97,6 +97,12 @@ class Kernel:
     factor: np.ndarray
     solution: np.ndarray
 
+    @property
+    def variance(self) -> float:
+        """Of the process at any one place."""
+        height, own = np.exp(2 * self.theta["height"]), 1 + np.exp(2 * self.theta["own"])
+        return float(height * own + np.exp(2 * self.theta["level"]) + CONSTANT**2)
+
     def covariance(self, a: "Points", b: "Points") -> np.ndarray:
         return sum(_terms(self.theta, a, b).values()) + CONSTANT**2
 
@@ -120,10 +126,10 @@ def _terms(theta: dict[str, float], a: Points, b: Points) -> dict[str, np.ndarra
     far = sum(_square(x, y) for x, y in zip(a.place.T, b.place.T, strict=True))
     height = 2 * theta["height"]
     shared = -(lr * np.exp(-2 * theta["lr"]) + radius + far * np.exp(-2 * theta["place"])) / 2
-    own = -(lr * np.exp(-2 * theta["lr_own"]) + radius) / 2
+    alone = height + 2 * theta["own"] - (lr * np.exp(-2 * theta["lr_own"]) + radius) / 2
     return {
         "shared": np.exp(height + shared),
-        "own": np.where(same, np.exp(height + 2 * theta["own"] + own), 0.0),
+        "own": np.exp(alone, where=same, out=np.zeros(same.shape)),
         "level": np.where(same, np.exp(2 * theta["level"]), 0.0),
     }
 
@@ -171,6 +177,18 @@ class Surface:
         across = kernel.covariance(where, self.data)
         half = solve_triangular(kernel.factor, across.T, lower=True)
         return across @ kernel.solution, kernel.covariance(where, where) - half.T @ half
+
+    def spread(self, where: Points, kernels: Sequence[Kernel]) -> tuple[np.ndarray, np.ndarray]:
+        """(n,), (n,): mean and SD of the process at each place, over those kernels."""
+        means, squares = [], []
+        for kernel in kernels:
+            across = kernel.covariance(where, self.data)
+            half = solve_triangular(kernel.factor, across.T, lower=True)
+            means.append(across @ kernel.solution)
+            variance = kernel.variance - (half**2).sum(axis=0)
+            squares.append(np.maximum(variance, 0) + means[-1] ** 2)
+        mean = np.mean(means, axis=0)
+        return mean, np.sqrt(np.maximum(np.mean(squares, axis=0) - mean**2, 0))
 
     def mean(self, where: Points) -> np.ndarray:
         """(n,): the posterior mean, in units of the process."""

@@ -1,5 +1,6 @@
 """What the log says of each trial; the planner and the tables both read it from here."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -105,9 +106,20 @@ def closeness(level: str, images: int) -> tuple[int, int]:
 
 
 def best_first(records: list[Record]) -> list[Record]:
-    """The complete ones by falling score, in the order given where it is the same."""
+    """The complete ones by falling score, in the order given where it is the same.
+
+    Where points were trained on several seeds, by their mean, and only those trained most often:
+    the best of many single seeds is luck.
+    """
     complete = [record for record in records if record.status == "complete"]
-    return sorted(complete, key=lambda record: record.score or 0.0, reverse=True)
+    scores: dict[tuple[float, float], list[float]] = {}
+    for record in records:
+        if record.status in ("complete", "diverged"):
+            scores.setdefault((record.config.lr, record.config.rho), []).append(record.score or 0.0)
+    most = max(map(len, scores.values()), default=0)
+    means = {at: math.fsum(some) / len(some) for at, some in scores.items() if len(some) == most}
+    best = [r for r in complete if (r.config.lr, r.config.rho) in means]
+    return sorted(best, key=lambda r: means[r.config.lr, r.config.rho], reverse=True)
 
 
 def fold(events: list[Event]) -> dict[str, Record]:

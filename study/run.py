@@ -133,7 +133,7 @@ def powered(config: StudyConfig) -> list[str]:
         grace=config.grace,
         asha=config.scheduler == "asha",
     )
-    return simulated(design, TYPICAL, repetitions=40)
+    return simulated(design, TYPICAL, repetitions=16)
 
 
 def train(asked: Asked, log: Log, planner: Planner | None) -> None:
