@@ -51,9 +51,20 @@ class Row:
         return f"{self.method:15} {self.search:8} {self.trials:3}"
 
 
+def stored(path: Path) -> Study:
+    """A results directory, or the tables of one or more, each in a folder of `path`."""
+    if (path / "log.jsonl").exists():
+        return load(path)
+    trials, reports = (
+        pd.concat([pd.read_parquet(file) for file in sorted(path.glob(f"*/{name}.parquet"))])
+        for name in ("trials", "reports")
+    )
+    return Study.from_tables({"methods": list(trials["method"].unique())}, trials, reports, path)
+
+
 @cache
 def table(path: Path) -> list[DenseCell]:
-    study = load(path)
+    study = stored(path)
     return dense(cells(study), study.reports)
 
 
