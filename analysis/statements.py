@@ -125,12 +125,12 @@ def _after(below: Estimate, above: Estimate) -> str:
 def difference_line(each: Difference) -> str:
     """The exponent against the plain method's, in one sentence; where one bends, what it is of."""
     fit = each.fit
-    said = (
-        f"exponent minus {each.plain}'s: {slope(fit.psi, '+')} {interval(fit.low, fit.high)} "
-        f"({PERCENT}, {fit.points} common batch sizes): {each.verdict}"
-    )
+    said = f"exponent minus {each.plain}'s: {slope(fit.psi, '+')} {interval(fit.low, fit.high)} "
+    said += f"({PERCENT}, {fit.points} common batch sizes): "
     if each.bend.told:
-        return f"{said}, on average: the ratio of LR* to {each.plain}'s {bend_words(each.bend)}"
+        ratio = f"LR* over {each.plain}'s {bend_words(each.bend, each.group.along)}"
+        return f"{said}an average that misleads, as {ratio}"
+    said += each.verdict
     if each.bent:
         said += f"; {' and '.join(each.bent)} bend{'s' * (len(each.bent) == 1)}, so that exponents "
         said += "are averages, but no bend of their difference is told"
@@ -145,7 +145,10 @@ def law_answer(scalings: Sequence[Scaling], differences: Sequence[Difference]) -
     parts = [f"LR* follows B^a with a = {', '.join(straight)}"] if straight else []
     parts += [_bend_of(each) for each in scalings if each.bend.told]
     said = "; ".join(parts)
-    told = [each for each in differences if each.verdict != "undetermined"]
+    for each in (d for d in differences if d.bend.told):
+        said += f"; LR* under {each.group.label} over {each.plain}'s {bend_words(each.bend)}"
+    rest = [each for each in differences if not each.bend.told]
+    told = [each for each in rest if each.verdict != "undetermined"]
     apart = [each for each in told if each.verdict == "differs"]
     if told:
         said += "; " + (
@@ -155,10 +158,10 @@ def law_answer(scalings: Sequence[Scaling], differences: Sequence[Difference]) -
         )
         return said + ", ".join(
             f"{slope(each.fit.psi, '+')} {interval(each.fit.low, each.fit.high)} for "
-            f"{each.group.label}{' (averages over a bend)' * bool(each.bent or each.bend.told)}"
+            f"{each.group.label}{' (of averages over a bend)' * bool(each.bent)}"
             for each in apart or told
         )
-    return said + "; whether the formulations change it is undetermined" * bool(differences)
+    return said + "; whether the formulations change it is undetermined" * bool(rest)
 
 
 def _bend_of(each: Scaling) -> str:
