@@ -1,5 +1,8 @@
 """The rest of the report: what stands behind the answers, a block a question."""
 
+from collections.abc import Iterator, Sequence
+from typing import Any
+
 import pandas as pd
 
 from analysis.answers import Answers
@@ -11,9 +14,10 @@ from analysis.crosscheck import crosscheck_lines
 from analysis.flatness import flatness_lines
 from analysis.gaps import gap_lines
 from analysis.halving import halving_lines
+from analysis.laws import Series, local_slopes
 from analysis.prediction import prediction_lines
-from analysis.scaling import TELLING, Scaling, local_slopes
-from analysis.statements import exponent_line
+from analysis.scaling import TELLING, Difference, Scaling
+from analysis.statements import bend_words, exponent_line, p_words
 from analysis.steps import steps_lines
 from analysis.words import align, interval, slope, wrap
 
@@ -35,6 +39,12 @@ def details(found: Answers) -> str:
         "Laws: weight by AICc, and error (octaves) at a batch size left out": law_lines(
             [s for some in found.scalings.values() for s in some] + found.along_m
         ),
+        "Slope of LR* an octave of B, by octave (95 %, from the errors of the two cells)": [
+            line
+            for name, data in _local(found.scalings["lr"], found.differences)
+            for line in wrap(f"{name}: {_steps(data)}", "- ")
+        ]
+        or ["  fewer than 2 cells everywhere"],
         "Other estimators of LR*": crosscheck_lines(found.crosschecks, found.estimates),
         "Noise scale, and what the rules of thumb cost": prediction_lines(found.predictions),
         "What ASHA did to the answer": halving_lines(found.halving),
@@ -103,39 +113,82 @@ def share_lines(found: Compensation) -> list[str]:
 
 
 def law_lines(scalings: list[Scaling]) -> list[str]:
-    """A row for each quantity of each group that has three cells, then the slopes in between."""
-    known = [each for each in scalings if each.points >= 3]
-    if not known:
-        return ["  fewer than 3 cells everywhere"]
-    laws = list(known[0].weights)
+    """A row for each quantity of each group that has six cells, then the bends of LR*, told or not,
+    and those told of others."""
+    telling = [each for each in scalings if each.points >= TELLING]
+    if not telling:
+        return [f"  fewer than {TELLING} cells everywhere"]
+    laws = [*telling[0].weights, "bend"]
     body = [["", *laws]]
-    telling = [each for each in known if each.points >= TELLING]
     for each in telling:
-        name = f"{each.group.label} {each.quantity} ({each.group.along})"
-        left_out = {law: each.leave_out.get(law, float("nan")) for law in laws}
-        body.append([name, *(f"{each.weights[n] * 100:.0f} % {left_out[n]:.2f}" for n in laws)])
-    lines = align(body) if telling else [f"  fewer than {TELLING} cells everywhere"]
-    for each in (s for s in known if s.quantity == "lr"):
-        steps = ", ".join(
-            f"{2**a:.0f}-{2**b:.0f} {slope(s)} ± {se:.2f}" for a, b, s, se in local_slopes(each)
-        )
-        lines += wrap(
-            f"{each.group.label}, slope of LR* an octave of B (± SE of its trials): {steps}"
-        )
+        left_out = {law: f"{each.leave_out.get(law, float('nan')):.2f}" for law in laws}
+        shares = {law: f"{share * 100:.0f} %" for law, share in each.weights.items()}
+        shares["bend"] = p_words(each)
+        body.append([_name(each), *(f"{shares[law]} {left_out[law]}" for law in laws)])
+    lines = align(body)
+    lines += wrap("bend: how often a power law that cells miss at random seems to bend as much (p)")
+    for each in (s for s in telling if s.bend.told or s.quantity == "lr"):
+        told = "" if each.bend.told else "no bend is told; the likeliest "
+        lines += wrap(f"{_name(each)}: {told}{bend_words(each.bend, each.group.along)}", "- ")
     return lines
 
 
+def _name(each: Scaling) -> str:
+    return f"{each.group.label} {each.quantity} ({each.group.along})"
+
+
+def _local(
+    scalings: Sequence[Scaling], differences: Sequence[Difference]
+) -> Iterator[tuple[str, Series]]:
+    """LR* of each group, and its ratio to the plain optimizer's, where there are two points."""
+    each = [(scaling.group.label, scaling.series) for scaling in scalings]
+    each += [(f"{d.group.label} over {d.plain}", d.series) for d in differences]
+    return ((name, data) for name, data in each if (data.side == 0).sum() > 1)
+
+
+def _steps(data: Series) -> str:
+    return ", ".join(
+        f"{2**each.start:.0f}-{2**each.end:.0f} {slope(each.value)} {interval(*each.interval)}"
+        for each in local_slopes(data)
+    )
+
+
+def slopes_table(found: Answers) -> pd.DataFrame:
+    """A row for each two neighbouring batch sizes whose LR*, or ratio of LR*, is known."""
+    rows = [
+        {"group": name, "from": round(2**each.start), "to": round(2**each.end),
+         "slope": each.value, "low": each.interval[0], "high": each.interval[1]}
+        for name, data in _local(found.scalings["lr"], found.differences)
+        for each in local_slopes(data)
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
 def laws_table(found: Answers) -> pd.DataFrame:
-    """A row for each law, quantity and group: what was fitted, and how well it stands."""
-    rows = []
+    """A row for each law, quantity and group: what was fitted, and how well it stands.
+
+    The bend has three, for its slopes and for log2 of its batch size, and p in place of a weight.
+    """
+    rows: list[dict[str, Any]] = []
     for each in [s for some in found.scalings.values() for s in some] + found.along_m:
+        group = each.group
+        own = {"group": group.label, "method": group.method, "quantity": each.quantity,
+               "along": group.along}  # fmt: skip
         for name, fit in each.fits.items():
-            rows.append({
-                "group": each.group.label, "method": each.group.method, "quantity": each.quantity,
-                "along": each.group.along, "law": name, "psi": fit.psi, "low": fit.low,
+            rows.append(own | {
+                "law": name, "psi": fit.psi, "low": fit.low,
                 "high": fit.high, "intercept": fit.intercept, "tau": fit.tau, "aicc": fit.aicc,
                 "weight": each.weights[name], "leave_one_out": each.leave_out.get(name),
                 "points": each.points, "censored": each.censored, "singled_out": each.law == name,
+            })  # fmt: skip
+        bend = each.bend
+        parts = {"bend: below": bend.below, "bend: above": bend.above, "bend: at": bend.batch}
+        for name, part in parts.items():
+            rows.append(own | {
+                "law": name, "psi": part.value, "low": part.low, "high": part.high,
+                "intercept": bend.height, "tau": bend.tau, "aicc": bend.aicc, "p": bend.p,
+                "leave_one_out": bend.left_out, "points": each.points,
+                "censored": each.censored, "singled_out": bend.told,
             })  # fmt: skip
     return pd.DataFrame(rows)
 

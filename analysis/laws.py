@@ -7,6 +7,8 @@ and grow more wrong with compute. Every fit therefore carries a random effect fo
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from scipy import stats  # type: ignore[import-untyped,unused-ignore]
@@ -107,17 +109,13 @@ class Fit:
         t = stats.t.ppf((1 + level) / 2, free)
         spare = self.profile - (self.loglik - self.points * np.log1p(t**2 / free) / 2)
         inside = np.flatnonzero(spare >= 0)
-        return self._cross(spare, inside[0], -1), self._cross(spare, inside[-1], 1)
-
-    def _cross(self, spare: np.ndarray, i: int, step: int) -> float:
-        j = i + step
-        if not 0 <= j < len(spare):
-            return step * np.inf
-        share = spare[i] / (spare[i] - spare[j])
-        return float(self.grid[i] + share * (self.grid[j] - self.grid[i]))
+        return (crossing(self.grid, spare, int(inside[0]), -1),
+                crossing(self.grid, spare, int(inside[-1]), 1))  # fmt: skip
 
 
-def fit_law(series: Series, law: Law, grid: np.ndarray | None = None) -> Fit:
+def fit_law(
+    series: Series, law: Law, grid: np.ndarray | None = None, taus: np.ndarray = TAUS
+) -> Fit:
     """The law through the cells: points with errors V + tau^2 I, censored ones by their side.
 
     y = intercept + shape(x, psi) + u + e with u ~ N(0, tau^2) for each cell and e ~ N(0, V); psi
@@ -129,17 +127,26 @@ def fit_law(series: Series, law: Law, grid: np.ndarray | None = None) -> Fit:
     if not points or (law.scans and np.ptp(series.x) == 0):
         nan, flat = float("nan"), np.full(len(grid), np.nan)
         return Fit(law, nan, -np.inf, np.inf, nan, nan, nan, points, nan, grid, flat)
-    logs, intercepts = _likelihoods(series, law.shape(series.x[:, None], grid))
+    logs, intercepts = _likelihoods(series, law.shape(series.x[:, None], grid), taus)
     t, p = np.unravel_index(int(np.argmax(logs)), logs.shape)
     k, parameters = len(series.x), 2 + bool(law.scans)
     spare = k - parameters - 1
     aicc = -2 * logs[t, p] + 2 * parameters + 2 * parameters * (parameters + 1) / max(spare, 0.5)
     profile = logs.max(axis=0)
     found = Fit(law, float(_top(grid, profile, int(p))), -np.inf, np.inf, float(intercepts[t, p]),
-                float(TAUS[t]), float(logs[t, p]), points, float(aicc), grid,
+                float(taus[t]), float(logs[t, p]), points, float(aicc), grid,
                 profile)  # fmt: skip
     low, high = found.interval(LEVEL)
     return Fit(**{**vars(found), "low": low, "high": high})
+
+
+def crossing(grid: np.ndarray, spare: np.ndarray, i: int, step: int) -> float:
+    """Where `spare` falls below 0 beyond place i of the grid; infinite at its end."""
+    j = i + step
+    if not 0 <= j < len(spare):
+        return step * np.inf
+    share = spare[i] / (spare[i] - spare[j])
+    return float(grid[i] + share * (grid[j] - grid[i]))
 
 
 def _top(grid: np.ndarray, profile: np.ndarray, p: int) -> float:
@@ -151,20 +158,22 @@ def _top(grid: np.ndarray, profile: np.ndarray, p: int) -> float:
     return float(grid[p] + (grid[1] - grid[0]) * (below - above) / 2 / bend) if bend else grid[p]
 
 
-def _likelihoods(series: Series, shape: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _likelihoods(
+    series: Series, shape: np.ndarray, taus: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """(taus, psis): log likelihoods and intercepts; `shape` is (k, psis)."""
     point = series.side == 0
     values, turn = np.linalg.eigh(series.covariance[np.ix_(point, point)])
     e = turn.T @ (series.y[point, None] - shape[point])
     one = turn.T @ np.ones(point.sum())
-    w = 1 / (np.maximum(values, 0) + TAUS[:, None] ** 2)
+    w = 1 / (np.maximum(values, 0) + taus[:, None] ** 2)
     weight = (w @ one**2)[:, None]
     centre = (w * one) @ e / weight
     logs = -(w @ e**2 - centre**2 * weight - np.log(w / (2 * np.pi)).sum(axis=1)[:, None]) / 2
     if point.all():
         return logs, centre
     sign = series.side[~point][:, None, None]
-    sd = np.maximum(TAUS, 0.02)[:, None]  # without a miss the side would be a step
+    sd = np.maximum(taus, 0.02)[:, None]  # without a miss the side would be a step
     ahead = sign * (shape[~point][:, None, :] - series.y[~point][:, None, None])
     alpha = centre.copy()
     for _ in range(30):
@@ -178,3 +187,34 @@ def _likelihoods(series: Series, shape: np.ndarray) -> tuple[np.ndarray, np.ndar
             break
     z = (ahead + sign * alpha) / sd
     return logs - weight * (alpha - centre) ** 2 / 2 + log_ndtr(z).sum(axis=0), alpha
+
+
+class Slope(NamedTuple):
+    """Between neighbouring points: log2 B from and to, slope an octave, its standard error.
+
+    The error is that of the two cells alone: how far they miss a law is part of the slope.
+    """
+
+    start: float
+    end: float
+    value: float
+    se: float
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 %."""
+        half = float(stats.norm.ppf((1 + LEVEL) / 2)) * self.se
+        return self.value - half, self.value + half
+
+
+def local_slopes(data: Series) -> list[Slope]:
+    """The slope from each point to the next."""
+    found = []
+    at = [int(i) for i in np.argsort(data.x) if data.side[i] == 0]
+    for i, j in pairwise(at):
+        step = float(data.x[j] - data.x[i])
+        v = data.covariance
+        se = np.sqrt(max(v[i, i] + v[j, j] - 2 * v[i, j], 0.0)) / step
+        value = float(data.y[j] - data.y[i]) / step
+        found.append(Slope(float(data.x[i]), float(data.x[j]), value, float(se)))
+    return found

@@ -98,12 +98,13 @@ def tables(found: Any) -> dict[str, Any]:
     """The numbers behind the report, a table a question."""
     import pandas as pd
 
-    from analysis.details import laws_table, shares_table
+    from analysis.details import laws_table, shares_table, slopes_table
     from analysis.prediction import predicted_table
 
     own = {
         "scaling": found.table,
         "laws": laws_table(found),
+        "local_slopes": slopes_table(found),
         "compensation": pd.concat([c.waterfall for c in found.compensations] or [pd.DataFrame()]),
         "recovered": shares_table(found.compensations),
         "estimators": found.estimates,

@@ -3,13 +3,14 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 
+from analysis.bend import Bend, fit_bend
 from analysis.cells import is_plain
-from analysis.laws import LAWS, LEVEL, SLOPES, Fit, Series, fit_law
+from analysis.laws import LAWS, LEVEL, SLOPES, TAUS, Fit, Series, fit_law
 from analysis.optimum import Optimum, Response
 
 Quantity = Literal["lr", "lr_at_rho", "lr_max", "rho"]
@@ -21,6 +22,7 @@ MARGIN = 0.25  # within it an exponent is nearer to a rule than to any other
 DECISIVE = 4.0  # of AICc: the better law is e^2 = 7 times as likely
 LEAST = 3  # cells for an exponent
 TELLING = 6  # cells to single out a law: with fewer AICc all but forbids a second parameter
+STRAIGHT = ("undetermined", "power", *RULES)  # laws, or none, that have one slope
 NOTHING = Series(np.zeros(1), np.zeros(1), np.ones(1), np.zeros((1, 1)))
 
 
@@ -45,17 +47,20 @@ class Group:
 class Scaling:
     """What one quantity does along the batch size (or m) in one group.
 
-    fits : by law. weights : of the laws, by AICc. leave_out : root mean square error, octaves, of
-    what each law says of a batch size that it was not fitted to. law : the one that the data single
-    out, or "undetermined". rules : those whose exponent the 95 % interval of the power law holds.
-    equivalent : the rule to which the exponent is shown to be nearer than to any other, or "".
-    excluded : cells that tell nothing, by verdict; censored : cells that tell one side.
+    fits : by law; `bend` stands beside them, as AICc all but forbids its parameters. weights : of
+    the laws, by AICc. leave_out : root mean square error, octaves, of what each law, and "bend",
+    says of a batch size that it was not fitted to. law : the one that the data single out, "bend"
+    where it is told and none that is curved itself is, or "undetermined". rules : those whose
+    exponent the 95 % interval of the power law holds. equivalent : the rule to which the exponent
+    is shown to be nearer than to any other, or "". excluded : cells that tell nothing, by verdict;
+    censored : cells that tell one side.
     """
 
     group: Group
     quantity: Quantity
     series: Series
     fits: dict[str, Fit]
+    bend: Bend
     weights: dict[str, float]
     leave_out: dict[str, float]
     law: str
@@ -75,12 +80,33 @@ class Scaling:
 
 @dataclass(frozen=True, eq=False)
 class Difference:
-    """Exponent of a formulation minus that of its plain optimizer, over common batch sizes."""
+    """Exponent of a formulation minus that of its plain optimizer, over common batch sizes.
+
+    ours, theirs : LR* of the two, with all cells.
+    """
 
     group: Group
     plain: str
     fit: Fit
     verdict: str
+    ours: Series
+    theirs: Series
+
+    @property
+    def series(self) -> Series:
+        """log2 of ours over theirs."""
+        return paired(self.ours, self.theirs)
+
+    @cached_property
+    def bend(self) -> Bend:
+        """Of the difference: none where both bend alike."""
+        return fit_bend(self.series)
+
+    @cached_property
+    def bent(self) -> tuple[str, ...]:
+        """Which of the two bends, so that its exponent is an average."""
+        both = ((self.group.label, self.ours), (self.plain, self.theirs))
+        return tuple(name for name, data in both if fit_bend(data).told)
 
 
 def groups(responses: Sequence[Response]) -> list[Group]:
@@ -182,9 +208,15 @@ def scaling(group: Group, quantity: Quantity = "lr") -> Scaling:
     near = [n for n, a in RULES.items() if a - MARGIN <= low and high <= a + MARGIN]
     equivalent = near[0] if near and points >= LEAST else ""
     law = _single_out(fits, equivalent) if points >= TELLING else "undetermined"
+    bend = fit_bend(data)
+    if bend.told and law in STRAIGHT:
+        law = "bend"
+    left_out = _leave_out(data) if points > LEAST else {}
+    if bend.left_out >= 0:
+        left_out["bend"] = bend.left_out
     return Scaling(
-        group, quantity, data, fits, _weights(fits), _leave_out(data) if points > LEAST else {},
-        law, rules, equivalent, left, len(data.x) - points,
+        group, quantity, data, fits, bend, _weights(fits), left_out, law, rules, equivalent, left,
+        len(data.x) - points,
     )  # fmt: skip
 
 
@@ -213,21 +245,9 @@ def _leave_out(data: Series) -> dict[str, float]:
     for i in np.flatnonzero(data.side == 0):
         rest = data.but(int(i))
         for name, law in LAWS.items():
-            fit = fit_law(rest, law, law.grid(data.x))
+            fit = fit_law(rest, law, law.grid(data.x), TAUS[::3])
             errors[name].append(float(fit.at(data.x[i : i + 1])[0] - data.y[i]))
     return {name: float(np.sqrt(np.mean(np.square(e)))) for name, e in errors.items()}
-
-
-def local_slopes(scaling: Scaling) -> list[tuple[float, float, float, float]]:
-    """(log2 B from, to, slope per octave, its standard error) between neighbouring points."""
-    data, found = scaling.series, []
-    at = [int(i) for i in np.argsort(data.x) if data.side[i] == 0]
-    for i, j in pairwise(at):
-        step = data.x[j] - data.x[i]
-        v = data.covariance
-        se = np.sqrt(max(v[i, i] + v[j, j] - 2 * v[i, j], 0.0)) / step
-        found.append((data.x[i], data.x[j], (data.y[j] - data.y[i]) / step, float(se)))
-    return found
 
 
 def differences(all_groups: Sequence[Group]) -> list[Difference]:
@@ -244,11 +264,12 @@ def differences(all_groups: Sequence[Group]) -> list[Difference]:
 
 
 def _difference(group: Group, plain: Group) -> Difference:
-    fit = fit_law(paired(series(group)[0], series(plain)[0]), LAWS["power"], SLOPES)
+    ours, theirs = series(group)[0], series(plain)[0]
+    fit = fit_law(paired(ours, theirs), LAWS["power"], SLOPES)
     verdict = "undetermined"
     if fit.points >= LEAST:
         verdict = "no difference shown" if fit.low <= 1e-9 and fit.high >= -1e-9 else "differs"
-    return Difference(group, plain.method, fit, verdict)
+    return Difference(group, plain.method, fit, verdict, ours, theirs)
 
 
 def paired(ours: Series, theirs: Series) -> Series:

@@ -40,14 +40,19 @@ class Design:
 class Truth:
     """The law of one method. LR* = lr (B / B_middle)^exponent 2^u with u ~ N(0, misfit^2).
 
+    Where `above` is given, LR* = lr (B / bend)^exponent up to the batch size `bend`, and
+    lr (B / bend)^above beyond.
+
     Octaves for widths and distances; scores are as in a study, accuracies fractions. `shape` cliff:
     right of the optimum the score falls four times as steeply as left of it; skewed: ever more
     steeply to the right, without a kink; plateau: by 1 at most, however far from it.
     """
 
     exponent: float = 0.5
+    above: float | None = None
+    bend: int = 512
     misfit: float = 0.0
-    centre: float = 0.0  # log2 LR* at the middle batch size, from the middle of what is searched
+    centre: float = 0.0  # log2 LR* at the middle batch size, or bend, from the search's middle
     curvature: float = 0.1  # score lost an octave squared
     seed_sd: float = 0.05  # of the score at the smallest batch size
     noisier: float = 0.0  # log2 of the SDs' growth an octave of B
@@ -64,8 +69,10 @@ class Truth:
 
     def best(self, size: int, design: Design, random: np.random.Generator) -> float:
         """log2 LR* of a cell: by the law, and missed at random."""
-        octaves = np.log2(size) - float(np.mean(np.log2(design.batch_sizes)))
-        return self.centre + self.exponent * octaves + self.misfit * random.standard_normal()
+        middle = float(np.mean(np.log2(design.batch_sizes)))
+        octaves = np.log2(size) - (middle if self.above is None else np.log2(self.bend))
+        slope = self.exponent if self.above is None or octaves < 0 else self.above
+        return self.centre + slope * octaves + self.misfit * random.standard_normal()
 
 
 def simulate(

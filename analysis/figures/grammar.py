@@ -17,7 +17,7 @@ import pandas as pd
 # sign: dot | ring | cross | star. trial: its id, where the mark is one; says: of it, in words.
 MARKS = ("panel", "group", "x", "y", "low", "high", "sign", "side", "trial", "says")
 # A point of a line; one line for each (panel, group, kind, piece), in the order given.
-# kind: fit | path | guide | edge | prediction | law.
+# kind: fit | path | guide | edge | prediction | law | bend.
 LINES = ("panel", "group", "kind", "piece", "x", "y")
 # A bound: a place on an axis, and with low and high a band around it. axis: x | y.
 BOUNDS = ("panel", "group", "axis", "at", "low", "high", "says")

@@ -11,6 +11,7 @@ from analysis.figures.grammar import Axis, Figure, Panel, figure, polyline, size
 from analysis.optimum import Optimum
 from analysis.prediction import curve
 from analysis.scaling import CENSORED, IN_FIT, LEAST, PLACED, RULES, TELLING, Quantity, Scaling
+from analysis.statements import bend_words
 from analysis.words import interval, number
 
 SIGNS = {"ring": "undetermined: the winner's"}
@@ -23,8 +24,8 @@ def lr_vs_batch_size(found: Answers, order: Mapping[str, int]) -> Figure:
         found, order, "lr", "lr_vs_batch_size", "Best learning rate against batch size",
         "best learning rate LR*",
         "LR* of each cell, where its fitted surface is highest over ρ, with its 95 % interval; "
-        "arrows: it lies beyond what was tried. Lines: the power law, cells as replicates. Dotted: "
-        "∝ √B and ∝ B from the smallest plain batch.",
+        "arrows: it lies beyond what was tried. Lines: the power law, cells as replicates, or the "
+        "bend where it is told. Dotted: ∝ √B and ∝ B from the smallest plain batch.",
     )  # fmt: skip
 
 
@@ -34,7 +35,7 @@ def rho_vs_batch_size(found: Answers, order: Mapping[str, int]) -> Figure:
         found, order, "rho", "rho_vs_batch_size", "Best radius against batch size",
         "best radius ρ*",
         "ρ* of each cell at its best learning rate, with its 95 % interval; arrows: it lies beyond "
-        "what was tried. Lines: the power law, cells as replicates.",
+        "what was tried. Lines: the power law, cells as replicates, or the bend where it is told.",
     )  # fmt: skip
 
 
@@ -44,15 +45,14 @@ def _together(
 ) -> Figure:  # fmt: skip
     scalings = found.scalings[quantity]
     marks = [m for each in scalings for m in _points(each, "all", quantity)]
-    lines = [row for each in scalings for row in _law(each, "all", "fit", "power")]
+    lines = [row for each in scalings for row in _law(each, "all", "fit", _shown(each))]
     if quantity == "lr":
         lines += _guides(scalings, "all")
     if not any(mark["sign"] == "dot" or mark["side"] for mark in marks):
         marks, lines = [], []  # none is determined: nothing to see
     panel = Panel("", sizes_axis(m["x"] for m in marks), Axis(label, 10, limits=_limits(marks)))
     exponents = ". ".join(
-        f"{each.group.label}: exponent {number(each.power.psi, 2)} "
-        f"{interval(each.power.low, each.power.high)}, {each.points} cells"
+        f"{each.group.label}: {_said(each)}, {each.points} cells"
         for each in scalings
         if each.points >= LEAST
     )
@@ -73,9 +73,11 @@ def lr_laws(found: Answers, order: Mapping[str, int]) -> Figure:
         lines += polyline(key, key, "edge", [m["x"] for m in edge], [m["y"] for m in edge])
         told = each.points >= TELLING
         best = max(each.weights, key=lambda law: each.weights[law]) if told else "power"
-        for law in dict.fromkeys(("power", best)):
-            lines += _law(each, key, "fit" if law == "power" else "law", law)
-        panels[key] = Panel(key + (f": {best}" if best != "power" else ""),
+        kinds = {best: "law", _shown(each): "bend", "power": "fit"}
+        for law, kind in kinds.items():
+            lines += _law(each, key, kind, law)
+        named = [law for law in dict.fromkeys((_shown(each), best)) if law != "power"]
+        panels[key] = Panel(key + (f": {', '.join(named)}" if named else ""),
                             sizes_axis(m["x"] for m in own), Axis("LR", 10))  # fmt: skip
     for rate in found.predictions.rates:
         key = rate.group.label
@@ -85,10 +87,12 @@ def lr_laws(found: Answers, order: Mapping[str, int]) -> Figure:
     return figure(
         "lr_laws", "Laws, divergence edge, and what the noise scale predicts",
         "LR* with its 95 % interval and the power law; from six cells on also, named in the title, "
-        "the law with the largest AICc weight. ×: LR_max, where half of the trainings diverge. "
-        "Dash-dotted: η/(1 + B_simple/B) at the measured noise scale, its height fitted.",
+        "the bend where it is told and the law with the largest AICc weight. ×: LR_max, where half "
+        "of the trainings diverge. Dash-dotted: η/(1 + B_simple/B) at the measured noise scale, "
+        "its height fitted.",
         panels, order, marks=marks, lines=lines, signs=SIGNS | {"cross": "divergence edge LR_max"},
-        kinds={"fit": "power law", "law": "best law", "prediction": "noise scale's prediction"},
+        kinds={"fit": "power law", "law": "best law", "bend": "bend",
+               "prediction": "noise scale's prediction"},
     )  # fmt: skip
 
 
@@ -123,11 +127,23 @@ def _told(best: Optimum, quantity: Quantity) -> tuple[float, float, float, str]:
     return best.lr_star, best.lr_low, best.lr_high, best.verdict
 
 
+def _shown(each: Scaling) -> str:
+    return "bend" if each.bend.told else "power"
+
+
+def _said(each: Scaling) -> str:
+    if each.bend.told:
+        return bend_words(each.bend, each.group.along)
+    return f"exponent {number(each.power.psi, 2)} {interval(each.power.low, each.power.high)}"
+
+
 def _law(each: Scaling, panel: str, kind: str, law: str) -> list[dict[str, Any]]:
     if each.points < LEAST:
         return []
     x = np.linspace(each.series.x.min(), each.series.x.max(), 40)
-    y = each.fits[law].at(x)
+    if law == "bend":
+        x = np.union1d(x, each.bend.batch.value)
+    y = each.bend.at(x) if law == "bend" else each.fits[law].at(x)
     return polyline(panel, each.group.label, kind, 2**x, 2**y, law)
 
 

@@ -22,6 +22,7 @@ STYLE: dict[Any, Any] = {
 }  # fmt: skip
 LINE: dict[str, dict[str, Any]] = {
     "fit": {"linewidth": 1.2}, "path": {"linewidth": 0.9}, "law": {"linewidth": 0.8, "alpha": 0.7},
+    "bend": {"linewidth": 1.8, "alpha": 0.8},
     "guide": {"linewidth": 0.8, "color": SOFT, "linestyle": (0, (1, 2))},
     "edge": {"linewidth": 0.7, "linestyle": (0, (1, 1))},
     "prediction": {"linewidth": 0.9, "linestyle": (0, (6, 2, 1, 2)), "alpha": 0.8},

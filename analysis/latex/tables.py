@@ -2,12 +2,15 @@
 
 from typing import Any
 
+import numpy as np
+
 from analysis.answers import Answers
 from analysis.latex.compare import compensation_table, pairs_table, recovered_table
 from analysis.latex.minima import association_table, sharpness_table
 from analysis.latex.tex import Block, escape, fixed, floats, interval, significant, spread
-from analysis.latex.words import accuracy, looked_at, series, varied
+from analysis.latex.words import LOWEST, accuracy, looked_at, series, varied
 from analysis.scaling import LEAST, PLACED, TELLING, Scaling
+from analysis.statements import about
 
 QUANTITIES = {"lr": "LR$^*$", "lr_at_rho": r"LR$^*$ at one $\rho$", "lr_max": r"LR$_{\max}$",
               "rho": r"$\rho^*$"}  # fmt: skip
@@ -78,7 +81,10 @@ def laws_table(found: Answers) -> str:
     blocks: dict[str, list[list[str]]] = {}
     for each in (s for some in found.scalings.values() for s in some):
         if each.points or each.censored:
-            blocks.setdefault(each.group.label, []).append(_law(each))
+            own = blocks.setdefault(each.group.label, [])
+            own.append(_law(each))
+            own += _bend(each) if each.bend.told else []
+    bent = any(each.bend.told for some in found.scalings.values() for each in some)
     notes = (
         r"Each quantity $\propto B^a$ with the profile likelihood's 95\,\% interval, the cells as "
         r"replicates; $\tau$: SD of the cells' misses of the law (octaves); cells: in the fit, of "
@@ -86,6 +92,12 @@ def laws_table(found: Answers) -> str:
         r"interval holds, $\ast$ where $a$ is shown to be nearer to it than to the others; law: "
         rf"the largest weight by AICc, from {TELLING} cells on."
     )
+    if bent:
+        notes += (
+            r" Where a bend is told (the power law rejected at 5\,\% and worse at a batch size "
+            r"left out), $a$ is an average that misleads; the rows below hold the slope up to a "
+            r"batch size, in brackets its 95\,\% interval, and the slope beyond."
+        )
     head = ["quantity", "$a$", r"95\,\%", r"$\tau$", "cells", "inside", "law"]
     return floats("laws", "How learning rate and radius follow the batch size", notes, "lrrrrll",
                   head, [Block(*item) for item in blocks.items()])  # fmt: skip
@@ -104,6 +116,19 @@ def _law(each: Scaling) -> list[str]:
     ]  # fmt: skip
 
 
+def _bend(each: Scaling) -> list[list[str]]:
+    """Its two slopes, a row each, in the columns of `_law`."""
+    bend = each.bend
+    at, low, high = (about(2.0**size) if np.isfinite(size) else "--" for size in bend.batch)
+    p = f"bend ($p<{LOWEST:g}$)" if bend.p < LOWEST else f"bend ($p={bend.p:.2g}$)"
+    rows = (
+        (rf"\quad up to {at} {{[}}{low}, {high}]", bend.below, fixed(bend.tau, 2), p),
+        (r"\quad beyond", bend.above, "", ""),
+    )
+    return [[name, fixed(part.value, 2), interval(part.low, part.high), tau, "", "", law]
+            for name, part, tau, law in rows]  # fmt: skip
+
+
 def differences_table(found: Answers) -> str:
     """Exponent of LR* under a formulation minus its plain optimizer's."""
     blocks = [
@@ -117,5 +142,8 @@ def differences_table(found: Answers) -> str:
         r"Exponent of LR$^*$ under a formulation minus that of its plain optimizer, paired by "
         r"batch size, with its 95\,\% interval; sizes: batch sizes that both have."
     )
+    bent = dict.fromkeys(name for each in found.differences for name in each.bent)
+    if bent:
+        notes += f" LR$^*$ bends under {escape(', '.join(bent))}: exponents are averages over it."
     head = ["difference", r"95\,\%", "sizes", "verdict"]
     return floats("differences", "Differences between exponents", notes, "rrrl", head, blocks)

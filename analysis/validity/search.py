@@ -10,6 +10,7 @@ from analysis.crosscheck import ESTIMATORS, FAR
 from analysis.neighbours import ROLES
 from analysis.rows import by, rows
 from analysis.scaling import LEAST, PLACED, TELLING
+from analysis.statements import about
 from analysis.validity.check import Check, check, named
 
 FEW = 3  # seeds: with fewer a mean is no more than a hint
@@ -58,18 +59,25 @@ def winners(found: Answers) -> Iterator[Check]:
 
 
 def laws(found: Answers) -> Iterator[Check]:
-    """Whether a law stands for each method, by name or by its exponent."""
+    """Whether a law stands for each method, by name or by its exponent, and whether it has one."""
     scalings = found.scalings["lr"]
     open_ = []
     for each in scalings:
         if each.points < LEAST:
             open_.append(f"{each.group.label} ({each.points} cells)")
-        elif each.law == "undetermined" and not each.equivalent:
+        elif each.law == "undetermined" and not each.equivalent and not each.bend.told:
             low, high = each.power.low, each.power.high
             open_.append(f"{each.group.label} exponent in [{low:.2f}, {high:.2f}]")
     yield check("Law of LR* determined", len(scalings), open_,
                 f"no law singled out (that takes {TELLING} cells) and no rule shown",
-                "singled out, or a rule shown, for every method")  # fmt: skip
+                "singled out, a bend told, or a rule shown, for every method")  # fmt: skip
+    judged = [each for each in scalings if each.points >= TELLING]
+    bent = [f"{each.group.label} at about {about(2.0**each.bend.batch.value)}" for each in judged
+            if each.bend.told]  # fmt: skip
+    yield check("LR* does not bend", len(judged), bent,
+                "one exponent over all batch sizes is an average that misleads",
+                f"no bend told in {len(judged)} methods, which does not show that there is none",
+                of=len(scalings))  # fmt: skip
 
 
 def stopping(found: Answers) -> Iterator[Check]:

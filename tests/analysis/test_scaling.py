@@ -8,13 +8,12 @@ from scipy import stats  # type: ignore[import-untyped,unused-ignore]
 from synthetic import point, study
 
 from analysis.cells import cells
-from analysis.laws import LAWS, Series, fit_law
+from analysis.laws import LAWS, Series, fit_law, local_slopes
 from analysis.optimum import Response, responses
 from analysis.scaling import (
     differences,
     groups,
     groups_along_m,
-    local_slopes,
     paired,
     scaling,
     series,
@@ -226,7 +225,7 @@ def test_slopes_between_neighbours():
     optima[0] = replace(optima[0], se=0.2)
     whole = np.zeros((4, 4))
     whole[:3, :3] = covariance
-    [first, second] = local_slopes(scaling(only(optima, whole)))
+    [first, second] = local_slopes(scaling(only(optima, whole)).series)
     assert first == pytest.approx((6, 10, 0.5, np.sqrt(0.04 + 0.09 - 0.02) / 4))
     assert second == pytest.approx((10, 12, -0.5, np.sqrt(0.09 + 0.01) / 2))
 
@@ -250,7 +249,7 @@ def test_leave_one_out_prefers_the_truth_and_keeps_censored_cells():
     assert found.leave_out["sqrt"] < 0.06 < found.leave_out["linear"]
     optima[-1] = replace(optima[-1], verdict="at_upper", tried_high=optima[-1].lr_star / 2)
     some = scaling(only(optima))
-    assert some.points == 7 and set(some.leave_out) == set(LAWS)
+    assert some.points == 7 and set(some.leave_out) == {*LAWS, "bend"}
     assert some.leave_out["sqrt"] < 0.06
 
 
