@@ -16,7 +16,8 @@ from analysis.words import WIDTH, accuracy, align, interval, number, slope, wrap
 
 LEGEND = (
     "LR*: where the fitted surface is highest, with its 95 % interval ('?': none is determined, or "
-    "it is flat; then the winner's). Test accuracy (%, mean ± SD (seeds)), gap (train - test, "
+    "it is flat; then the winner's). Good LRs: their expected score is within a seed-SD of the "
+    "best. Test accuracy (%, mean ± SD (seeds)), gap (train - test, "
     "points), l_max (largest eigenvalue of the Hessian at the minimum), steps and sec(onds) are "
     "the winner's on fresh seeds only. search: trials ended/stopped by ASHA/diverged. Exponents "
     "take the cells as replicates."
@@ -103,7 +104,7 @@ def missing_lines(found: Answers) -> list[str]:
             ", so l_max cannot be compared: python -m study.measure NAME makes them alike"
         )
     if not any(df for _, df in found.noise.values()):
-        lines.append("no cell has two confirmed seeds: no seed-SD and no near-optimal intervals")
+        lines.append("no cell has two confirmed seeds: the seed-SD is that of the surface's noise")
     for word, meaning in (("running", "still running"), ("error", "ended with an error")):
         count = int((status == word).sum())
         if count:
@@ -140,7 +141,7 @@ def cell_rows(rows: pd.DataFrame) -> list[list[str]]:
     own_m = bool((rows["m"] != rows["batch_size"]).any())
     radius = bool((rows["winner_rho"] > 0).any())
     examined = bool(rows["lambda_max_mean"].notna().any())
-    head = ["B", *["m"] * own_m, "LR*", "low", "high", *["rho*"] * radius, "verdict",
+    head = ["B", *["m"] * own_m, "LR*", "low", "high", "good LRs", *["rho*"] * radius, "verdict",
             "test accuracy", "gap", *["l_max"] * examined, "steps", "sec",
             "search"]  # fmt: skip
     return [head, *(_cell_row(row, own_m, radius, examined) for row in rows.to_dict("records"))]
@@ -150,13 +151,15 @@ def _cell_row(row: dict[Any, Any], own_m: bool, radius: bool, examined: bool) ->
     lost = row["lr_star"] > 0 and not (row["lr_low"] > 0 or row["verdict"] in PLACED)
     rho = row["rho_star"] if row["rho_star"] > 0 else row["winner_rho"]
     beyond = {"at_upper": ">", "at_lower": "<"}.get(row["verdict"], "")
-    bounded = not lost and not beyond and np.isfinite(row["lr_high"]) and row["lr_low"] > 0
+    told = not lost and not beyond
+    near = [number(row[name], 2) for name in ("near_low", "near_high")]
     return [
         str(row["batch_size"]),
         *[str(row["m"])] * own_m,
         beyond + number(row["lr_star"], 3) + "?" * lost,
-        number(row["lr_low"], 3) if bounded else "-",
-        number(row["lr_high"], 3) if bounded else "-",
+        number(row["lr_low"], 3) if told and row["lr_low"] > 0 else "-",
+        number(row["lr_high"], 3) if told and np.isfinite(row["lr_high"]) else "-",
+        "..".join(near) if told and row["near_low"] > 0 else "-",
         *[number(rho, 2) + "?" * (row["rho_verdict"] != "interior" and rho > 0)] * radius,
         row["verdict"].replace("_", " "),
         accuracy(row["test_accuracy_mean"], row["test_accuracy_sd"], row["n_seeds"]),

@@ -52,14 +52,18 @@ class Row:
 
 
 def stored(path: Path) -> Study:
-    """A results directory, or the tables of one or more, each in a folder of `path`."""
-    if (path / "log.jsonl").exists():
-        return load(path)
-    trials, reports = (
-        pd.concat([pd.read_parquet(file) for file in sorted(path.glob(f"*/{name}.parquet"))])
-        for name in ("trials", "reports")
-    )
-    return Study.from_tables({"methods": list(trials["method"].unique())}, trials, reports, path)
+    """One or more studies, each in a folder of `path`: results, or their tables alone."""
+    trials, reports = [], []
+    for folder in sorted(each for each in path.iterdir() if each.is_dir()):
+        if (folder / "log.jsonl").exists():
+            study = load(folder)
+            trials.append(study.trials)
+            reports.append(study.reports)
+        elif (folder / "trials.parquet").exists():
+            trials.append(pd.read_parquet(folder / "trials.parquet"))
+            reports.append(pd.read_parquet(folder / "reports.parquet"))
+    methods = {"methods": [method for each in trials for method in each["method"].unique()]}
+    return Study.from_tables(methods, pd.concat(trials), pd.concat(reports), path)
 
 
 @cache
