@@ -86,7 +86,7 @@ class DenseCell:
         return [RectBivariateSpline(self.lr, self.rho, v, kx=3, ky=order, s=0) for v in inner]
 
     def expected(self, points: np.ndarray, report: int = -1) -> np.ndarray:
-        """(n,): expected scores at points (n, d), log2 of LR and rho, at a report; -1: at the end."""
+        """(n,): expected scores at points (n, d), log2 of LR and rho, at a report, -1 the last."""
         spline = self._splines[report]
         inner = spline(points[:, 0]) if self.plain else spline.ev(points[:, 0], points[:, 1])
         return unwarped(np.minimum(inner, BEND / 2), self.smooth[report].max(), BEND)
@@ -125,7 +125,7 @@ class DenseCell:
         return self.top - float(np.interp(x, places, heights))
 
     def again(self, random: np.random.Generator) -> "DenseCell":
-        """Another table as the seeds might have made it: what is drawn from it carries its error."""
+        """Another table as seeds might have made it: what is drawn from it carries its error."""
         error = self.sd / np.sqrt(np.maximum(self.counts, 1))
         shift = error * random.standard_normal(self.counts.shape)
         return replace(self, means=self.smooth + shift)

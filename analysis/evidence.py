@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pandas as pd
 
-from analysis.cells import AT_REPORT, Cell, complete
+from analysis.cells import AT_REPORT, Cell
 from analysis.edge import Edge, edge
 from analysis.surface import Observations
 

@@ -107,7 +107,7 @@ def _contenders(surface: Surface, c: int, grid: np.ndarray) -> np.ndarray:
 
 
 def _vertex(grid: np.ndarray, mean: np.ndarray, box: np.ndarray) -> np.ndarray:
-    """The highest place, moved along each axis to the vertex of a parabola through its neighbours."""
+    """The highest place, moved along each axis to the vertex of a parabola through three."""
     shape = [n if high > low else 1 for (low, high), n in zip(box, FINE, strict=False)]
     heights, best = mean.reshape(shape), np.unravel_index(int(mean.argmax()), shape)
     found = grid[int(mean.argmax())].copy()

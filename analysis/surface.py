@@ -1,8 +1,8 @@
 """The expected score over (log LR, log rho) in all cells of a method, as one Gaussian process.
 
-A real response rises gently, may stay level for octaves and then falls off a cliff; its shape is not
-the same at every batch size. So no shape is assumed, only that neighbours are alike: in LR and rho,
-and, as far as the trials bear it out, in batch size. No law of the batch size is in it.
+A real response rises gently, may stay level for octaves and then falls off a cliff; its shape is
+not the same at every batch size. So no shape is assumed, only that neighbours are alike: in LR and
+rho, and, as far as the trials bear it out, in batch size. No law of the batch size is in it.
 """
 
 from collections.abc import Sequence
@@ -76,14 +76,18 @@ class Observations:
             step *= 2
             keys = np.column_stack([self.cell, np.round(self.points / step)])
             _, which, count = np.unique(keys, axis=0, return_inverse=True, return_counts=True)
-
-            def mean(of: np.ndarray, which=which.ravel(), count=count) -> np.ndarray:  # type: ignore[no-untyped-def]
-                return np.asarray(np.bincount(which, of) / count)
-
-            z = None if self.z is None else mean(self.z)
-            seen = replace(self, cell=mean(self.cell).round().astype(int), x=mean(self.x), z=z,
-                           y=mean(self.y), extra=mean(self.extra) / count)  # fmt: skip
+            seen = self._means(which.ravel(), count)
         return seen
+
+    def _means(self, which: np.ndarray, count: np.ndarray) -> "Observations":
+        """One observation for each of the groups that `which` numbers."""
+
+        def mean(of: np.ndarray) -> np.ndarray:
+            return np.asarray(np.bincount(which, of) / count)
+
+        z = None if self.z is None else mean(self.z)
+        return replace(self, cell=mean(self.cell).round().astype(int), x=mean(self.x), z=z,
+                       y=mean(self.y), extra=mean(self.extra) / count)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)

@@ -46,7 +46,9 @@ class Forecast:
         if phase != "search" or self.config.scheduler == "none":
             return 1.0
         config = self.config
-        stopped = expected_progress(most_searches(config), config.reports, config.warmup, config.grace)
+        stopped = expected_progress(
+            most_searches(config), config.reports, config.warmup, config.grace
+        )
         return self.config.control_share + (1 - self.config.control_share) * stopped
 
     def work(self, expected: Expected) -> float:
@@ -126,8 +128,8 @@ def overview(forecast: Forecast) -> str:
     ms = f", up to {len(config.m)} m" if len(config.m) > 1 else ""
     return (
         f"{len(config.cells)} cells ({len(config.methods)} methods x {len(config.batch_sizes)} "
-        f"batch sizes{ms}), {expected.total()} trials ({most_searches(config)} searched a cell, others "
-        f"confirm), {forecast.gradients(expected) / 1e6:,.3g} million gradients, "
+        f"batch sizes{ms}), {expected.total()} trials ({most_searches(config)} searched a cell, "
+        f"others confirm), {forecast.gradients(expected) / 1e6:,.3g} million gradients, "
         f"about {duration(seconds)} on {forecast.slots} at a time"
     )
 

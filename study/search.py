@@ -79,9 +79,7 @@ def _grid_point(config: StudyConfig, cell: Cell, history: list[Record]) -> dict[
     return dict(zip(space.ranges, min(top, key=lambda point: count[point]), strict=True))
 
 
-def _best_points(
-    config: StudyConfig, cell: Cell, history: list[Record]
-) -> list[tuple[float, ...]]:
+def _best_points(config: StudyConfig, cell: Cell, history: list[Record]) -> list[tuple[float, ...]]:
     """Those of a cell that get further seeds, by the mean score of the first ones."""
     space, each = config.space(cell), config.search_seeds[0]
     scores: dict[tuple[float, ...], list[float]] = {}

@@ -104,7 +104,7 @@ def by_planner(
     config = StudyConfig(
         methods=(row.method,), batch_sizes=tuple(t.key[1] for t in truths), trials=row.trials,
         lr_ranges={"momentum": (2.0 ** lr[0], 2.0 ** lr[1])},
-        rho_ranges={formulation: (2.0 ** low, 2.0 ** high) for low, high in rho},
+        rho_ranges=dict.fromkeys([formulation] * len(rho), tuple(2.0 ** rho.ravel())),
         reports=len(truths[0].means), seed=int(random.integers(2**31)),
     )  # fmt: skip
     by_size, reports = {truth.key[1]: truth for truth in truths}, []
@@ -155,7 +155,8 @@ def summary(row: Row, studies: list[list[dict[str, Any]]]) -> dict[str, Any]:
         "method": row.method, "search": row.search, "trials": row.trials, "studies": len(studies),
         "answered": float(told["answered"].mean()), "coverage": float(shares.mean()),
         "p": float(stats.norm.cdf((shares.mean() - 0.95) / max(error, 1e-9))),
-        "median_error": float(placed["error"].abs().median()), "bias": float(placed["error"].mean()),
+        "median_error": float(placed["error"].abs().median()),
+        "bias": float(placed["error"].mean()),
         "median_width": float(placed["width"].median()),
         "lost_half": float((placed["lost"] <= 0.5).mean()),
         "by_size": {
@@ -208,12 +209,12 @@ def main() -> int:
             jobs = pool.map(chunk, [options.table] * len(parts), [row] * len(parts), parts)
             line = summary(row, [study for part in jobs for study in part])
             lines.append(line)
-            print(f"{row} {line['answered']:9.0%} {line['coverage']:9.3f} {line['median_error']:8.2f}"
-                  f" {line['bias']:+6.2f} {line['median_width']:6.1f} {line['lost_half']:11.0%}",
-                  flush=True)  # fmt: skip
-            gone = time.monotonic() - start
-            print(f"\r{number}/{len(rows)} rows, about {gone / number * (len(rows) - number) / 60:.0f}"
-                  " min to go", end="\r", file=sys.stderr)  # fmt: skip
+            print(f"{row} {line['answered']:9.0%} {line['coverage']:9.3f}"
+                  f" {line['median_error']:8.2f} {line['bias']:+6.2f} {line['median_width']:6.1f}"
+                  f" {line['lost_half']:11.0%}", flush=True)  # fmt: skip
+            left = (time.monotonic() - start) / number * (len(rows) - number) / 60
+            print(f"\r{number}/{len(rows)} rows, about {left:.0f} min to go", end="\r",
+                  file=sys.stderr)  # fmt: skip
     if options.json:
         options.json.write_text(json.dumps(lines, indent=1))
     found = misses(lines)

@@ -43,7 +43,7 @@ def heat(ax: Axes, cell: DenseCell) -> None:
     shown = np.clip(accuracy(heights), top - SHOWN, top)
     ax.pcolormesh(2**x, 2**z, shown, cmap="viridis", vmin=top - SHOWN, vmax=top, rasterized=True)
     ax.contour(2**x, 2**z, heights, [cell.top - cell.sd], colors="white", linewidths=0.8)
-    places, tops, rho = cell.profile
+    _, tops, rho = cell.profile
     ax.plot(2**cell.best, 2 ** rho[tops.argmax()], "*", color="C3", ms=9, mec="white", mew=0.5)
     ax.set(xscale="log", yscale="log")
     ax.text(0.04, 0.94, f"{top:.1f} %", transform=ax.transAxes, va="top", color="white", size=7)
@@ -58,8 +58,10 @@ def main() -> int:
     found = {(d.key[0], d.key[1]): d for d in dense(cells(study), study.reports)}
     methods = list(dict.fromkeys(method for method, _ in found))
     sizes = [b for b in SIZES if any(size == b for _, size in found)]
-    figure, axes = plt.subplots(len(methods), len(sizes), squeeze=False, sharex=True,
-                                figsize=(7.2, 1.9 * len(methods)), layout="constrained")  # fmt: skip
+    figure, axes = plt.subplots(
+        len(methods), len(sizes), squeeze=False, sharex=True,
+        figsize=(7.2, 1.9 * len(methods)), layout="constrained",
+    )  # fmt: skip
     for row, method in zip(axes, methods, strict=True):
         for ax, size in zip(row, sizes, strict=True):
             if (cell := found.get((method, size))) is None:

@@ -14,7 +14,13 @@ OPTIMIZERS = (
     "sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "adagrad", "lars", "lamb",
 )  # fmt: skip
 FORMULATIONS = ("none", "sam", "asam")
-NETWORKS = {"mlp": False, "mlp64": False, "cnn": False, "cnn-bn": True, "resnet8": True}  # with batch norm
+NETWORKS = {
+    "mlp": False,
+    "mlp64": False,
+    "cnn": False,
+    "cnn-bn": True,
+    "resnet8": True,
+}  # with batch norm
 SCHEDULES = ("constant", "cosine", "linear")
 SCORES = ("log_error", "accuracy", "loss")
 LOSSES = ("cross_entropy", "mse")

@@ -166,7 +166,13 @@ def _take_channels(model: nn.Module, channels: int) -> None:
     setattr(model.get_submodule(parent), attribute, new)
 
 
-MODELS: dict[str, Model] = {"mlp": mlp, "mlp64": mlp64, "cnn": cnn, "cnn-bn": cnn_bn, "resnet8": resnet8}
+MODELS: dict[str, Model] = {
+    "mlp": mlp,
+    "mlp64": mlp64,
+    "cnn": cnn,
+    "cnn-bn": cnn_bn,
+    "resnet8": resnet8,
+}
 
 
 def build(name: str, shape: Shape, classes: int) -> nn.Module:

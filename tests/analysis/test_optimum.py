@@ -7,7 +7,6 @@ import pytest
 from synthetic import study, trial
 
 from analysis.cells import cells
-from analysis.evidence import observations
 from analysis.optimum import responses
 
 FALL = 0.1  # score lost an octave squared of LR
