@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.answers import Answers
-from analysis.compensation import answer
+from analysis.compensation_words import answer
 from analysis.figures.grammar import Figure
 from analysis.figures.ink import Drawn
 from analysis.flatness import flatness_answer

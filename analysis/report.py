@@ -99,6 +99,7 @@ def tables(found: Any) -> dict[str, Any]:
     import pandas as pd
 
     from analysis.details import laws_table, shares_table
+    from analysis.equal_fit import split_table
     from analysis.prediction import predicted_table
 
     own = {
@@ -106,6 +107,7 @@ def tables(found: Any) -> dict[str, Any]:
         "laws": laws_table(found),
         "compensation": pd.concat([c.waterfall for c in found.compensations] or [pd.DataFrame()]),
         "recovered": shares_table(found.compensations),
+        "split": split_table([c.split for c in found.compensations]),
         "estimators": found.estimates,
         "pairs": found.pairs,
         "neighbours": found.neighbours,

@@ -6,7 +6,8 @@ from scipy import optimize, stats  # type: ignore[import-untyped,unused-ignore]
 from synthetic import study, trial
 
 from analysis.cells import cells
-from analysis.compensation import Mean, answer, compensations, share
+from analysis.compensation import Mean, compensations, share
+from analysis.compensation_words import answer
 from analysis.optimum import seed_noise
 
 SPREAD = (-0.001, 0.0, 0.001)  # of three seeds, SD 0.001
@@ -179,7 +180,7 @@ def test_the_answer_holds_the_numbers():
     assert said.startswith("momentum, tuned, loses 3.0 points of test accuracy [2.")
     assert "over 2 batch sizes, B=1024 to 4096 against B=64 (96.0 %)" in said
     low, high = round(overall.low * 100), round(overall.high * 100)
-    assert f"SAM recovers a part, 67 % [{low}, {high}] of that" in said and 50 < low < 67 < high
+    assert f"SAM recovers a part, 67 % [{low}, {high}] of the loss" in said and 50 < low < 67 < high
     assert "ASAM loses a further 67 %" in said and "\n" not in said
     even = [*winners("momentum", 64, 0.96), *winners("momentum", 1024, 0.96)]
     assert answer(only([*even, *winners("momentum+sam", 1024, 0.97)])).endswith(
