@@ -157,12 +157,13 @@ def equal_fit(
 
 def training_accuracy(cell: Cell) -> float:
     """Mean over the fresh seeds that the winner completed; NaN where it is not known."""
-    return float(complete(cell.winner_runs)["train_accuracy"].mean())
+    mean = complete(cell.winner_runs)["train_accuracy"].mean()
+    return round(float(mean), 9)  # three times 0.99 are not on average less
 
 
 def fitted(accuracy: float) -> str:
     """Per cent, rounded down, so that what does not fit does not look as if it did."""
-    return f"{np.floor(accuracy * 1000) / 10:.1f} %"
+    return f"{np.floor(accuracy * 1000 + 1e-6) / 10:.1f} %"
 
 
 def _runs(curves: Sequence[Curve]) -> dict[int, Run]:
