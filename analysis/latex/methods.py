@@ -37,8 +37,10 @@ STATISTICS = (
     r"cell with the curvature shared by a method's cells, and its 95\,\% interval is Fieller's; "
     "laws of the batch size are fitted by maximum likelihood with the cells as replicates, each "
     r"missing the law by a random effect. The recovered share is (method $-$ plain) / (small batch "
-    r"$-$ plain) with Fieller's interval, and methods are compared by $t$ tests paired by seed "
-    "with Holm's correction; all of it, and how often the intervals hold the truth, is described "
+    r"$-$ plain) with Fieller's interval; what is lost in validation accuracy is split where "
+    r"learning curves had equal training loss, with $t$ intervals; and methods are compared by $t$ "
+    "tests paired by seed with Holm's correction; all of it, and how often the intervals hold the "
+    "truth, is described "
     r"in \texttt{docs/statistics.md} of the code."
 )
 
