@@ -30,7 +30,7 @@ from analysis.scaling import (
     groups_along_m,
     scaling,
 )
-from analysis.steps import Steps, steps_to_target
+from analysis.steps import Steps, steps_to_target, winner_curves
 from analysis.tables import cell_table
 
 QUANTITIES: tuple[Quantity, ...] = ("lr", "lr_at_rho", "lr_max", "rho")
@@ -98,10 +98,10 @@ def answered(study: Study, watch: Watch = lambda what, share: None) -> Answers:
     gaps = gap_table(own)
     return Answers(
         study=study, cells=own, noise=seed_noise(own), responses=found, groups=split,
-        compensations=compensations(own), scalings=scalings, differences=differences(split),
-        table=cell_table(own, optima), estimates=other, crosschecks=exponents(other), gaps=gaps,
-        gap_trends=gap_trends(own), neighbours=neighbours(own), minima=minima(own),
-        sharpness=sharpness_table(own), **answers,
+        compensations=compensations(own, winner_curves(study, own)), scalings=scalings,
+        differences=differences(split), table=cell_table(own, optima), estimates=other,
+        crosschecks=exponents(other), gaps=gaps, gap_trends=gap_trends(own),
+        neighbours=neighbours(own), minima=minima(own), sharpness=sharpness_table(own), **answers,
     )  # fmt: skip
 
 

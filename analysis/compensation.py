@@ -12,9 +12,11 @@ import pandas as pd
 from scipy import stats  # type: ignore[import-untyped,unused-ignore]
 
 from analysis.cells import RULE_ROLES, Cell, complete, is_plain
+from analysis.equal_fit import EqualFit, equal_fit, training_accuracy
 from analysis.fieller import fieller
 from analysis.laws import LEVEL
 from analysis.optimum import seed_noise
+from analysis.steps import Curve, Key
 
 SMALL_BATCH = 512  # the reference is looked for at or below it
 STEPS = (*RULE_ROLES, "tuned")
@@ -63,8 +65,8 @@ class Compensation:
     reference : the plain small-batch cell. waterfall : a row a batch size and step, with columns
     batch_size, step, method, m, accuracy, low, high, n, diverged. shares : by (method, m, batch
     size). overall : by (method, m), the mean over all larger batch sizes in both numerator and gap.
-    lost : the gap alone, over all larger batch sizes. train_gap : how much of training accuracy the
-    tuned plain method loses there; that is optimisation, not generalisation.
+    lost : the gap alone, over all larger batch sizes. split : how much of it is fitting worse, also
+    under each formulation. fits : training accuracy of every plain winner by batch size.
     """
 
     optimizer: str
@@ -74,28 +76,37 @@ class Compensation:
     shares: dict[tuple[str, int, int], Share]
     overall: dict[tuple[str, str], Share]
     lost: Share
-    train_gap: float
+    split: EqualFit
+    fits: dict[int, float]
 
 
-def compensations(cells: Sequence[Cell]) -> list[Compensation]:
-    """One answer for each base optimizer that has a plain method."""
+def compensations(
+    cells: Sequence[Cell], curves: Mapping[Key, Sequence[Curve]] | None = None
+) -> list[Compensation]:
+    """One answer for each base optimizer that has a plain method.
+
+    `curves` : of the winners (`steps.winner_curves`), without which nothing is split.
+    """
     noise = seed_noise(cells, "test_accuracy")
     seeds = [len(complete(cell.winner_runs)) for cell in cells]
     most = float(max(1, sum(n - 1 for n in seeds if n > 1)))
     plain = dict.fromkeys(cell.method for cell in cells if is_plain(cell.method))
-    return [_compensation(optimizer, cells, noise, most) for optimizer in plain]
+    return [_compensation(optimizer, cells, curves or {}, noise, most) for optimizer in plain]
 
 
 def _compensation(
-    optimizer: str, cells: Sequence[Cell], noise: dict[int, tuple[float, float]], most: float
-) -> Compensation:
+    optimizer: str, cells: Sequence[Cell], curves: Mapping[Key, Sequence[Curve]],
+    noise: dict[int, tuple[float, float]], most: float,
+) -> Compensation:  # fmt: skip
     own = {c.batch_size: c for c in cells if c.method == optimizer}
     reference = _reference([own[b] for b in sorted(own)])
     others = [c for c in cells if c.method.startswith(f"{optimizer}+")]
+    fits = {b: training_accuracy(own[b]) for b in sorted(own)}
+    fits = {b: fit for b, fit in fits.items() if np.isfinite(fit)}
     if reference is None:
         nothing = _mean(pd.DataFrame(columns=["status", "test_accuracy", "score"]), (np.nan, 0))
         return Compensation(optimizer, None, nothing, _table([]), {}, {},
-                            over_sizes({}, nothing, most), float("nan"))  # fmt: skip
+                            over_sizes({}, nothing, most), EqualFit({}, {}), fits)  # fmt: skip
     base = _mean(reference.winner_runs, noise[reference.batch_size])
     rows, shares = [], {}
     pairs: dict[tuple[str, str], dict[int, tuple[Mean, Mean]]] = {}
@@ -114,10 +125,11 @@ def _compensation(
             pairs.setdefault((cell.method, series), {})[size] = mean, tuned
     overall = {key: over_sizes(some, base, most) for key, some in pairs.items()}
     lost = over_sizes(plain, base, most)
-    fits = [complete(c.winner_runs)["train_accuracy"].mean()
-            for c in (reference, *(own[b] for b in lost.sizes))]  # fmt: skip
-    train_gap = float(fits[0] - np.mean(fits[1:])) if lost.sizes else float("nan")
-    return Compensation(optimizer, reference, base, _table(rows), shares, overall, lost, train_gap)
+    larger = [c for c in (*own.values(), *others) if c.batch_size in plain]
+    split = equal_fit(reference, larger, curves)
+    return Compensation(
+        optimizer, reference, base, _table(rows), shares, overall, lost, split, fits
+    )  # fmt: skip
 
 
 def over_sizes(pairs: Mapping[int, tuple[Mean, Mean]], reference: Mean, most: float) -> Share:
@@ -216,74 +228,3 @@ def _table(rows: list[tuple[int, str, str, int, Mean]]) -> pd.DataFrame:
                       mean.n, mean.diverged))  # fmt: skip
     names = ["batch_size", "step", "method", "m", "accuracy", "low", "high", "n", "diverged"]
     return pd.DataFrame(found, columns=names)
-
-
-def answer(found: Compensation) -> str:
-    """The sentence on top of every output: how much is lost, and how much of it comes back."""
-    if found.reference is None:
-        return (f"{found.optimizer}: no plain cell at a small batch has a winner confirmed on "
-                "fresh seeds, so there is nothing to compare with")  # fmt: skip
-    mean = found.reference_mean
-    at = f"B={found.reference.batch_size}" + (
-        f" ({mean.value * 100:.1f} %)" if np.isfinite(mean.value) else ""
-    )
-    lost = found.lost
-    if not lost.sizes:
-        return (f"{found.optimizer}: of no larger batch size than the reference's, {at}, is the "
-                "test accuracy known yet")  # fmt: skip
-    said = f"{found.optimizer}, tuned, "
-    if lost.verdict == "insufficient":
-        said += (
-            f"has too few seeds, or none that differ, to tell what {_over(lost)} loses against {at}"
-        )
-    else:
-        said += (
-            f"loses {lost.gap * 100:.1f} points of test accuracy [{lost.gap_low * 100:.1f}, "
-            f"{lost.gap_high * 100:.1f}] on average over {_over(lost)} against {at}"
-        )
-    if found.train_gap > 0.5 * lost.gap > 0 and lost.gap_low > 0:
-        said += (f", where training accuracy loses {found.train_gap * 100:.1f} points too (the "
-                 "larger batches also fit the training set worse)")  # fmt: skip
-    parts = [
-        _said(method, m, each)
-        + (f" (over {_over(each)})" if each.sizes != lost.sizes else "")
-        + _caveats(each)
-        for (method, m), each in found.overall.items()
-    ]
-    parts = parts or ["no sharpness formulation to compare"]
-    answered = any(np.isfinite(each.low) for each in found.overall.values())
-    if answered:
-        parts.append("of the winners found, luck of the search not included")
-    return "; ".join([said, *parts])
-
-
-def _caveats(each: Share) -> str:
-    """What the verdict hangs on."""
-    said = f" ({each.diverged} diverged seeds left out, which flatters)" if each.diverged else ""
-    if each.rests_on and each.verdict not in ("no gap to recover", "insufficient"):
-        without = ", ".join(f"without B={size} it is '{other}'" for size, other in each.rests_on)
-        said += f" (it hangs on single batch sizes: {without})"
-    return said
-
-
-def _over(each: Share) -> str:
-    if not each.sizes:
-        return "no batch size"
-    first, last = each.sizes[0], each.sizes[-1]
-    return f"B={first}" if first == last else f"{len(each.sizes)} batch sizes, B={first} to {last}"
-
-
-def _said(method: str, m: str, each: Share) -> str:
-    name = method.partition("+")[2].upper() if method.endswith(("+sam", "+asam")) else method
-    name += "" if m == "B" else f" with m={m}"
-    if each.verdict in ("no gap to recover", "insufficient"):
-        return f"{name}: {each.verdict}"
-    interval = f"{each.value * 100:.0f} % [{each.low * 100:.0f}, {each.high * 100:.0f}]"
-    return {
-        "all": f"{name} recovers all and more, {interval} of that",
-        "part": f"{name} recovers a part, {interval} of that",
-        "part or all": f"{name} recovers a part or all, {interval} of that",
-        "none shown": f"{name} is not shown to recover any ({interval})",
-        "harm": f"{name} loses a further {-each.value * 100:.0f} % "
-        f"[{-each.high * 100:.0f}, {-each.low * 100:.0f}] of that",
-    }[each.verdict]

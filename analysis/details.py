@@ -10,6 +10,7 @@ from analysis.budgets import budget_lines
 from analysis.cells import RULE_ROLES
 from analysis.compare import compare_lines
 from analysis.compensation import STEPS, Compensation
+from analysis.compensation_words import split_lines
 from analysis.crosscheck import crosscheck_lines
 from analysis.flatness import flatness_lines
 from analysis.gaps import gap_lines
@@ -29,6 +30,9 @@ def details(found: Answers) -> str:
     blocks = {
         "Recovered share of the lost test accuracy (%)": [
             line for each in found.compensations for line in share_lines(each)
+        ],
+        "Lost validation accuracy: fitting worse, and generalising worse at equal fit": [
+            line for each in found.compensations for line in split_lines(each, every=True)
         ],
         "rho*, and LR* at one rho": [
             line

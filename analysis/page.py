@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.answers import Answers
-from analysis.compensation import answer
+from analysis.compensation_words import answer
 from analysis.figures.grammar import Figure
 from analysis.figures.ink import Drawn
 from analysis.flatness import flatness_answer
@@ -47,6 +47,7 @@ GLOSSARY = {
     "LR*, ρ*": "learning rate and radius at which the surface fitted to a cell's trials is highest",
     "LR_max": "the learning rate at which half of the trainings diverge",
     "recovered share": "(method − plain) / (small batch − plain) in test accuracy",
+    "equal fit": "where two runs had one training loss, one at its end and the other on its way",
     "λ_max, lambda_max, l_max": "largest eigenvalue of the Hessian of the loss at a minimum",
     "Kendall's τ": "rank correlation, −1 to 1; with LR controlled for: of what the learning rate "
     "does not explain",

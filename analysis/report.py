@@ -99,6 +99,7 @@ def tables(found: Any) -> dict[str, Any]:
     import pandas as pd
 
     from analysis.details import laws_table, shares_table, slopes_table
+    from analysis.equal_fit import split_table
     from analysis.prediction import predicted_table
 
     own = {
@@ -107,6 +108,7 @@ def tables(found: Any) -> dict[str, Any]:
         "local_slopes": slopes_table(found),
         "compensation": pd.concat([c.waterfall for c in found.compensations] or [pd.DataFrame()]),
         "recovered": shares_table(found.compensations),
+        "split": split_table([c.split for c in found.compensations]),
         "estimators": found.estimates,
         "pairs": found.pairs,
         "neighbours": found.neighbours,

@@ -20,6 +20,7 @@ Outcome = Literal["reached", "before_first", "not_reached"]
 Key = tuple[str, int, int]  # method, batch size, m
 
 MEASURES = ["steps", "samples", "grads", "seconds"]
+CURVE = ["val_accuracy", "train_loss"]
 CELL = ["method", "batch_size", "m", "target"]
 CROSSING_COLUMNS = [*CELL, "trial_id", "seed", "outcome", *MEASURES, "steps_low", "steps_high"]
 TABLE_COLUMNS = ["label", *CELL, *MEASURES, "n_seeds", "n_reached", "n_before_first", "steps_low",
@@ -31,7 +32,9 @@ COLUMNS = 4  # series side by side
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """A fresh-seed run of a cell's winner; `points`: val_accuracy and `MEASURES` by report."""
+    """A fresh-seed run of a cell's winner; `points`: val_accuracy, train_loss (nats) and `MEASURES`
+    by report.
+    """
 
     trial_id: str
     seed: int | None
@@ -156,7 +159,7 @@ def steps_lines(result: Steps) -> list[str]:
 def _curves(study: Study, cell: Cell) -> list[Curve]:
     runs = cell.winner_runs
     runs = runs[runs["status"].isin(ENDED)]
-    reports = study.reports.reindex(columns=["trial_id", "report", "val_accuracy", *MEASURES])
+    reports = study.reports.reindex(columns=["trial_id", "report", *CURVE, *MEASURES])
     reports = reports[reports["trial_id"].isin(runs["trial_id"])]
     seeds = runs["seed"] if "seed" in runs else pd.Series(pd.NA, index=runs.index)
     curves = []

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.answers import Answers
-from analysis.compensation import answer
+from analysis.compensation_words import answer, split_lines
 from analysis.details import waterfall_lines
 from analysis.flatness import flatness_answer
 from analysis.scaling import PLACED, Scaling
@@ -57,6 +57,7 @@ def answer_lines(found: Answers) -> list[str]:
     for each in found.compensations:
         lines += wrap(answer(each))
         lines += waterfall_lines(each)
+        lines += split_lines(each) if each.lost.sizes else []
     if not found.compensations:
         lines += wrap("insufficient: no plain optimizer to compare with")
     lines.append("2. How does LR* follow B, and is it the same under SAM and ASAM?")

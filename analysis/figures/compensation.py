@@ -15,6 +15,7 @@ from analysis.words import interval
 WORDS = {"lr_copied": "copied", "lr_sqrt": "× √B", "lr_linear": "× B", "tuned": "tuned"}
 RULE = "LR by a rule"
 CLIP = (-150.0, 250.0)  # per cent of the loss: further out a share says only that it is far
+BESIDE = 0.25  # of a step to the right, so that a mark and its ring are both seen
 Names = dict[tuple[str, int, int], str]
 WEAK = ("no gap to recover", "insufficient")
 
@@ -31,6 +32,9 @@ def waterfall(found: Answers, order: Mapping[str, int]) -> Figure:
             marks += own
             reached = [mark for mark in own if np.isfinite(mark["y"])]
             lines += [{"panel": key, "kind": "law", "x": m["x"], "y": m["y"]} for m in reached]
+            marks += [
+                mark | {"panel": key} for mark in _equal_fits(each, rows(table), steps, names)
+            ]
             words = tuple(_word(step) for step in steps)
             title = f"B={size}" + f", {each.optimizer}" * (len(found.compensations) > 1)
             x = Axis("", ticks=tuple(map(float, range(len(steps)))), words=words)
@@ -42,9 +46,12 @@ def waterfall(found: Answers, order: Mapping[str, int]) -> Figure:
         "compensation", "What a large batch loses, and what wins it back",
         "Test accuracy on fresh seeds, mean with its 95 % interval (variance over seeds pooled "
         "over methods at a batch size), for the small batch's learning rate copied, scaled by √B "
-        "and by B, tuned, and tuned under SAM and ASAM. Dashed: the small-batch reference.",
+        "and by B, tuned, and tuned under SAM and ASAM. Dashed: the small-batch reference; what "
+        "lies between it and a ring is lost by fitting the training set worse, what lies between "
+        "ring and mark by generalising worse at equal fit (in validation accuracy).",
         panels, {RULE: len(order), **order}, marks=marks, lines=lines, bounds=bounds,
-        signs={"cross": "diverged on all seeds"},
+        signs={"ring": "the small batch at equal fit (arrow: or beyond)",
+               "cross": "diverged on all seeds"},
     )  # fmt: skip
 
 
@@ -61,6 +68,26 @@ def _steps(found: list[dict[str, Any]], steps: list[str], names: Names) -> Itera
             "y": value, "low": low, "high": high, "sign": "dot" if row["n"] else "cross",
             "says": f"B={row['batch_size']}, {f'LR {WORDS[step]}' if step in WORDS else step}\n"
             f"{told}\n{row['n']} seeds{lost}",
+        }  # fmt: skip
+
+
+def _equal_fits(
+    each: Compensation, found: list[dict[str, Any]], steps: list[str], names: Names
+) -> Iterator[dict[str, Any]]:
+    """Above each winner what it generalises worse: where the small batch was at its fit."""
+    for row in found:
+        split = each.split.cells.get((row["method"], row["batch_size"], row["m"]))
+        if row["step"] in RULE_ROLES or split is None or not row["n"]:
+            continue
+        part, own = split.generalising, row["accuracy"]
+        ends = [f"{words} {p.value * 100:.2f} {interval(p.low * 100, p.high * 100)}" for words, p in
+                (("fitting worse", split.fitting), ("generalising worse", part))]  # fmt: skip
+        yield {
+            "x": steps.index(_step(row, names)) + BESIDE, "y": (own + part.value) * 100,
+            "sign": "ring",
+            "side": -(split.fit_bound in (1, 2)) + (split.fit_bound in (-1, 2)),
+            "says": f"{row['method']}, B={row['batch_size']}\nvalidation accuracy lost: "
+            f"{split.lost.value * 100:.2f}\n" + "\n".join(ends),
         }  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from analysis.answers import Answers
 from analysis.cells import series_of
 from analysis.figures.compensation import recovered, waterfall
+from analysis.figures.fit import accuracy_vs_training_loss
 from analysis.figures.grammar import Figure, parts
 from analysis.figures.learning_rate import lr_laws, lr_vs_batch_size, rho_vs_batch_size
 from analysis.figures.minima import landscapes, sharpness_vs_batch_size, sharpness_vs_gap
@@ -14,12 +15,13 @@ from analysis.figures.quality import accuracy_vs_batch_size, batch_size_and_m, g
 from analysis.figures.response import responses
 
 SECTIONS = {
-    "Does it compensate?": (waterfall, recovered, accuracy_vs_batch_size, batch_size_and_m),
+    "Does it compensate?": (waterfall, recovered, accuracy_vs_training_loss,
+                            accuracy_vs_batch_size, batch_size_and_m),
     "The learning rate and the radius": (lr_vs_batch_size, lr_laws, rho_vs_batch_size),
     "The minima": (gap_vs_batch_size, sharpness_vs_batch_size, sharpness_vs_gap, landscapes),
     "The price": (steps_to_target, cost_vs_batch_size),
     "Every trial": (responses, learning_curves, rung_survival),
-}
+}  # fmt: skip
 
 
 def gallery(found: Answers) -> Iterator[tuple[str, Figure]]:

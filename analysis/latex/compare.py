@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+from analysis import equal_fit
 from analysis.answers import Answers
 from analysis.cells import Cell, complete
 from analysis.compensation import STEPS, Compensation
@@ -109,6 +110,33 @@ def recovered_table(found: Answers) -> str:
     return floats("recovered", "Recovered share of the lost accuracy",
                   notes + varied(found, False), "rrrrrl", head,
                   [Block(*item) for item in blocks.items()])  # fmt: skip
+
+
+def split_table(found: Answers) -> str:
+    """Lost validation accuracy, split at equal fit: a row a batch size, and their mean."""
+    blocks: dict[str, list[list[str]]] = {}
+    for row in equal_fit.split_table([c.split for c in found.compensations]).to_dict("records"):
+        whole, mean = row["m"] in ("B", str(row["batch_size"])), row["batch_size"] == 0
+        name = row["method"] if whole else f"{row['method']}, m={row['m']}"
+        signs = {1: (r"$\geq$", r"$\leq$"), -1: (r"$\leq$", r"$\geq$")}.get(
+            row["fit_bound"], ("", "")
+        )
+        told = []
+        for part, sign in zip(equal_fit.PARTS[1:], signs, strict=True):
+            ends = (row[part + end] * 100 for end in ("_low", "_high"))
+            told += [sign + fixed(row[part] * 100, 2), interval(*ends)]
+        blocks.setdefault(name, []).append(["mean" if mean else str(row["batch_size"]),
+                                            fixed(row["lost"] * 100, 2), *told])  # fmt: skip
+    notes = (
+        r"Validation accuracy lost against the small batch (points) = by fitting the training set "
+        r"worse $+$ by generalising worse at equal fit: where the learning curve of the one that "
+        r"fits better had the training loss at which the other ended; 0 by fitting where both fit "
+        rf"{equal_fit.FITS * 100:.0f}\,\% of it. Intervals: 95\,\%, $t$, variance over fresh seeds "
+        r"moderated over cells. "
+    )
+    head = ["$B$", "lost", "fitting", r"95\,\%", "generalising", r"95\,\%"]
+    return floats("split", "What a large batch loses, split", notes + varied(found, False),
+                  "rrrrrr", head, [Block(*item) for item in blocks.items()])  # fmt: skip
 
 
 def pairs_table(found: Answers) -> str:

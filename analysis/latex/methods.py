@@ -33,14 +33,16 @@ MEASURES = {
     "asam_sharpness_mean": "its mean there",
 }
 STATISTICS = (
-    r"LR$^*$ is the maximum of a surface in $\log$ LR and $\log\rho$, fitted to all trials of a "
-    r"cell with the curvature shared by a method's cells, and its 95\,\% interval is Fieller's; "
+    r"LR$^*$ is the maximum of the expected score, a Gaussian process in $\log$ LR, $\log\rho$ "
+    r"and $\log B$ through all trials of a method, with the 95\,\% interval of its posterior; "
     "laws of the batch size are fitted by maximum likelihood with the cells as replicates, each "
     r"missing the law by a random effect; a bend, with one slope up to a batch size and another "
     r"beyond, is told where it rejects the power law at 5\,\% and predicts a batch size left out "
     r"better. The recovered share is (method $-$ plain) / (small batch "
-    r"$-$ plain) with Fieller's interval, and methods are compared by $t$ tests paired by seed "
-    "with Holm's correction; all of it, and how often the intervals hold the truth, is described "
+    r"$-$ plain) with Fieller's interval; what is lost in validation accuracy is split where "
+    r"learning curves had equal training loss, with $t$ intervals; and methods are compared by $t$ "
+    "tests paired by seed with Holm's correction; all of it, and how often the intervals hold the "
+    "truth, is described "
     r"in \texttt{docs/statistics.md} of the code."
 )
 

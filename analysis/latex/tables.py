@@ -5,7 +5,12 @@ from typing import Any
 import numpy as np
 
 from analysis.answers import Answers
-from analysis.latex.compare import compensation_table, pairs_table, recovered_table
+from analysis.latex.compare import (
+    compensation_table,
+    pairs_table,
+    recovered_table,
+    split_table,
+)
 from analysis.latex.minima import association_table, sharpness_table
 from analysis.latex.tex import Block, escape, fixed, floats, interval, significant, spread
 from analysis.latex.words import LOWEST, accuracy, looked_at, series, varied
@@ -22,6 +27,7 @@ def latex_tables(found: Answers) -> dict[str, str]:
         "scaling": scaling_table(found),
         "compensation": compensation_table(found),
         "recovered": recovered_table(found),
+        "split": split_table(found),
         "laws": laws_table(found),
         "differences": differences_table(found),
         "pairs": pairs_table(found),

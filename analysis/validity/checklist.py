@@ -12,6 +12,7 @@ CHECKS = (
 
 
 def validity(found: Answers) -> list[Check]:
-    """All checks, those that call for caution first."""
+    """Whether winners fit, on which all else hangs; of the others what calls for caution first."""
     checks = [check for ask in CHECKS for check in ask(found)]
-    return sorted(checks, key=lambda check: ("caution", "unknown", "holds").index(check.verdict))
+    checks.sort(key=lambda check: ("caution", "unknown", "holds").index(check.verdict))
+    return [*confirm.fit(found), *checks]

@@ -6,11 +6,22 @@ import pandas as pd
 
 from analysis.answers import Answers
 from analysis.budgets import DISTURBED
+from analysis.equal_fit import FITS, fitted, training_accuracy
 from analysis.rows import rows
 from analysis.validity.check import Check, check, named
 from analysis.validity.search import FEW
 
 SETTINGS = ("momentum", "beta1", "beta2", "alpha")  # that a cell may have of its own
+
+
+def fit(found: Answers) -> Iterator[Check]:
+    """Whether the budget let every winner fit the training set: what comes before all else."""
+    known = {str(cell): training_accuracy(cell) for cell in found.cells}
+    unfit = [f"{name} {fitted(fit)}" for name, fit in known.items() if fit < FITS]
+    told = sum(fit == fit for fit in known.values())
+    yield check("Every winner fits the training set", told, unfit,
+                f"less than {FITS:.0%} of it right, so accuracy is lost by fitting and minima are "
+                "none", f"at least {FITS:.0%} of it right", of=len(known))  # fmt: skip
 
 
 def whole(found: Answers) -> Iterator[Check]:

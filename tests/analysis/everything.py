@@ -68,7 +68,8 @@ def _reports(row: dict) -> pd.DataFrame:
     columns = {name: row[name] * share for name in ("steps", "samples", "grads", "seconds")}
     return pd.DataFrame({
         "trial_id": row["trial_id"], "report": report, **columns, "score": row["score"] * share,
-        "val_accuracy": row["val_accuracy"] * (0.5 + share / 2), "noise_scale": NOISE_SCALE,
+        "val_accuracy": row["val_accuracy"] * (0.5 + share / 2),
+        "train_loss": row["train_loss"] * 20 ** (1 - share), "noise_scale": NOISE_SCALE,
         "diverged": (row["status"] == "diverged") & (report == last),
     })  # fmt: skip
 

@@ -14,7 +14,7 @@ import analysis.report
 from analysis import Study
 from analysis.answers import answered
 from analysis.cells import cells
-from analysis.compensation import answer
+from analysis.compensation_words import answer
 from analysis.details import details
 from analysis.optimum import responses
 from analysis.simulate import Design, Truth, simulate

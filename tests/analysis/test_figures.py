@@ -14,7 +14,8 @@ from analysis.figures.progress import survival_table
 
 SERIES = ("momentum", *(f"{method}, m={m}" for method in METHODS[1:] for m in ("B", 64)))
 EXPECTED = {
-    "compensation", "recovered_share", "accuracy_vs_batch_size", "batch_size_and_m",
+    "compensation", "recovered_share", "accuracy_vs_training_loss", "accuracy_vs_batch_size",
+    "batch_size_and_m",
     "lr_vs_batch_size", "lr_laws", "rho_vs_batch_size", "gap_vs_batch_size",
     "sharpness_vs_batch_size", "sharpness_vs_gap", "landscape_slices", "landscape_lines",
     "steps_to_target", "cost_vs_batch_size", *(f"lr_response-{method}" for method in METHODS),

@@ -29,6 +29,9 @@ def checks(made):
     return {check.name: check for check in validity(answered(made))}
 
 
+FIT = "Every winner fits the training set"
+
+
 def changed(made: Study, **columns) -> Study:
     """With some columns of its trials replaced, each by a function of the table."""
     return replace(made, trials=made.trials.assign(**columns))
@@ -41,7 +44,8 @@ def test_in_order_where_nothing_is_wrong(before):
                  "Step times linear in B"):  # fmt: skip
         assert found[name].verdict == "holds", found[name]
     assert found["Winner told from its neighbours"].verdict == "unknown"
-    order = [check.verdict for check in found.values()]
+    first, *order = [check.verdict for check in found.values()]
+    assert next(iter(found)) == FIT and first == "caution"  # trained to 95 %
     assert order == sorted(order, key=("caution", "unknown", "holds").index)
 
 
@@ -71,6 +75,20 @@ def test_caution_where_it_is(whole, before, name, columns, said):
     check = checks(changed(whole, **columns))[name]
     assert check.verdict == "caution" and said in check.said, check
     assert before[name].verdict != "caution" or said not in before[name].said
+
+
+def test_whether_the_winners_fit_comes_first_whatever_it_is(whole):
+    def found(fit):
+        first, *_ = validity(answered(changed(whole, train_accuracy=fit)))
+        assert first.name == FIT
+        return first
+
+    assert found(0.995).verdict == "holds" and found(np.nan).verdict == "unknown"
+    worse = found(lambda t: np.where(t["batch_size"].eq(4096), 0.9896, 1.0))
+    assert worse.verdict == "caution" and "momentum+sam B=4096 98.9 %" in worse.said
+    assert "B=256" not in worse.said
+    some = found(lambda t: t["batch_size"].eq(64).map({True: 1.0, False: np.nan}))
+    assert some.verdict == "unknown" and "3 of 9 were judged" in some.said
 
 
 def test_times_of_a_busy_machine(whole):
