@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 import numpy as np
+
 from analysis.cells import Cell
 from analysis.evidence import edges, observations
 from analysis.laws import LEVEL
@@ -98,9 +99,7 @@ def envelope_responses(cells: Sequence[Cell]) -> list[Response]:
     than `LEAST` trials is insufficient; one is flat whose interval is as wide as what was tried.
     Nothing is raised, whatever is missing.
     """
-    return [
-        _response(list(own)) for _, own in groupby(cells, key=lambda c: c.method)
-    ]
+    return [_response(list(own)) for _, own in groupby(cells, key=lambda c: c.method)]
 
 
 def _response(cells: list[Cell]) -> Response:

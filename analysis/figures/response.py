@@ -61,7 +61,8 @@ def _figure(
     return figure(
         f"{axis}_response-{each.method}", f"{each.method}: score against {name}",
         f"Every trial of {each.method}, a panel a cell. "
-        + (f"Line: the fitted surface at the best {'ρ' if axis == 'lr' else 'learning rate'}. " if lines else "")
+        + (f"Line: the fitted surface at the best {'ρ' if axis == 'lr' else 'learning rate'}. "
+           if lines else "")
         + "Dashed with its band: the optimum and its 95 % interval. Shaded: outside of the search "
         "range. In the strip at the foot: diverged, or far worse.",
         panels, {each.method: number}, marks=marks, lines=lines, bounds=bounds, signs=SIGNS,
