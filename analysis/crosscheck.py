@@ -43,8 +43,8 @@ def estimates(cells: Sequence[Cell], responses: Sequence[Response]) -> pd.DataFr
     -------
     One row a cell with `ESTIMATE_COLUMNS`. surface : `Optimum.lr_star` where interior or at the
     stability edge. winner : the confirmed one. top_k : mean log2 LR of the best k search trials.
-    local_quadratic : vertex of least squares in the cell alone, where concave and inside.
-    envelope : `analysis.envelope`, LR only.
+    local_quadratic : vertex of least squares in the cell alone, where concave and inside. envelope
+    : `analysis.envelope`, LR only.
 
     Notes
     -----

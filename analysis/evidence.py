@@ -24,13 +24,14 @@ def observations(cells: list[Cell], plain: bool) -> Observations:
     """
     trials = _stacked([cell.trials for cell in cells])
     lr, rho = trials["lr"].to_numpy(float), trials["rho"].to_numpy(float)
-    ended = (lr > 0) & ((rho > 0) | plain)
+    ended = (lr > 0) & np.isfinite(lr) & ((rho > 0) & np.isfinite(rho) | plain)
     trials = trials[ended & trials["status"].isin(["complete", "stopped", "diverged"])]
     status, score = trials["status"], trials["score"].to_numpy(float).copy()
     done = status.eq("complete").to_numpy() & np.isfinite(score)
     failed = status.eq("diverged").to_numpy()
     worst = score[done].min() if done.any() else 0.0
-    score[failed] = np.fmin(score[failed], worst)
+    known = np.where(np.isfinite(score[failed]), score[failed], worst)
+    score[failed] = np.minimum(known, worst)
     extra = np.zeros(len(score))
     told = done | failed
     if done.any() and not told.all():

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.linalg.lapack import dpstrf  # type: ignore[import-untyped,unused-ignore]
 
 from analysis.laws import LEVEL
 from analysis.surface import Points, Surface
@@ -10,8 +11,8 @@ from analysis.surface import Points, Surface
 COARSE, FINE = (41, 11), (31, 11)  # places of LR and rho
 LIKELY = 3.0  # SDs: a place further below the best is none
 CONTENDERS = 64  # places of a cell
-ROUNDING = 1e-6  # of the variance, that keeps a covariance positive
 DRAWS = 512
+RANK = 1e-10  # of the largest variance: what is left over is rounding
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,8 +82,14 @@ def _grid(box: np.ndarray, places: tuple[int, ...]) -> np.ndarray:
 
 
 def _moments(surface: Surface, c: int, grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and SD at each place, over the kernels too."""
-    return surface.spread(surface.points(np.full(len(grid), c), grid), surface.kernels[::4])
+    """Mean and SD at each place, over the likeliest kernels too."""
+    where = surface.points(np.full(len(grid), c), grid)
+    some = surface.kernels[:4]
+    share = np.array([kernel.share for kernel in some])
+    share = share / share.sum()
+    means, variances = np.array([surface.spread(where, kernel) for kernel in some]).swapaxes(0, 1)
+    mean = share @ means
+    return mean, np.sqrt(share @ (variances + (means - mean) ** 2))
 
 
 def _likely(surface: Surface, c: int, box: np.ndarray) -> np.ndarray:
@@ -107,7 +114,7 @@ def _contenders(surface: Surface, c: int, grid: np.ndarray) -> np.ndarray:
 
 
 def _vertex(grid: np.ndarray, mean: np.ndarray, box: np.ndarray) -> np.ndarray:
-    """The highest place, moved along each axis to the vertex of a parabola through three."""
+    """The highest place, moved along each axis to the vertex of the parabola about it."""
     shape = [n if high > low else 1 for (low, high), n in zip(box, FINE, strict=False)]
     heights, best = mean.reshape(shape), np.unravel_index(int(mean.argmax()), shape)
     found = grid[int(mean.argmax())].copy()
@@ -125,11 +132,20 @@ def _vertex(grid: np.ndarray, mean: np.ndarray, box: np.ndarray) -> np.ndarray:
 
 def _drawn(surface: Surface, where: Points, random: np.random.Generator) -> np.ndarray:
     """(DRAWS, n): functions drawn from the posterior."""
-    each = DRAWS // len(surface.kernels)
     found = []
     for kernel in surface.kernels:
         mean, covariance = surface.moments(where, kernel)
-        covariance[np.diag_indices(len(mean))] += ROUNDING
-        root = np.linalg.cholesky(covariance)
-        found.append(mean + random.standard_normal((each, len(mean))) @ root.T)
+        root = _root(covariance)
+        each = round(DRAWS * kernel.share)
+        found.append(mean + random.standard_normal((each, root.shape[1])) @ root.T)
     return np.vstack(found)
+
+
+def _root(covariance: np.ndarray) -> np.ndarray:
+    """(n, r) with root @ root.T the covariance: smooth functions have far fewer than n degrees of
+    freedom, which a pivoted Cholesky factor finds without an eigenvalue problem."""
+    tol = RANK * float(np.diag(covariance).max())
+    factor, pivots, rank, _ = dpstrf(covariance, tol=tol, lower=1)
+    root = np.zeros((len(covariance), rank))
+    root[pivots - 1] = np.tril(factor)[:, :rank]
+    return root

@@ -81,8 +81,8 @@ class Optimum:
 class Response:
     """How the cells of one method answer to LR and rho.
 
-    covariance, rho_covariance : (cells, cells) of log2 LR* and log2 rho*, octaves squared; the
-    shared curvature ties the cells. surface : None where the trials determine none.
+    covariance, rho_covariance : (cells, cells) of log2 LR* and log2 rho*, octaves squared; what the
+    cells share ties them. surface : None where the trials determine none.
     """
 
     method: str
@@ -145,10 +145,9 @@ def response(cells: list[Cell], noise: dict[int, tuple[float, float]]) -> Respon
         _judged(cell, each, c, surface, found, middle, noise[cell.batch_size][0])
         for c, (cell, each) in enumerate(zip(cells, optima, strict=True))
     ]
-    rho_covariance = (
-        found.covariance(1) if surface.d == 2 else np.full_like(found.covariance(), np.nan)
-    )
-    return Response(cells[0].method, tuple(judged), found.covariance(), rho_covariance, surface)
+    covariance = found.covariance()
+    rho = found.covariance(1) if surface.d == 2 else np.full_like(covariance, np.nan)
+    return Response(cells[0].method, tuple(judged), covariance, rho, surface)
 
 
 def tried(seen: Observations) -> np.ndarray:
@@ -195,9 +194,13 @@ def _judged(
     middle: Location | None,
     seed_sd: float,
 ) -> Optimum:
-    """LR*, rho* and their verdicts in one cell."""
+    """LR*, rho* and their verdicts in one cell.
+
+    Where nothing came to its end, or at one learning rate only, all would be its neighbours' word.
+    """
     warm = bare.verdict == "warm_started"
-    if not surface.known[c] or len(cell.search) < MIN_SEARCH_TRIALS:
+    told = surface.known[c] and bare.winner_lr > 0 and np.ptp(found.bounds[c, 0]) > 0
+    if not told or len(cell.search) < MIN_SEARCH_TRIALS:
         return bare
     verdict, low, high = _verdict(found, c, 0)
     at = found.at[c, 0]
@@ -240,18 +243,14 @@ def _verdict(found: Location, c: int, axis: int) -> tuple[Verdict, float, float]
         return "at_upper", low, np.inf
     if at <= first + SURE:
         return "at_lower", -np.inf, high
-    return (
-        "interior",
-        -np.inf if low <= first + SURE else low,
-        np.inf if high >= last - SURE else high,
-    )
+    low, high = -np.inf if low <= first + SURE else low, np.inf if high >= last - SURE else high
+    return "interior", low, high
 
 
 def _near(surface: Surface, c: int, found: Location, seed_sd: float) -> tuple[float, float]:
-    """log2 of the LRs around the best that, rho at its best, score within `seed_sd` of it."""
-    axes = [
-        np.linspace(low, high, n) for (low, high), n in zip(found.bounds[c], PROFILE, strict=False)
-    ]
+    """log2 of the LRs about the best whose expected score, rho at its best, is within `seed_sd`."""
+    ends = zip(found.bounds[c], PROFILE, strict=False)
+    axes = [np.linspace(low, high, n) for (low, high), n in ends]
     grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, surface.d)
     profile = surface.height(c, grid).reshape(len(axes[0]), -1).max(axis=1)
     best = int(np.abs(axes[0] - found.at[c, 0]).argmin())

@@ -5,7 +5,6 @@ not the same at every batch size. So no shape is assumed, only that neighbours a
 rho, and, as far as the trials bear it out, in batch size. No law of the batch size is in it.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -50,7 +49,7 @@ class Observations:
     """Scores of trials, shape (n,): `x`, `z` are log2 of LR and rho, `z` None for none.
 
     cell : index in 0..cells-1. extra : variance beyond the seed's, of scores that were foretold.
-    places : (cells, p), log2 of batch size, and of m where it varies.
+    places : (cells, p), log2 of batch size, and of m where it varies. count : trials behind each.
     """
 
     cell: np.ndarray
@@ -59,6 +58,7 @@ class Observations:
     y: np.ndarray
     extra: np.ndarray
     places: np.ndarray
+    count: np.ndarray | float = 1.0
 
     @property
     def cells(self) -> int:
@@ -72,43 +72,42 @@ class Observations:
     def averaged(self) -> "Observations":
         """Means over trials so close together that `MOST` are left; their variance falls."""
         step, seen = 1 / 16, self
-        while len(seen.y) > MOST and step <= 1:
-            step *= 2
-            keys = np.column_stack([self.cell, np.round(self.points / step)])
+        while len(seen.y) > MOST and step < 2:
+            step *= 2**0.25
+            off = self.points - self.points.min(axis=0)
+            keys = np.column_stack([self.cell, np.round(off / step)])
             _, which, count = np.unique(keys, axis=0, return_inverse=True, return_counts=True)
-            seen = self._means(which.ravel(), count)
+            parts = {"cell": self.cell, "x": self.x, "y": self.y, "extra": self.extra}
+            if self.z is not None:
+                parts["z"] = self.z
+            means = {n: np.bincount(which.ravel(), part) / count for n, part in parts.items()}
+            means["extra"] = means["extra"] / count
+            means["cell"] = means["cell"].round().astype(int)
+            seen = replace(self, **means, count=count.astype(float))
         return seen
-
-    def _means(self, which: np.ndarray, count: np.ndarray) -> "Observations":
-        """One observation for each of the groups that `which` numbers."""
-
-        def mean(of: np.ndarray) -> np.ndarray:
-            return np.asarray(np.bincount(which, of) / count)
-
-        z = None if self.z is None else mean(self.z)
-        return replace(self, cell=mean(self.cell).round().astype(int), x=mean(self.x), z=z,
-                       y=mean(self.y), extra=mean(self.extra) / count)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
 class Kernel:
     """One draw of the kernel's parameters, with the process it leads to.
 
-    K = level + height^2 k(LR) k(rho) (k(place) + own^2 [same cell]), squared exponentials.
+    K = level + height^2 k(LR) k(rho) (k(place) + own^2 [same cell]), squared exponentials. share :
+    of the posterior; all of them sum to 1.
     """
 
+    share: float
     theta: dict[str, float]  # logarithms
     factor: np.ndarray
     solution: np.ndarray
 
-    @property
-    def variance(self) -> float:
-        """Of the process at any one place."""
-        height, own = np.exp(2 * self.theta["height"]), 1 + np.exp(2 * self.theta["own"])
-        return float(height * own + np.exp(2 * self.theta["level"]) + CONSTANT**2)
-
     def covariance(self, a: "Points", b: "Points") -> np.ndarray:
         return sum(_terms(self.theta, a, b).values()) + CONSTANT**2
+
+    @property
+    def variance(self) -> float:
+        """Of the process at any place, before the trials."""
+        height = np.exp(2 * self.theta["height"]) * (1 + np.exp(2 * self.theta["own"]))
+        return float(height + np.exp(2 * self.theta["level"]) + CONSTANT**2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +121,7 @@ class Points:
 
 def _terms(theta: dict[str, float], a: Points, b: Points) -> dict[str, np.ndarray]:
     """The parts of the covariance that depend on where a and b are."""
-    same = a.cell[:, None] == b.cell
+    same = np.nonzero(a.cell[:, None] == b.cell)
     radius = np.zeros((len(a.at), len(b.at)))
     if a.at.shape[1] > 1:
         radius = _square(a.at[:, 1], b.at[:, 1]) * np.exp(-2 * theta["rho"])
@@ -130,12 +129,10 @@ def _terms(theta: dict[str, float], a: Points, b: Points) -> dict[str, np.ndarra
     far = sum(_square(x, y) for x, y in zip(a.place.T, b.place.T, strict=True))
     height = 2 * theta["height"]
     shared = -(lr * np.exp(-2 * theta["lr"]) + radius + far * np.exp(-2 * theta["place"])) / 2
-    alone = height + 2 * theta["own"] - (lr * np.exp(-2 * theta["lr_own"]) + radius) / 2
-    return {
-        "shared": np.exp(height + shared),
-        "own": np.exp(alone, where=same, out=np.zeros(same.shape)),
-        "level": np.where(same, np.exp(2 * theta["level"]), 0.0),
-    }
+    own, level = np.zeros_like(lr), np.zeros_like(lr)
+    alike = -(lr[same] * np.exp(-2 * theta["lr_own"]) + radius[same]) / 2
+    own[same], level[same] = np.exp(height + 2 * theta["own"] + alike), np.exp(2 * theta["level"])
+    return {"shared": np.exp(height + shared), "own": own, "level": level}
 
 
 def _square(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -144,7 +141,7 @@ def _square(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Surface:
-    """The posterior of the expected score, as `kernels` of equal weight.
+    """The posterior of the expected score, as `kernels`, the likeliest first.
 
     top : (cells,), best score seen in a cell, NaN where none. bend : the shortfall, in scores,
     beyond which a further one counts by its logarithm, so that a cliff is no steeper than a slope.
@@ -182,22 +179,17 @@ class Surface:
         half = solve_triangular(kernel.factor, across.T, lower=True)
         return across @ kernel.solution, kernel.covariance(where, where) - half.T @ half
 
-    def spread(self, where: Points, kernels: Sequence[Kernel]) -> tuple[np.ndarray, np.ndarray]:
-        """(n,), (n,): mean and SD of the process at each place, over those kernels."""
-        means, squares = [], []
-        for kernel in kernels:
-            across = kernel.covariance(where, self.data)
-            half = solve_triangular(kernel.factor, across.T, lower=True)
-            means.append(across @ kernel.solution)
-            variance = kernel.variance - (half**2).sum(axis=0)
-            squares.append(np.maximum(variance, 0) + means[-1] ** 2)
-        mean = np.mean(means, axis=0)
-        return mean, np.sqrt(np.maximum(np.mean(squares, axis=0) - mean**2, 0))
+    def spread(self, where: Points, kernel: Kernel) -> tuple[np.ndarray, np.ndarray]:
+        """Mean (n,) and variance (n,) of the process there under one kernel, in its units."""
+        across = kernel.covariance(where, self.data)
+        half = solve_triangular(kernel.factor, across.T, lower=True)
+        left = kernel.variance - (half**2).sum(axis=0)
+        return across @ kernel.solution, np.maximum(left, 0.0)
 
     def mean(self, where: Points) -> np.ndarray:
         """(n,): the posterior mean, in units of the process."""
-        found = [kernel.covariance(where, self.data) @ kernel.solution for kernel in self.kernels]
-        return np.asarray(np.mean(found, axis=0))
+        found = [k.share * (k.covariance(where, self.data) @ k.solution) for k in self.kernels]
+        return np.asarray(np.sum(found, axis=0))
 
     def score(self, cell: np.ndarray, process: np.ndarray) -> np.ndarray:
         """Units of the process -> scores."""
@@ -216,9 +208,8 @@ def fit(seen: Observations) -> Surface | None:
     further ones are drawn around it, since few trials leave them open: importance resampling from
     a normal approximation.
     """
+    known = np.bincount(seen.cell, minlength=seen.cells) >= LEAST
     seen = seen.averaged()
-    count = np.bincount(seen.cell, minlength=seen.cells)
-    known = count >= LEAST
     top = np.full(seen.cells, -np.inf)
     np.maximum.at(top, seen.cell, seen.y)
     shortfall = top[seen.cell] - seen.y
@@ -232,7 +223,7 @@ def fit(seen: Observations) -> Surface | None:
     kernels = target.kernels()
     growth = np.array([k.theta["noise"] + np.log(2) * k.theta["noisier"] * target.octaves
                        for k in kernels])  # fmt: skip
-    sigma = unit * np.exp(growth).mean(axis=0)
+    sigma = unit * np.array([k.share for k in kernels]) @ np.exp(growth)
     return Surface(seen, np.where(np.isfinite(top), top, np.nan), bend, unit, kernels, sigma, known)
 
 
@@ -256,7 +247,7 @@ class _Target:
 
     def __init__(self, seen: Observations, v: np.ndarray, extra: np.ndarray) -> None:
         self.points = Points(seen.points, seen.cell, seen.places[seen.cell])
-        self.v, self.extra = v, extra
+        self.v, self.extra, self.count = v, extra, seen.count
         b = seen.places[:, 0]
         self.octaves = b - b.mean()
         self.names = [n for n in PRIORS if n != "rho" or seen.z is not None]
@@ -274,7 +265,7 @@ class _Target:
         named = dict(zip(self.names, theta.tolist(), strict=True))
         noise = np.exp(2 * (named["noise"] + np.log(2) * named["noisier"]
                             * self.octaves[self.points.cell]))  # fmt: skip
-        return named, _terms(named, self.points, self.points), noise
+        return named, _terms(named, self.points, self.points), noise / self.count
 
     def __call__(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
         """Minus the log posterior density and its gradient."""
@@ -320,11 +311,13 @@ class _Target:
         logs += np.concatenate([[0.0], (normal**2).sum(axis=1) / 2])
         weight = np.exp(logs - logs.max())
         chosen = random.choice(len(tried), KERNELS, p=weight / weight.sum())
-        return tuple(self._kernel(tried[i]) for i in chosen)
+        which, times = np.unique(chosen, return_counts=True)
+        order = np.argsort(-times, kind="stable")
+        return tuple(self._kernel(tried[which[i]], times[i] / KERNELS) for i in order)
 
-    def _kernel(self, theta: np.ndarray) -> Kernel:
+    def _kernel(self, theta: np.ndarray, share: float) -> Kernel:
         named, terms, noise = self.whole(theta)
         K = sum(terms.values()) + CONSTANT**2
         K[np.diag_indices(len(K))] += noise + self.extra + JITTER
         factor = np.linalg.cholesky(K)
-        return Kernel(named, factor, cho_solve((factor, True), self.v))
+        return Kernel(float(share), named, factor, cho_solve((factor, True), self.v))

@@ -106,7 +106,7 @@ def once(row: Row, seed: int) -> dict[str, list[tuple[bool, float]]]:
             row.design, {"momentum": row.truth, "momentum+sam": row.sam}, random
         )
     own = [replace(cell, trials=cell.trials[NEEDED]) for cell in cells(study)]
-    found = responses(own, row.design.control_share)
+    found = responses(own)
     known = {(r.method, r.batch_size): r.x for r in truth.itertuples()}
     out: dict[str, list[tuple[bool, float]]] = {name: [] for name in row.quantities}
     for each in (o for r in found for o in r.optima):

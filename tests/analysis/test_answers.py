@@ -37,7 +37,7 @@ def found(made, watched):
 
 def test_answers_are_those_of_the_parts_that_give_them(made, found):
     own = cells(made)
-    by_hand = responses(own, 0.3)
+    by_hand = responses(own)
     optima = [each for response in by_hand for each in response.optima]
     pd.testing.assert_frame_equal(pd.DataFrame(found.optima), pd.DataFrame(optima))
     pd.testing.assert_frame_equal(found.table, cell_table(own, optima))

@@ -120,11 +120,12 @@ def test_a_lone_failure_low_down_widens_instead_of_deciding():
     assert 1.0 < at < 3.0 and high - low > clean_high - clean_low
 
 
-def test_diverged_trials_do_not_move_lr_star():
+def test_diverged_trials_far_above_do_not_move_lr_star():
+    """How badly they ended does not count either: they are as bad as the worst that trained."""
     rows = others() + curve(512, 0.5)
     more = [trial(batch_size=512, lr=2.0**x) | DIVERGED for x in (4, 4.5, 5)]
     before, after = last(rows), last(rows + more)
-    assert after.lr_star == before.lr_star and after.se == before.se
+    assert octaves(after.lr_star) == pytest.approx(octaves(before.lr_star), abs=0.1)
     assert np.isnan(before.lr_max) and before.lr_max_low == 2**4
     assert octaves(after.lr_max) == pytest.approx(4, abs=0.5)
 

@@ -76,35 +76,52 @@ def test_a_peak_beyond_the_last_lr_is_only_known_to_be_beyond():
 
 
 @pytest.mark.parametrize(("slope", "verdict"), [(0.3, "at_upper"), (-0.3, "at_lower")])
-def test_a_rise_without_a_peak_still_points_beyond(slope, verdict):
+@pytest.mark.parametrize("sd", [0.0, 0.05, 0.5])
+def test_a_rise_without_a_peak_points_beyond_what_was_tried(slope, verdict, sd):
     random, found = np.random.default_rng(0), []
-    for _ in range(8):
+    for _ in range(4):
         rows = [
-            trial(batch_size=size, lr=2.0**x, score=slope * x + 0.05 * random.standard_normal())
+            trial(batch_size=size, lr=2.0**x, score=slope * x + sd * random.standard_normal())
             for size in (64, 128, 256) for x in range(-6, 7)
         ]  # fmt: skip
         found += judge(rows).values()
-    no_peak = [each.verdict for each in found if (each.lr_low, each.lr_high) == (0, np.inf)]
-    assert len(no_peak) >= 12 and no_peak.count(verdict) >= 0.75 * len(no_peak)
-    assert {each.verdict for each in found} <= {verdict, "flat"}
+    said = [each.verdict for each in found]
+    assert said.count(verdict) >= (12 if sd < 0.1 else 9)
+    for each in (each for each in found if each.verdict == verdict):
+        open_end, other = (each.lr_high, each.lr_low)[:: 1 if slope > 0 else -1]
+        assert open_end == (np.inf if slope > 0 else 0)
+        assert (other - 1) * slope > 0, "the far end is in the half that scores better"
+    assert all((each.lr_high == np.inf, each.lr_low == 0)[slope < 0] for each in found)
+
+
+def test_a_rise_that_levels_out_before_the_end_is_open_there():
+    random = np.random.default_rng(2)
+    rows = [
+        trial(batch_size=size, lr=2.0**x, score=0.3 * min(x, 3) + 0.05 * random.standard_normal())
+        for size in (64, 128, 256) for x in range(-6, 7)
+    ]  # fmt: skip
+    for each in judge(rows).values():
+        assert each.lr_high == np.inf and 1 < each.lr_low <= 2**4.5
+        assert each.verdict == "at_upper" or each.near_low < 2**3.5 < each.near_high == 2**6
 
 
 def test_divergence_below_the_peak_is_the_stability_edge():
     best = last(others() + curve(512, 1.0, -5, 3, n=33, edge=0.0))
-    assert best.verdict == "stability_edge" and best.lr_star == best.lr_max
+    assert best.verdict == "stability_edge"
     assert 2**0.0 <= best.lr_max <= 2**0.25
-    assert (best.lr_low, best.lr_high, best.se) == (
-        best.lr_max_low, best.lr_max_high, best.lr_max_se,
-    )  # fmt: skip
+    assert octaves(best.lr_star) == pytest.approx(octaves(best.lr_max), abs=0.25)
+    assert best.lr_low <= best.lr_max <= best.lr_high and best.se < 0.5
     above = last(others() + curve(512, 1.0, -5, 4, n=33, edge=2.5))
     assert above.verdict == "interior" and octaves(above.lr_max) == pytest.approx(2.6, abs=0.2)
 
 
-def test_a_peak_far_from_all_that_came_to_their_end_is_not_believed():
-    """The curvature of the other cells would place it, more than an octave further."""
+def test_a_peak_far_from_all_that_came_to_their_end_is_only_a_bound():
+    """The other cells would place it, two octaves further."""
     rows = [row | ({"status": "stopped", "score": 2.9} if row["lr"] > 2**-2 else {})
             for row in curve(512, 0.0)]  # fmt: skip
-    assert last(others() + rows).verdict == "insufficient"
+    best = last(others() + rows)
+    assert (best.verdict, best.lr_high) == ("at_upper", np.inf)
+    assert octaves(best.lr_star) == pytest.approx(-2)
 
 
 def test_nothing_but_noise_is_flat():
@@ -160,15 +177,16 @@ def test_a_score_of_another_origin_and_unit_has_its_best_at_the_same_place():
     for shift, unit in ((10.0, 1.0), (0.0, 50.0), (-4.0, 0.01)):
         moved = last([row | {"score": shift + unit * row["score"]} for row in rows])
         assert moved.verdict == best.verdict
-        for name in ("lr_star", "lr_low", "lr_high", "se"):
-            assert getattr(moved, name) == pytest.approx(getattr(best, name), rel=1e-3)
+        assert moved.lr_star == pytest.approx(best.lr_star, rel=1e-3)
+        for name in ("lr_low", "lr_high", "se"):  # quantiles of draws
+            assert getattr(moved, name) == pytest.approx(getattr(best, name), rel=0.02)
 
 
 def test_a_learning_rate_in_another_unit_only_moves_the_place():
     rows = others() + curve(512, 0.5)
     best, moved = last(rows), last([row | {"lr": row["lr"] / 8} for row in rows])
-    assert moved.lr_star == pytest.approx(best.lr_star / 8, rel=1e-6)
-    assert (moved.verdict, moved.se) == (best.verdict, pytest.approx(best.se, rel=1e-6))
+    assert moved.lr_star == pytest.approx(best.lr_star / 8, rel=1e-3)
+    assert (moved.verdict, moved.se) == (best.verdict, pytest.approx(best.se, rel=0.02))
 
 
 def test_methods_do_not_mix():
@@ -186,19 +204,6 @@ def test_stopped_trials_are_no_scores_and_survived():
     assert best.lr_star == last(other).lr_star and best.lr_max_low == 2**4
 
 
-def test_controls_that_would_have_been_stopped_stand_for_all_that_were():
-    """Weight 1 / share, where any was stopped; all others stand for themselves."""
-    base = curve(64, 0.3, n=16, sd=0.1)
-    marked = [row | {"phase": "control"} | ({"asha_would_stop_at": 2.0} if i % 8 == 0 else {})
-              if i % 4 == 0 else row for i, row in enumerate(base)]  # fmt: skip
-    stopped = trial(batch_size=64, lr=16.0, score=0.0, status="stopped")
-    weights = observed(cells(study([*marked, stopped])), 0.25)[0]["weight"]
-    assert weights.tolist() == [4.0 if i % 8 == 0 else 1.0 for i in range(16)]
-    weights = observed(cells(study([*marked, stopped])), np.nan)[0]["weight"]
-    assert weights.max() == pytest.approx(17 / 4), "the controls' share among the trials"
-    assert (observed(cells(study(marked)), 0.25)[0]["weight"] == 1).all(), "none is missing"
-
-
 def test_trials_on_fresh_seeds_count_too():
     """Copied and doubled learning rates are evidence wherever they lie."""
     rows = others() + curve(512, 0.5, -4, -1)
@@ -208,14 +213,14 @@ def test_trials_on_fresh_seeds_count_too():
 
 
 def test_the_confirmed_winner_and_its_shortfall():
-    """0 at the optimum; what the quadratic says away from it."""
+    """0 at the optimum; what the score falls by away from it."""
     rows = others(sd=0.0) + curve(512, 0.5, sd=0.0)
     top = winner(2**0.5, [3.0] * 3, size=512)
-    assert last(rows + top).shortfall == pytest.approx(0, abs=1e-6)
+    assert last(rows + top).shortfall == pytest.approx(0, abs=2e-3)
     aside = last(rows + winner(2**1.5, [2.9] * 3, size=512))
     assert aside.confirmed and aside.winner_lr == 2**1.5
-    assert aside.lr_star == pytest.approx(2**0.5, rel=1e-6)
-    assert aside.shortfall == pytest.approx(FALL, rel=1e-6)
+    assert octaves(aside.lr_star) == pytest.approx(0.5, abs=0.05)
+    assert aside.shortfall == pytest.approx(FALL, rel=0.1)
     gone = last(rows + winner(2**1.5, size=512, status="diverged"))
     assert not gone.confirmed
 
@@ -225,8 +230,22 @@ def test_near_optimal_is_within_one_seed_sd():
     rows = curve(64, 0.0, sd=0.0) + curve(128, 0.0, sd=0.0)
     rows += winner(1.0, [2.9, 3.0, 3.1]) + winner(1.0, [2.9, 3.0, 3.1], size=128)
     for best in judge(rows).values():
-        assert octaves(best.near_high / best.lr_star) == pytest.approx(1.0, abs=0.01)
-        assert octaves(best.lr_star / best.near_low) == pytest.approx(1.0, abs=0.01)
+        assert octaves(best.near_high / best.lr_star) == pytest.approx(1.0, abs=0.15)
+        assert octaves(best.lr_star / best.near_low) == pytest.approx(1.0, abs=0.15)
+
+
+def test_a_plateau_is_said_by_a_wide_interval_and_its_near_optimal_ends():
+    """Level from 2^-2 to 2^2, falling by 0.3 an octave outside of it."""
+    random = np.random.default_rng(3)
+    rows = [
+        trial(batch_size=size, lr=2.0**x, score=3 - 0.3 * max(abs(x) - 2, 0)
+              + 0.02 * random.standard_normal())
+        for size in (64, 128, 256) for x in np.arange(-5, 5.1, 0.75)
+    ]  # fmt: skip
+    for best in judge(rows + winner(1.0, [2.95, 3.0, 3.05])).values():
+        assert octaves(best.lr_high / best.lr_low) > 1.5
+        assert octaves(best.near_low) < -1.5 and octaves(best.near_high) > 1.5
+        assert octaves(best.near_low) > -3.5 and octaves(best.near_high) < 3.5
 
 
 def test_rho_star_and_the_best_lr_at_one_radius():
@@ -236,9 +255,9 @@ def test_rho_star_and_the_best_lr_at_one_radius():
     rows = [r for size, at in stars.items() for r in perturbed(size, *at, sd=0.0, tilt=tilt)]
     for (peak, rho_star), best in zip(stars.values(), judge(rows).values(), strict=True):
         assert (best.verdict, best.rho_verdict) == ("interior", "interior")
-        assert octaves([best.lr_star, best.rho_star]) == pytest.approx([peak, rho_star], abs=1e-3)
+        assert octaves([best.lr_star, best.rho_star]) == pytest.approx([peak, rho_star], abs=0.1)
         held = peak + tilt / 2 / FALL * (RHO - rho_star)
-        assert octaves(best.lr_at_rho) == pytest.approx(held, abs=1e-3)
+        assert octaves(best.lr_at_rho) == pytest.approx(held, abs=0.1)
 
 
 @pytest.mark.parametrize(
@@ -252,7 +271,7 @@ def test_a_rho_star_beyond_the_radii_tried_is_at_their_end(rhos, verdict, end):
     best, bound = last(rows + own), sorted(row["rho"] for row in own)[-end]
     assert best.rho_verdict == verdict and best.rho_star == pytest.approx(bound)
     held = tilt / 2 / FALL * (octaves(bound) - RHO)
-    assert octaves(best.lr_star) == pytest.approx(held, abs=1e-3) and abs(held) > 0.2
+    assert octaves(best.lr_star) == pytest.approx(held, abs=0.1) and abs(held) > 0.2
 
 
 def test_a_radius_that_does_not_matter_is_flat_and_lr_star_stands():

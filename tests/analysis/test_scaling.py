@@ -311,7 +311,7 @@ def test_exponents_are_recovered_from_whole_studies():
     errors, inside = [], 0
     for seed in range(8):
         made, _ = simulate(design, truths, np.random.default_rng(seed))
-        found = groups(responses(cells(made), design.control_share))
+        found = groups(responses(cells(made)))
         fits = [fit_law(series(group)[0], LAWS["power"]) for group in found]
         errors.append([fit.psi - a for fit, a in zip(fits, (0.9, 0.5), strict=True)])
         inside += sum(fit.low <= a <= fit.high for fit, a in zip(fits, (0.9, 0.5), strict=True))

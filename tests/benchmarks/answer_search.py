@@ -98,9 +98,9 @@ def _row(
     }  # fmt: skip
 
 
-def surface(trials: pd.DataFrame, control_share: float = 0.15) -> tuple[float, float, float]:
+def surface(trials: pd.DataFrame) -> tuple[float, float, float]:
     """The exponent and its 95 % interval as the analysis gives them."""
-    found = responses(cells(Study.from_tables({}, trials, pd.DataFrame(), Path())), control_share)
+    found = responses(cells(Study.from_tables({}, trials, pd.DataFrame(), Path())))
     fit = fit_law(series(groups(found)[0])[0], LAWS["power"])
     return fit.psi, fit.low, fit.high
 
