@@ -1,7 +1,7 @@
 """Studies drawn from a dense table of real trainings, so that the truth has no assumed shape.
 
 A table is a grid of learning rates and radii in every cell, on several seeds each. Its means are
-smoothed by no more than the seeds' noise explains and interpolated; a trial drawn at any place is
+smoothed as far as the seeds' noise asks for and interpolated; a trial drawn at any place is
 that expectation and the deviation, report by report, of a real trial that did about as well.
 """
 
@@ -20,6 +20,7 @@ from analysis.surface import unwarped, warped
 NEAR = 0.15  # scores: nodes no further below the best tell the noise of seeds near it
 BEND = 0.15  # scores: as `analysis.surface.warped` has it, in which a cliff can be smoothed
 STIFFNESS = 10.0 ** np.arange(-1, 6.01, 0.25)  # that are tried
+TINY = 1e-9
 ALIKE = 8  # trials whose deviations are drawn from
 FINE = (401, 101)  # places of LR and rho among which the optimum is found
 
@@ -31,7 +32,7 @@ class DenseCell:
     lr : (n,) log2; rho : (k,) log2, or one 0 where there is none. means, counts : (reports, n, k),
     (n, k), as trained. sd : of seeds near the top. deviations : (trials, reports), of each trial
     from its node's mean, widened to be unbiased; depths : (trials,), how far below the best node
-    its own is.
+    its own is. stiffness : of the smoothing, 0 to be found.
     """
 
     key: tuple[str, int, int]
@@ -42,6 +43,7 @@ class DenseCell:
     sd: float
     deviations: np.ndarray
     depths: np.ndarray
+    stiffness: float = 0.0
 
     @property
     def plain(self) -> bool:
@@ -55,26 +57,33 @@ class DenseCell:
 
     @cached_property
     def smooth(self) -> np.ndarray:
-        """(reports, n, k): the means, smoothed in the warped scores as far as their noise goes.
+        """(reports, n, k): the means, smoothed by squared second differences of warped scores."""
+        tops = np.nanmax(self.means, axis=(1, 2))[:, None, None]
+        flat = np.nan_to_num(warped(self.means, tops, BEND)).reshape(len(self.means), -1)
+        fitted = flat @ self._hat(self.chosen).T
+        return unwarped(fitted.reshape(self.means.shape), tops, BEND)
 
-        The stiffest surface whose weighted squared misses are no more than the nodes less what it
-        fits of them (Morozov's discrepancy principle).
-        """
+    @cached_property
+    def chosen(self) -> float:
+        """The stiffness: as given, or that of the least expected error at the end (Mallows 1973)."""
+        if self.stiffness:
+            return self.stiffness
+        end = self.means[-1]
+        values = np.nan_to_num(warped(end, np.nanmax(end), BEND)).ravel()
+
+        def expected_error(stiffness: float) -> float:
+            hat = self._hat(stiffness)
+            misses = self.counts.ravel() / self.sd**2 @ (values - hat @ values) ** 2
+            return float(misses + 2 * np.trace(hat))
+
+        return float(min(STIFFNESS, key=expected_error))
+
+    def _hat(self, stiffness: float) -> np.ndarray:
+        """(nk, nk): from the nodes' means to their smoothed ones."""
         n, k = self.counts.shape
-        rough = [np.kron(_rough(n), np.eye(k))] + ([np.kron(np.eye(n), _rough(k))] if k > 2 else [])
+        rough = np.kron(_rough(n), np.eye(k)) + (np.kron(np.eye(n), _rough(k)) if k > 2 else 0)
         weight = np.diag(self.counts.ravel() / self.sd**2)
-        nodes = int((self.counts > 0).sum())
-        tops = np.nanmax(self.means, axis=(1, 2))
-        values = np.nan_to_num(warped(self.means, tops[:, None, None], BEND)).reshape(-1, n * k)
-        found = values
-        for stiffness in STIFFNESS:
-            hat = np.linalg.solve(weight + stiffness * sum(rough) + 1e-9 * np.eye(n * k), weight)
-            fitted = values @ hat.T
-            misses = ((values[-1] - fitted[-1]) ** 2) @ np.diag(weight)
-            if stiffness > STIFFNESS[0] and misses > nodes - np.trace(hat):
-                break
-            found = fitted
-        return np.asarray(unwarped(found.reshape(-1, n, k), tops[:, None, None], BEND))
+        return np.asarray(np.linalg.solve(weight + stiffness * rough + TINY * np.eye(n * k), weight))
 
     @cached_property
     def _splines(self) -> list[CubicSpline | RectBivariateSpline]:
@@ -128,7 +137,7 @@ class DenseCell:
         """Another table as seeds might have made it: what is drawn from it carries its error."""
         error = self.sd / np.sqrt(np.maximum(self.counts, 1))
         shift = error * random.standard_normal(self.counts.shape)
-        return replace(self, means=self.smooth + shift)
+        return replace(self, means=self.smooth + shift, stiffness=self.chosen)
 
 
 def _rough(n: int) -> np.ndarray:
@@ -138,12 +147,22 @@ def _rough(n: int) -> np.ndarray:
 
 
 def dense(cells: Sequence[Cell], reports: pd.DataFrame) -> list[DenseCell]:
-    """Each cell of a study by `--sampler grid` with its expected scores, seeds' noise moderated."""
+    """Each cell of a study by `--sampler grid`; the noise of its seeds is moderated over the cells.
+
+    A cell of few points on several seeds takes the deviations of all cells.
+    """
     curves = reports.pivot_table(index="trial_id", columns="report", values="score").ffill(axis=1)
     made = [_gridded(cell, curves) for cell in cells if len(cell.search)]
     squares, freedom = np.array([_seeds(each) for each in made]).T
     sds = np.sqrt(moderated(squares, freedom).variance)
-    return [replace(each, sd=float(sd)) for each, sd in zip(made, sds, strict=True)]
+    found = []
+    for each, sd in zip(made, sds, strict=True):
+        own = [each] if len(each.deviations) >= ALIKE else [m for m in made if len(m.deviations)]
+        found.append(replace(
+            each, sd=float(sd), deviations=np.concatenate([m.deviations for m in own]),
+            depths=np.concatenate([m.depths for m in own]),
+        ))  # fmt: skip
+    return found
 
 
 def _gridded(cell: Cell, curves: pd.DataFrame) -> DenseCell:

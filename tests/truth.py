@@ -28,7 +28,7 @@ from analysis.cells import cells
 from analysis.compare import holm
 from analysis.dense import DenseCell, curves_of, dense, points_of
 from analysis.load import Study, load
-from analysis.scaling import PLACED
+from analysis.scaling import IN_FIT, PLACED
 from study.config import StudyConfig
 from tests.benchmarks.answer_search import DEFAULT, searched
 from trainables.config import TrialConfig
@@ -130,13 +130,13 @@ def once(path: Path, row: Row, seed: int) -> list[dict[str, Any]]:
     for each in (o for response in found for o in response.optima):
         truth = known[each.method, each.batch_size, each.m]
         x, at = truth.best, float(np.log2(each.lr_star))
-        placed = each.verdict in PLACED
+        placed, point = each.verdict in PLACED, each.verdict in IN_FIT  # at an end: a bound
         out.append({
             "batch_size": each.batch_size, "verdict": each.verdict, "answered": placed,
             "inside": bool(each.lr_low <= 2**x <= each.lr_high) if placed else None,
-            "error": at - x if placed else None,
+            "error": at - x if point else None,
             "width": float(np.log2(each.lr_high / each.lr_low)) if placed else None,
-            "lost": truth.given_away(at) / truth.sd if placed else None,
+            "lost": truth.given_away(at) / truth.sd if point else None,
         })  # fmt: skip
     return out
 
@@ -158,7 +158,7 @@ def summary(row: Row, studies: list[list[dict[str, Any]]]) -> dict[str, Any]:
         "median_error": float(placed["error"].abs().median()),
         "bias": float(placed["error"].mean()),
         "median_width": float(placed["width"].median()),
-        "lost_half": float((placed["lost"] <= 0.5).mean()),
+        "lost_half": float((placed["lost"].dropna() <= 0.5).mean()),
         "by_size": {
             int(b): {"coverage": float(own["inside"].mean()),
                      "median_error": float(own["error"].abs().median()),
