@@ -12,6 +12,7 @@ COARSE, FINE = (41, 11), (31, 11)  # places of LR and rho
 LIKELY = 3.0  # SDs: a place further below the best is none
 CONTENDERS = 64  # places of a cell
 DRAWS = 512
+CAUTION = 1.3  # times the posterior's SDs: of real responses no process is more than a likeness
 RANK = 1e-10  # of the largest variance: what is left over is rounding
 
 
@@ -137,7 +138,7 @@ def _drawn(surface: Surface, where: Points, random: np.random.Generator) -> np.n
         mean, covariance = surface.moments(where, kernel)
         root = _root(covariance)
         each = round(DRAWS * kernel.share)
-        found.append(mean + random.standard_normal((each, root.shape[1])) @ root.T)
+        found.append(mean + CAUTION * random.standard_normal((each, root.shape[1])) @ root.T)
     return np.vstack(found)
 
 

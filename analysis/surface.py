@@ -17,7 +17,7 @@ LEAST = 4  # observations of a cell that has an answer
 KERNELS = 16  # of the posterior over kernels
 WIDER = 1.2  # than its normal approximation, in SDs: what is drawn must cover it
 CONSTANT = 2.0  # prior SD of the level of all, in SDs of the scores
-BEND = 3.0  # of the median shortfall
+BEND = 4.0  # of the median shortfall
 JITTER = 1e-8
 SMALL = 1e-12
 
