@@ -202,7 +202,7 @@ class Surface:
 
 
 def fit(seen: Observations) -> Surface | None:
-    """The posterior given the trials; None where no cell has `LEAST`, or all score alike.
+    """The posterior given the trials; None where no cell has `LEAST`, or all score alike in each.
 
     The kernel's parameters maximise their posterior (Rasmussen & Williams 2006, section 5.4), and
     further ones are drawn around it, since few trials leave them open: importance resampling from
@@ -218,6 +218,8 @@ def fit(seen: Observations) -> Surface | None:
     bend = bend_of(shortfall)
     process = warped(seen.y, top[seen.cell], bend)
     unit = float(process.std())
+    if not unit > 0:  # alike but for rounding
+        return None
     extra = (np.sqrt(seen.extra) / (1 + shortfall / bend) / unit) ** 2
     target = _Target(seen, process / unit, extra)
     kernels = target.kernels()
