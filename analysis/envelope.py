@@ -10,8 +10,8 @@ from itertools import groupby
 
 import numpy as np
 
-from analysis.cells import Cell
-from analysis.evidence import edges, observations
+from analysis.cells import Cell, complete
+from analysis.evidence import collapsed, edges
 from analysis.laws import LEVEL
 from analysis.optimum import (
     SURE,
@@ -21,7 +21,6 @@ from analysis.optimum import (
     with_edge,
     without_surface,
 )
-from analysis.surface import bend_of, warped
 
 PLACES = 33  # of the grid of mu
 SAMPLES = 200  # of the bootstrap
@@ -106,24 +105,23 @@ def _response(cells: list[Cell]) -> Response:
     bare = [without_surface(cell) for cell in cells]
     plain = not any((cell.trials["rho"] > 0).any() for cell in cells)
     failing = edges(cells, [each.winner_lr for each in bare], plain)
-    seen = observations(cells, plain)
+    done = [own[own["lr"].gt(0)] for own in (complete(cell.trials) for cell in cells)]
+    floor = collapsed(np.concatenate([own["score"].to_numpy(float) for own in done]))
+    trained = [own[own["score"].gt(floor)] for own in done]
     optima = tuple(
-        _judged(cell, with_edge(each, failing, c), seen.x[seen.cell == c], seen.y[seen.cell == c])
-        for c, (cell, each) in enumerate(zip(cells, bare, strict=True))
-    )
+        _judged(cell, with_edge(each, failing, c), np.log2(own["lr"].to_numpy(float)),
+                own["score"].to_numpy(float))
+        for c, (cell, each, own) in enumerate(zip(cells, bare, trained, strict=True))
+    )  # fmt: skip
     errors = np.diag([each.se**2 for each in optima])
     return Response(cells[0].method, optima, errors, np.full_like(errors, np.nan), None)
 
 
 def _judged(cell: Cell, bare: Optimum, x: np.ndarray, y: np.ndarray) -> Optimum:
-    """LR* and its verdict in one cell.
-
-    A quantile goes with every rising transform, so the scores are taken with their cliffs made
-    gentle, else the parabola is drawn to the edge.
-    """
+    """LR* and its verdict in one cell, from the trials that trained."""
     if len(x) < LEAST:
         return bare
-    found = envelope(x, warped(y, y.max(), bend_of(y.max() - y)))
+    found = envelope(x, y)
     warm = bare.verdict == "warm_started"
     if warm and np.isnan(found.mu):
         return bare

@@ -11,7 +11,7 @@ from analysis.surface import Observations
 
 UNTRAINED, PILE = 0.02, 4  # of the way from the worst score to the best; so many trials there
 GAP, ALONE = 0.25, 3.0  # of the whole range; times as wide as any other
-FORETELL = 6  # complete trials with a score at the report, from which an end is foretold
+FORETELL = 8  # complete trials with a score at the report, from which an end is foretold
 NEEDED = ("phase", "status", "lr", "rho", "score", "asha_would_stop_at")
 
 
@@ -49,7 +49,7 @@ def observations(cells: list[Cell], plain: bool) -> Observations:
 def _foretold(trials: pd.DataFrame, done: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(n,), (n,): the final score of stopped trials and its variance; NaN where none is foretold.
 
-    Linear in the score at the report where the trial was stopped and in log LR, since high
+    Linear in the score at the report where the trial was stopped, quadratic in log LR, since high
     learning rates catch up as the schedule falls; the same in all cells of a method.
     """
     found, variance = np.full(len(trials), np.nan), np.full(len(trials), np.nan)
@@ -61,7 +61,8 @@ def _foretold(trials: pd.DataFrame, done: np.ndarray) -> tuple[np.ndarray, np.nd
         known = done & np.isfinite(then)
         if not here.any() or known.sum() < FORETELL:
             continue
-        design = np.column_stack([np.ones(len(x)), then, x - x[known].mean()])
+        u = x - x[known].mean()
+        design = np.column_stack([np.ones(len(x)), then, u, u**2])
         solution = np.linalg.lstsq(design[known], final[known], rcond=None)[0]
         residual = final[known] - design[known] @ solution
         found[here] = design[here] @ solution

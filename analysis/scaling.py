@@ -209,11 +209,11 @@ def scaling(group: Group, quantity: Quantity = "lr") -> Scaling:
     equivalent = near[0] if near and points >= LEAST else ""
     law = _single_out(fits, equivalent) if points >= TELLING else "undetermined"
     bend = fit_bend(data)
-    if bend.told and law in STRAIGHT:
-        law = "bend"
     left_out = _leave_out(data) if points > LEAST else {}
     if bend.left_out >= 0:
         left_out["bend"] = bend.left_out
+    if bend.told and law in STRAIGHT and bend.left_out <= min(left_out.values()):
+        law = "bend"
     return Scaling(
         group, quantity, data, fits, bend, _weights(fits), left_out, law, rules, equivalent, left,
         len(data.x) - points,

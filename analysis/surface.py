@@ -17,7 +17,7 @@ LEAST = 4  # observations of a cell that has an answer
 KERNELS = 16  # of the posterior over kernels
 WIDER = 1.2  # than its normal approximation, in SDs: what is drawn must cover it
 CONSTANT = 2.0  # prior SD of the level of all, in SDs of the scores
-BEND = 4.0  # of the median shortfall
+REACH = 8.0  # times the shortfall that a third of the trials stays within
 JITTER = 1e-8
 SMALL = 1e-12
 
@@ -143,8 +143,8 @@ def _square(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 class Surface:
     """The posterior of the expected score, as `kernels`, the likeliest first.
 
-    top : (cells,), best score seen in a cell, NaN where none. bend : the shortfall, in scores,
-    beyond which a further one counts by its logarithm, so that a cliff is no steeper than a slope.
+    top : (cells,), best score seen in a cell, NaN where none. bend : the `reach`, in scores; up to
+    it a shortfall counts ever less, by -bend log(1 + shortfall / bend), so that cliffs are gentle.
     unit : scores, SD of what the process sees. sigma : (cells,), the noise SD of a trial near the
     top. known : (cells,), whether a cell has observations enough.
     """
@@ -215,8 +215,9 @@ def fit(seen: Observations) -> Surface | None:
     shortfall = top[seen.cell] - seen.y
     if not known.any() or not (shortfall > 0).any():
         return None
-    bend = bend_of(shortfall)
-    process = warped(seen.y, top[seen.cell], bend)
+    bend = reach(shortfall)
+    shortfall = np.minimum(shortfall, bend)
+    process = warped(top[seen.cell] - shortfall, top[seen.cell], bend)
     unit = float(process.std())
     if not unit > 0:  # alike but for rounding
         return None
@@ -229,9 +230,10 @@ def fit(seen: Observations) -> Surface | None:
     return Surface(seen, np.where(np.isfinite(top), top, np.nan), bend, unit, kernels, sigma, known)
 
 
-def bend_of(shortfall: np.ndarray) -> float:
-    """The shortfall, in scores, beyond which a further one counts by its logarithm."""
-    return float(np.median(shortfall[shortfall > 0])) * BEND
+def reach(shortfall: np.ndarray) -> float:
+    """The shortfall, in scores, beyond which all count alike: how bad a bad trial was tells nothing
+    of where the best is, but a cliff of its depth would bend the whole surface."""
+    return float(np.quantile(shortfall[shortfall > 0], 1 / 3)) * REACH
 
 
 def warped(y: np.ndarray, top: np.ndarray | float, bend: float) -> np.ndarray:

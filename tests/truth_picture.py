@@ -10,6 +10,7 @@ matplotlib.use("Agg")
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.ticker import NullFormatter, ScalarFormatter
 
 from analysis.cells import cells
 from analysis.dense import DenseCell, dense
@@ -46,7 +47,9 @@ def heat(ax: Axes, cell: DenseCell) -> None:
     _, tops, rho = cell.profile
     ax.plot(2**cell.best, 2 ** rho[tops.argmax()], "*", color="C3", ms=9, mec="white", mew=0.5)
     ax.set(xscale="log", yscale="log")
-    ax.text(0.04, 0.94, f"{top:.1f} %", transform=ax.transAxes, va="top", color="white", size=7)
+    ax.yaxis.set_major_formatter(ScalarFormatter())
+    ax.set_yticks([r for r in (0.03, 0.1, 0.3, 1.0, 3.0) if 2 ** z[0] <= r * 1.01 <= 2 ** z[-1]])
+    ax.text(0.3, 0.94, f"{top:.1f} %", transform=ax.transAxes, va="top", color="white", size=7)
 
 
 def main() -> int:
@@ -56,20 +59,21 @@ def main() -> int:
     options = parser.parse_args()
     study = stored(options.table)
     found = {(d.key[0], d.key[1]): d for d in dense(cells(study), study.reports)}
-    methods = list(dict.fromkeys(method for method, _ in found))
+    methods = sorted(dict.fromkeys(method for method, _ in found), key=len)
     sizes = [b for b in SIZES if any(size == b for _, size in found)]
     figure, axes = plt.subplots(
         len(methods), len(sizes), squeeze=False, sharex=True,
         figsize=(7.2, 1.9 * len(methods)), layout="constrained",
     )  # fmt: skip
-    for row, method in zip(axes, methods, strict=True):
+    for number, (row, method) in enumerate(zip(axes, methods, strict=True)):
         for ax, size in zip(row, sizes, strict=True):
             if (cell := found.get((method, size))) is None:
                 ax.axis("off")
                 continue
             (line if cell.plain else heat)(ax, cell)
-            ax.tick_params(labelsize=7)
-            if row is axes[0]:
+            ax.tick_params(labelsize=7, which="both")
+            ax.yaxis.set_minor_formatter(NullFormatter())
+            if not number:
                 ax.set_title(f"B = {size}", size=8)
         row[0].set_ylabel(f"{method}\n" + ("accuracy, %" if "+" not in method else "ρ"), size=8)
     for ax in axes[-1]:

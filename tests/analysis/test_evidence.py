@@ -42,10 +42,10 @@ def test_a_stopped_trials_end_is_foretold_by_the_regression_on_those_that_went_o
     rows, reports, _, x, then, stop = halved(np.random.default_rng(0))
     made = seen(rows, reports)
     final = np.array([row["score"] for row in rows])
-    design = np.column_stack([np.ones(60), then, x])
+    design = np.column_stack([np.ones(60), then, x, x**2])
     fit, rest, _, _ = np.linalg.lstsq(design[~stop], final[~stop], rcond=None)
     assert made.y == pytest.approx(np.where(stop, design @ fit, final))
-    assert made.extra == pytest.approx(np.where(stop, rest[0] / ((~stop).sum() - 3), 0.0))
+    assert made.extra == pytest.approx(np.where(stop, rest[0] / ((~stop).sum() - 4), 0.0))
     assert made.x == pytest.approx(x) and made.z is None
 
 
