@@ -101,15 +101,16 @@ def split_lines(found: Compensation, every: bool = False) -> list[str]:
     if not own or found.reference is None:
         return wrap(f"{found.optimizer}: how much of what is lost is fitting the training set "
                     "worse is not known without learning curves of both", "- ")  # fmt: skip
-    body = [["B", *["method"] * every, "train acc.", "lost", "fitting worse",
+    body = [["B", "method" if every else "train acc.", "lost", "fitting worse",
              "generalising worse", "read"]]  # fmt: skip
     for each in own:
         over = not isinstance(each.m, int)
         if over and len(each.sizes) < 2:
             continue
         m = "" if each.m in ("B", each.sizes[0]) else f" m={each.m}"
-        body.append(["mean" if over else str(each.sizes[0]), *[each.method + m] * every,
-                     number(each.train_accuracy * 100, 4), *_parts(each), each.read])  # fmt: skip
+        body.append(["mean" if over else str(each.sizes[0]),
+                     each.method + m if every else number(each.train_accuracy * 100, 4),
+                     *_parts(each), each.read])  # fmt: skip
     said = (
         f"validation accuracy lost against B={found.reference.batch_size} (points), by fitting the "
         "training set worse, and by generalising worse where the curve of the one that fits better "
