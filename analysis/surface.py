@@ -144,7 +144,8 @@ class Surface:
     """The posterior of the expected score, as `kernels`, the likeliest first.
 
     top : (cells,), best score seen in a cell, NaN where none. bend : the shortfall, in scores,
-    beyond which a further one counts by its logarithm, so that a cliff is no steeper than a slope.
+    that counts by its logarithm and beyond which none counts further: how deep a collapsed or
+    diverged training fell says nothing of where the top is, but a cliff as deep would bend it.
     unit : scores, SD of what the process sees. sigma : (cells,), the noise SD of a trial near the
     top. known : (cells,), whether a cell has observations enough.
     """
@@ -216,7 +217,8 @@ def fit(seen: Observations) -> Surface | None:
     if not known.any() or not (shortfall > 0).any():
         return None
     bend = bend_of(shortfall)
-    process = warped(seen.y, top[seen.cell], bend)
+    shortfall = np.minimum(shortfall, bend)
+    process = warped(top[seen.cell] - shortfall, top[seen.cell], bend)
     unit = float(process.std())
     if not unit > 0:  # alike but for rounding
         return None
