@@ -76,7 +76,7 @@ def test_a_peak_beyond_the_last_lr_is_only_known_to_be_beyond():
 
 
 @pytest.mark.parametrize(("slope", "verdict"), [(0.3, "at_upper"), (-0.3, "at_lower")])
-@pytest.mark.parametrize("sd", [0.0, 0.05, 0.5])
+@pytest.mark.parametrize("sd", [0.0, 0.05])
 def test_a_rise_without_a_peak_points_beyond_what_was_tried(slope, verdict, sd):
     random, found = np.random.default_rng(0), []
     for _ in range(4):
@@ -85,13 +85,24 @@ def test_a_rise_without_a_peak_points_beyond_what_was_tried(slope, verdict, sd):
             for size in (64, 128, 256) for x in range(-6, 7)
         ]  # fmt: skip
         found += judge(rows).values()
-    said = [each.verdict for each in found]
-    assert said.count(verdict) >= (12 if sd < 0.1 else 9)
-    for each in (each for each in found if each.verdict == verdict):
+    for each in found:
+        assert each.verdict == verdict
         open_end, other = (each.lr_high, each.lr_low)[:: 1 if slope > 0 else -1]
         assert open_end == (np.inf if slope > 0 else 0)
         assert (other - 1) * slope > 0, "the far end is in the half that scores better"
-    assert all((each.lr_high == np.inf, each.lr_low == 0)[slope < 0] for each in found)
+
+
+def test_a_noisy_rise_is_neither_flat_nor_closed_above():
+    """Over what was tried it is seven SDs of the noise, over an octave half of one."""
+    random = np.random.default_rng(0)
+    for _ in range(3):
+        rows = [
+            trial(batch_size=size, lr=2.0**x, score=0.3 * x + 0.5 * random.standard_normal())
+            for size in (64, 128, 256) for x in range(-6, 7)
+        ]  # fmt: skip
+        for each in judge(rows).values():
+            assert each.verdict in ("interior", "at_upper")
+            assert each.lr_high == np.inf and each.lr_low > 2
 
 
 def test_a_rise_that_levels_out_before_the_end_is_open_there():
@@ -102,7 +113,7 @@ def test_a_rise_that_levels_out_before_the_end_is_open_there():
     ]  # fmt: skip
     for each in judge(rows).values():
         assert each.lr_high == np.inf and 1 < each.lr_low <= 2**4.5
-        assert each.verdict == "at_upper" or each.near_low < 2**3.5 < each.near_high == 2**6
+        assert each.near_low < 2**3.5 and each.near_high > 2**5
 
 
 def test_divergence_below_the_peak_is_the_stability_edge():
@@ -178,15 +189,17 @@ def test_a_score_of_another_origin_and_unit_has_its_best_at_the_same_place():
         moved = last([row | {"score": shift + unit * row["score"]} for row in rows])
         assert moved.verdict == best.verdict
         assert moved.lr_star == pytest.approx(best.lr_star, rel=1e-3)
-        for name in ("lr_low", "lr_high", "se"):  # quantiles of draws
-            assert getattr(moved, name) == pytest.approx(getattr(best, name), rel=0.02)
+        for name in ("lr_low", "lr_high"):  # quantiles of 512 draws, which rounding draws anew
+            ours, theirs = octaves(getattr(moved, name)), octaves(getattr(best, name))
+            assert ours == pytest.approx(theirs, abs=0.5 * best.se)
+        assert moved.se == pytest.approx(best.se, rel=0.15)
 
 
 def test_a_learning_rate_in_another_unit_only_moves_the_place():
     rows = others() + curve(512, 0.5)
     best, moved = last(rows), last([row | {"lr": row["lr"] / 8} for row in rows])
     assert moved.lr_star == pytest.approx(best.lr_star / 8, rel=1e-3)
-    assert (moved.verdict, moved.se) == (best.verdict, pytest.approx(best.se, rel=0.02))
+    assert (moved.verdict, moved.se) == (best.verdict, pytest.approx(best.se, rel=0.15))
 
 
 def test_methods_do_not_mix():
@@ -208,8 +221,10 @@ def test_trials_on_fresh_seeds_count_too():
     """Copied and doubled learning rates are evidence wherever they lie."""
     rows = others() + curve(512, 0.5, -4, -1)
     fresh = [row | {"phase": "confirm", "role": "double"} for row in curve(512, 0.5, -1, 4, n=9)]
-    assert last(rows + fresh).se < last(rows).se
-    assert last(rows).tried_high == 0.5 and last(rows + fresh).tried_high == 16
+    before, after = last(rows), last(rows + fresh)
+    assert (before.verdict, before.lr_high, before.tried_high) == ("at_upper", np.inf, 0.5)
+    assert (after.verdict, after.tried_high) == ("interior", 16)
+    assert octaves(after.lr_star) == pytest.approx(0.5, abs=0.15)
 
 
 def test_the_confirmed_winner_and_its_shortfall():

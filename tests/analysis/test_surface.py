@@ -65,6 +65,7 @@ def process(seen):
     top = np.array([seen.y[seen.cell == c].max() for c in seen.cell])
     short = top - seen.y
     bend = 3 * np.median(short[short > 0])
+    short = np.minimum(short, bend)
     v = -bend * np.log(1 + short / bend)
     slope = 1 / (1 + short / bend)  # what is left of a small error
     return v / v.std(), seen.extra * slope**2 / v.var(), v.std(), bend
@@ -153,6 +154,13 @@ def test_cliffs_become_gentle_and_the_top_stays_as_it_is():
     assert (np.diff(inner) < 0).all() and inner[-1] > -12
     assert unwarped(inner, 3.0, 0.5) == pytest.approx(y)
     assert np.isfinite(unwarped(np.array([-1e6, 1e6]), 3.0, 0.5)).all()
+
+
+def test_how_deep_a_training_fell_does_not_matter():
+    seen = example(1)
+    deeper = replace(seen, y=np.where(seen.x > 3, seen.y - 1e4, seen.y))
+    at = np.linspace(-4, 4, 9)[:, None]
+    assert (fit(deeper).height(2, at) == fit(seen).height(2, at)).all()
 
 
 def test_the_noise_of_each_batch_size_is_told():
