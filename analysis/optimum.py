@@ -32,6 +32,8 @@ Verdict = Literal[
 
 MIN_SEARCH_TRIALS = 4
 SPANS = 0.9  # of what was tried: an interval as wide says nothing
+MOSTLY = 0.5  # of the draws: the best lies at an end
+NEXT = 0.25  # octaves: an LR* this near to LR_max, or within its error, is at the edge
 SURE = 1e-3  # octaves: an LR* this near to the end of what was tried is at the end
 PROFILE = (65, 9)  # places of LR and rho at which near-optimal learning rates are sought
 
@@ -203,8 +205,10 @@ def _judged(
     if not told or len(cell.search) < MIN_SEARCH_TRIALS:
         return bare
     verdict, low, high = _verdict(found, c, 0)
-    at = found.at[c, 0]
-    if verdict == "interior" and at >= np.log2(bare.lr_max):
+    ends = {"at_lower": found.bounds[c, 0, 0], "at_upper": found.bounds[c, 0, 1]}
+    at = ends.get(verdict, found.at[c, 0])
+    edge = np.log2(bare.lr_max) if bare.lr_max > 0 else np.inf
+    if verdict == "interior" and edge - at <= max(NEXT, _se(found, c, 0)):
         verdict = "stability_edge"
     verdict = bare.verdict if warm else verdict
     if verdict == "flat":
@@ -238,10 +242,10 @@ def _verdict(found: Location, c: int, axis: int) -> tuple[Verdict, float, float]
     first, last = found.bounds[c, axis]
     if high - low >= SPANS * (last - first):
         return "flat", -np.inf, np.inf
-    at = found.at[c, axis]
-    if at >= last - SURE:
+    at, draws = found.at[c, axis], found.draws[:, c, axis]
+    if at >= last - SURE or (draws >= last - SURE).mean() > MOSTLY:
         return "at_upper", low, np.inf
-    if at <= first + SURE:
+    if at <= first + SURE or (draws <= first + SURE).mean() > MOSTLY:
         return "at_lower", -np.inf, high
     low, high = -np.inf if low <= first + SURE else low, np.inf if high >= last - SURE else high
     return "interior", low, high

@@ -143,14 +143,8 @@ def _square(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 class Surface:
     """The posterior of the expected score, as `kernels`, the likeliest first.
 
-<<<<<<< HEAD
     top : (cells,), best score seen in a cell, NaN where none. bend : the `reach`, in scores; up to
     it a shortfall counts ever less, by -bend log(1 + shortfall / bend), so that cliffs are gentle.
-=======
-    top : (cells,), best score seen in a cell, NaN where none. bend : the shortfall, in scores,
-    that counts by its logarithm and beyond which none counts further: how deep a collapsed or
-    diverged training fell says nothing of where the top is, but a cliff as deep would bend it.
->>>>>>> tests-migrate
     unit : scores, SD of what the process sees. sigma : (cells,), the noise SD of a trial near the
     top. known : (cells,), whether a cell has observations enough.
     """
@@ -221,11 +215,7 @@ def fit(seen: Observations) -> Surface | None:
     shortfall = top[seen.cell] - seen.y
     if not known.any() or not (shortfall > 0).any():
         return None
-<<<<<<< HEAD
     bend = reach(shortfall)
-=======
-    bend = bend_of(shortfall)
->>>>>>> tests-migrate
     shortfall = np.minimum(shortfall, bend)
     process = warped(top[seen.cell] - shortfall, top[seen.cell], bend)
     unit = float(process.std())
