@@ -33,7 +33,7 @@ Verdict = Literal[
 MIN_SEARCH_TRIALS = 4
 SPANS = 0.9  # of what was tried: an interval as wide says nothing
 MOSTLY = 0.5  # of the draws: the best lies at an end
-NEXT = 0.25  # octaves: an LR* this near to LR_max, or within its error, is at the edge
+NEXT = 0.5  # octaves: an LR* this near to LR_max, or within its error, is at the edge
 SURE = 1e-3  # octaves: an LR* this near to the end of what was tried is at the end
 PROFILE = (65, 9)  # places of LR and rho at which near-optimal learning rates are sought
 

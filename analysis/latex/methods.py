@@ -16,6 +16,8 @@ SAMPLERS = {
     "first points of a scrambled Halton sequence, 4 of them without and 6 with a radius",
     "qmc": "a scrambled Halton sequence",
     "random": "independent uniform draws",
+    "grid": "a grid of even logarithmic steps, each of its points on the same number of seeds and "
+    "the best on more",
 }
 SCORES = {
     "log_error": "minus the logarithm of the validation error (with half an image added to the "

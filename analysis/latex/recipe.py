@@ -13,6 +13,7 @@ Facts = Mapping[str, Any]
 
 MODELS = {
     "mlp": "a perceptron with two hidden layers of 256 rectified linear units",
+    "mlp64": "a perceptron with two hidden layers of 64 rectified linear units",
     "cnn": r"a convolutional network with two $3\times3$ convolutions of 8 and 16 channels and "
     "stride 2, a dense layer of 64 units, rectified linear units and no batch normalisation",
     "cnn-bn": r"a convolutional network with two $3\times3$ convolutions of 8 and 16 channels and "

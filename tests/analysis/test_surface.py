@@ -64,7 +64,7 @@ def process(seen):
     """What the Gaussian process sees, its unit and the bend, by the words of the documentation."""
     top = np.array([seen.y[seen.cell == c].max() for c in seen.cell])
     short = top - seen.y
-    bend = 3 * np.median(short[short > 0])
+    bend = 8 * np.quantile(short[short > 0], 1 / 3)
     short = np.minimum(short, bend)
     v = -bend * np.log(1 + short / bend)
     slope = 1 / (1 + short / bend)  # what is left of a small error
