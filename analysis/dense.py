@@ -65,7 +65,7 @@ class DenseCell:
 
     @cached_property
     def chosen(self) -> float:
-        """The stiffness: as given, or that of the least expected error at the end (Mallows 1973)."""
+        """The stiffness: as given, or of the least expected error at the end (Mallows 1973)."""
         if self.stiffness:
             return self.stiffness
         end = self.means[-1]
@@ -81,9 +81,12 @@ class DenseCell:
     def _hat(self, stiffness: float) -> np.ndarray:
         """(nk, nk): from the nodes' means to their smoothed ones."""
         n, k = self.counts.shape
-        rough = np.kron(_rough(n), np.eye(k)) + (np.kron(np.eye(n), _rough(k)) if k > 2 else 0)
+        rough = np.kron(_rough(n), np.eye(k))
+        rough = rough + np.kron(np.eye(n), _rough(k)) if k > 2 else rough
         weight = np.diag(self.counts.ravel() / self.sd**2)
-        return np.asarray(np.linalg.solve(weight + stiffness * rough + TINY * np.eye(n * k), weight))
+        return np.asarray(
+            np.linalg.solve(weight + stiffness * rough + TINY * np.eye(n * k), weight)
+        )
 
     @cached_property
     def _splines(self) -> list[CubicSpline | RectBivariateSpline]:
@@ -112,8 +115,8 @@ class DenseCell:
     @cached_property
     def profile(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """log2 LR, the expected score with rho at its best, and that rho's log2."""
-        x = np.linspace(*self.bounds[0], FINE[0])
-        z = np.zeros(1) if self.plain else np.linspace(*self.bounds[1], FINE[1])
+        x = np.linspace(self.lr[0], self.lr[-1], FINE[0])
+        z = self.rho if self.plain else np.linspace(self.rho[0], self.rho[-1], FINE[1])
         grid = np.stack(np.meshgrid(x, z, indexing="ij"), axis=-1).reshape(-1, 2)
         heights = self.expected(grid).reshape(len(x), len(z))
         return x, heights.max(axis=1), z[heights.argmax(axis=1)]
@@ -175,7 +178,8 @@ def _gridded(cell: Cell, curves: pd.DataFrame) -> DenseCell:
     counts = np.zeros((len(lr), len(rho)))
     np.add.at(counts, (i, j), 1)
     sums = np.zeros((scores.shape[1], *counts.shape))
-    np.add.at(sums, (slice(None), i, j), scores.T)
+    for report, values in enumerate(scores.T):
+        np.add.at(sums[report], (i, j), values)
     with np.errstate(invalid="ignore"):
         means = sums / counts
     several = counts[i, j] > 1
@@ -198,7 +202,8 @@ def _seeds(cell: DenseCell) -> tuple[float, float]:
 
 def points_of(cell: DenseCell, n: int, random: np.random.Generator) -> np.ndarray:
     """(n, d): places drawn evenly from the cell's box."""
-    return np.asarray(random.uniform(*cell.bounds.T, size=(n, len(cell.bounds))))
+    low, high = cell.bounds.T
+    return np.asarray(low + (high - low) * random.random((n, len(low))))
 
 
 def curves_of(cell: DenseCell, point: np.ndarray, random: np.random.Generator) -> Iterator[float]:

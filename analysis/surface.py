@@ -101,7 +101,7 @@ class Kernel:
     solution: np.ndarray
 
     def covariance(self, a: "Points", b: "Points") -> np.ndarray:
-        return sum(_terms(self.theta, a, b).values()) + CONSTANT**2
+        return _total(_terms(self.theta, a, b))
 
     @property
     def variance(self) -> float:
@@ -133,6 +133,10 @@ def _terms(theta: dict[str, float], a: Points, b: Points) -> dict[str, np.ndarra
     alike = -(lr[same] * np.exp(-2 * theta["lr_own"]) + radius[same]) / 2
     own[same], level[same] = np.exp(height + 2 * theta["own"] + alike), np.exp(2 * theta["level"])
     return {"shared": np.exp(height + shared), "own": own, "level": level}
+
+
+def _total(terms: dict[str, np.ndarray]) -> np.ndarray:
+    return np.asarray(terms["shared"] + terms["own"] + terms["level"] + CONSTANT**2)
 
 
 def _square(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -274,7 +278,7 @@ class _Target:
     def __call__(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
         """Minus the log posterior density and its gradient."""
         named, terms, noise = self.whole(theta)
-        K = sum(terms.values()) + CONSTANT**2
+        K = _total(terms)
         K[np.diag_indices(len(K))] += noise + self.extra + JITTER
         factor = np.linalg.cholesky(K)
         inverse = cho_solve((factor, True), np.eye(len(K)))
@@ -321,7 +325,7 @@ class _Target:
 
     def _kernel(self, theta: np.ndarray, share: float) -> Kernel:
         named, terms, noise = self.whole(theta)
-        K = sum(terms.values()) + CONSTANT**2
+        K = _total(terms)
         K[np.diag_indices(len(K))] += noise + self.extra + JITTER
         factor = np.linalg.cholesky(K)
         return Kernel(float(share), named, factor, cho_solve((factor, True), self.v))

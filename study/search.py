@@ -76,7 +76,7 @@ def _grid_point(config: StudyConfig, cell: Cell, history: list[Record]) -> dict[
         order = np.random.default_rng(seed).permutation(len(points))
         return points[next(i for i in order if times[i] == turn)]
     top = _best_points(config, cell, history)
-    return dict(zip(space.ranges, min(top, key=lambda point: count[point]), strict=True))
+    return dict(zip(space.ranges, min(top, key=count.__getitem__), strict=True))
 
 
 def _best_points(config: StudyConfig, cell: Cell, history: list[Record]) -> list[tuple[float, ...]]:
