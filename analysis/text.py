@@ -144,8 +144,8 @@ def cell_rows(rows: pd.DataFrame) -> list[list[str]]:
     examined = bool(rows["lambda_max_mean"].notna().any())
     near = not (own_m and examined)  # or the rows are too wide
     head = ["B", *["m"] * own_m, "LR*", "low", "high", *["good LRs"] * near,
-            *["rho*"] * radius, "verdict", "test accuracy", "gap", *["l_max"] * examined, "steps", "sec",
-            "search"]  # fmt: skip
+            *["rho*"] * radius, "verdict", "test accuracy", "gap", *["l_max"] * examined, "steps",
+            "sec", "search"]  # fmt: skip
     return [head, *(_cell_row(row, own_m, radius, examined) for row in rows.to_dict("records"))]
 
 

@@ -31,8 +31,8 @@ def suggest(
     space, warm = config.space(cell), config.warm.get(cell.name, [])
     if config.sampler == "grid":
         return _grid_point(config, cell, history)
-    each, points = config.search_seeds[0], config.points(cell)
-    if number >= points * each:
+    each, most = config.search_seeds
+    if most > each and number >= config.points(cell) * each:
         top = _best_points(config, cell, history)
         return dict(zip(space.ranges, top[number % len(top)], strict=True))
     if number % each:  # the seeds of a point follow each other, for a sampler that learns
@@ -76,7 +76,8 @@ def _grid_point(config: StudyConfig, cell: Cell, history: list[Record]) -> dict[
         order = np.random.default_rng(seed).permutation(len(points))
         return points[next(i for i in order if times[i] == turn)]
     top = _best_points(config, cell, history)
-    return dict(zip(space.ranges, min(top, key=count.__getitem__), strict=True))
+    least = min(top, key=lambda point: count[tuple(point)])
+    return dict(zip(space.ranges, least, strict=True))
 
 
 def _best_points(config: StudyConfig, cell: Cell, history: list[Record]) -> list[tuple[float, ...]]:

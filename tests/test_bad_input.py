@@ -110,7 +110,8 @@ class Executed:
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A good study, damaged ones, and tables that are none."""
     tmp = tmp_path_factory.mktemp("bad")
-    config = make_config(dataset="digits", train_size=1024)
+    preset = {"model": "mlp64", "budget": "20epochs,300steps"}
+    config = make_config(dataset="digits", train_size=1024, **preset)
     with Log(tmp / "results" / "good") as log:
         log.append(study_event(config))
         simulate(Planner(config, log))

@@ -43,7 +43,7 @@ BAD = {
     "--reports 0": "--reports",
     "--warmup 1": "--warmup",
     "--schedule stairs": "--schedule",
-    "--sampler grid": "--sampler",
+    "--sampler sobol": "--sampler",
     "--scheduler sha": "--scheduler",
     "--control-share 1.5": "--control-share",
     "--grace -1": "--grace",
@@ -140,7 +140,8 @@ def test_presets_resolve_to_what_they_say(monkeypatch: pytest.MonkeyPatch) -> No
     assert (config.dataset, config.batch_sizes, config.trials) == ("digits", (16, 64, 256), 4)
     assert len(data.train) == config.train_size == 1024
     full, _, _ = resolve(parse(["--preset", "full", "--dataset", "digits", "--batch-sizes", "64"]))
-    assert (full.budget, full.trials, full.seeds, full.reference_seeds) == ("30epochs", 24, 5, 5)
+    assert (full.budget, full.trials, full.seeds) == ("30epochs,600steps", 24, 5)
+    assert full.reference_seeds == 5
     assert full.neighbours and set(PRESETS) == {"smoke", "laptop", "full"}
 
 
