@@ -1,0 +1,28 @@
+"""Studies drawn from the dense table of real trainings, a small part of `python -m tests.truth`."""
+
+import numpy as np
+
+from tests.truth import TABLE, Row, once, summary, table
+
+
+def test_intervals_hold_the_best_learning_rate_of_real_trainings() -> None:
+    row = Row("momentum", "random", 12)
+    line = summary(row, [once(TABLE, row, seed) for seed in range(6)])
+    assert line["answered"] >= 0.8 and line["coverage"] >= 0.85
+    assert line["median_error"] <= 0.5 and line["lost_half"] >= 0.75
+
+
+def test_the_table_has_every_batch_size_of_the_plain_method() -> None:
+    plain = [cell for cell in table(TABLE) if cell.plain]
+    assert [cell.key[1] for cell in plain] == [2**i for i in range(6, 14)]
+    for cell in plain:
+        low, high = cell.bounds[0]
+        assert low + 1 < cell.best < high - 1, "no optimum lies at an end"
+        assert cell.given_away(cell.best) < 1e-9 < cell.given_away(cell.best + 1.5)
+
+
+def test_a_drawn_trial_is_expected_where_the_table_says() -> None:
+    cell = next(cell for cell in table(TABLE) if cell.plain)
+    points = np.full((400, 1), cell.best)
+    drawn = cell.drawn(points, np.random.default_rng(0))[:, -1]
+    assert abs(drawn.mean() - cell.top) < 0.03 and 0.01 < drawn.std() < 0.1
