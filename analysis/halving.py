@@ -47,8 +47,7 @@ def at_report(study: Study, cells: Sequence[Cell], report: int) -> list[Cell]:
     """The cells as they would be had every training ended at `report`.
 
     Trials that reached it are complete with their score there, even if they were stopped or
-    diverged later. Those stopped before stay stopped, and controls that would have been stopped
-    before stand for them, as at the end.
+    diverged later. Those stopped before stay stopped, and are foretold as at the end.
     """
     scores, failed = at_rung(study, report, "score"), at_rung(study, report, "diverged") > 0
     return [replace(cell, trials=_cut(cell.trials, report, scores, failed)) for cell in cells]

@@ -230,7 +230,8 @@ def _judged(
 
 
 def _se(found: Location, c: int, axis: int) -> float:
-    return float(np.sqrt(found.covariance(axis)[c, c]))
+    """Octaves, about the place of the mean; of this cell alone, not of all for each."""
+    return float(np.sqrt(np.mean((found.draws[:, c, axis] - found.at[c, axis]) ** 2)))
 
 
 def _verdict(found: Location, c: int, axis: int) -> tuple[Verdict, float, float]:

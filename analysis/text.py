@@ -142,11 +142,16 @@ def cell_rows(rows: pd.DataFrame) -> list[list[str]]:
     own_m = bool((rows["m"] != rows["batch_size"]).any())
     radius = bool((rows["winner_rho"] > 0).any())
     examined = bool(rows["lambda_max_mean"].notna().any())
-    near = not (own_m and examined)  # or the rows are too wide
+    near = _near_fits(own_m, examined)
     head = ["B", *["m"] * own_m, "LR*", "low", "high", *["good LRs"] * near,
             *["rho*"] * radius, "verdict", "test accuracy", "gap", *["l_max"] * examined, "steps",
             "sec", "search"]  # fmt: skip
     return [head, *(_cell_row(row, own_m, radius, examined) for row in rows.to_dict("records"))]
+
+
+def _near_fits(own_m: bool, examined: bool) -> bool:
+    """Whether the rows have room for the near-optimal learning rates."""
+    return not (own_m and examined)
 
 
 def _cell_row(row: dict[Any, Any], own_m: bool, radius: bool, examined: bool) -> list[str]:
@@ -161,7 +166,7 @@ def _cell_row(row: dict[Any, Any], own_m: bool, radius: bool, examined: bool) ->
         beyond + number(row["lr_star"], 3) + "?" * lost,
         number(row["lr_low"], 3) if told and row["lr_low"] > 0 else "-",
         number(row["lr_high"], 3) if told and np.isfinite(row["lr_high"]) else "-",
-        *["..".join(near) if told and row["near_low"] > 0 else "-"] * (not (own_m and examined)),
+        *["..".join(near) if told and row["near_low"] > 0 else "-"] * _near_fits(own_m, examined),
         *[number(rho, 2) + "?" * (row["rho_verdict"] != "interior" and rho > 0)] * radius,
         row["verdict"].replace("_", " "),
         accuracy(row["test_accuracy_mean"], row["test_accuracy_sd"], row["n_seeds"]),
