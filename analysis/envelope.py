@@ -25,6 +25,7 @@ from analysis.optimum import (
 PLACES = 33  # of the grid of mu
 SAMPLES = 200  # of the bootstrap
 SOFT = 1e-3  # of the scores' spread: residuals smaller than that weigh alike
+MEMORY = 100_000  # residuals at once
 ROUNDS, AGAIN = 60, 8  # of reweighting; from a fit to the same place
 FAR = 5.0  # standard errors of the loss: a place as much worse is no contender
 LEAST = 12  # trials: fewer do not show an upper tenth
@@ -75,10 +76,12 @@ def envelope(
     each = weight * _pinball(_residual(y, whole, _terms(u)), q)[:, 0]
     some = _contenders(each)
     counts = np.random.default_rng(seed).multinomial(len(x), np.full(len(x), 1 / len(x)), SAMPLES)
-    # One place at a time, as all places times all samples would fill the memory of large tables.
+    # All places times all samples would fill the memory of large tables.
+    many = max(MEMORY // counts.size, 1)
     samples = [
-        _regress(u[g : g + 1], y, weight * counts, q, AGAIN, whole[:, g : g + 1])
-        for g in range(some.start, some.stop)
+        _regress(u[part], y, weight * counts, q, AGAIN, whole[:, part])
+        for g in range(some.start, some.stop, many)
+        for part in [slice(g, min(g + many, some.stop))]
     ]
     mu = float(_lowest(grid, whole)[0][0])
     height, left, right = _regress(x[None] - mu, y, weight[None], q, ROUNDS)[:3, 0, 0]

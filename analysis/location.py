@@ -4,15 +4,19 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg.lapack import dpstrf  # type: ignore[import-untyped,unused-ignore]
+from scipy.stats import trim_mean  # type: ignore[import-untyped,unused-ignore]
 
+from analysis.kernels import Points
 from analysis.laws import LEVEL
-from analysis.surface import Points, Surface
+from analysis.surface import Surface
 
 COARSE, FINE = (41, 11), (31, 11)  # places of LR and rho
 LIKELY = 3.0  # SDs: a place further below the best is none
 CONTENDERS = 64  # places of a cell
+KERNELS = 4  # by which contenders are chosen
 DRAWS = 512
 CAUTION = 1.3  # times the posterior's SDs: of real responses no process is more than a likeness
+TRIM = 0.4  # of the draws at either side: the median, but not bound to one of the places
 RANK = 1e-10  # of the largest variance: what is left over is rounding
 
 
@@ -20,9 +24,10 @@ RANK = 1e-10  # of the largest variance: what is left over is rounding
 class Location:
     """log2 of LR and rho where the expected score of each cell is highest; NaN where unknown.
 
-    at : (cells, d), of the posterior mean. draws : (DRAWS, cells, d), of functions drawn from the
-    posterior, the same ones in all cells. lost : (DRAWS, cells), how much less than the optimum is
-    expected, in scores, at the points asked for. bounds : (cells, d, 2), what was tried.
+    at : (cells, d), the mean of the draws' middle fifth. draws : (DRAWS, cells, d), of functions
+    drawn from the posterior, the same ones in all cells. lost : (DRAWS, cells), how much less than
+    the optimum is expected, in scores, at the points asked for. bounds : (cells, d, 2), what was
+    tried.
     """
 
     at: np.ndarray
@@ -31,10 +36,10 @@ class Location:
     bounds: np.ndarray
 
     def interval(self, axis: int = 0) -> tuple[np.ndarray, np.ndarray]:
-        """(cells,), (cells,): the middle 95 % of the draws, wherever the mean lies included."""
+        """(cells,), (cells,): the middle 95 % of the draws."""
         tail = (1 - LEVEL) / 2
         low, high = np.quantile(self.draws[:, :, axis], [tail, 1 - tail], axis=0)
-        return np.fmin(low, self.at[:, axis]), np.fmax(high, self.at[:, axis])
+        return low, high
 
     def covariance(self, axis: int = 0) -> np.ndarray:
         """(cells, cells), octaves squared, about `at`."""
@@ -49,22 +54,18 @@ def locate(surface: Surface, bounds: np.ndarray, asked: np.ndarray, seed: int = 
     """
     random = np.random.default_rng(seed)
     cells = [c for c in range(surface.seen.cells) if surface.known[c]]
-    at = np.full((surface.seen.cells, surface.d), np.nan)
     places = []
     for c in cells:
-        box = _likely(surface, c, bounds[c])
-        grid = _grid(box, FINE)
+        grid = _grid(_likely(surface, c, bounds[c]), FINE)
         mean = surface.mean(surface.points(np.full(len(grid), c), grid))
-        at[c] = _vertex(grid, mean, box)
-        places.append(_contenders(surface, c, grid))
-    extra = [np.where(np.isnan(asked[c]), at[c], asked[c]) for c in cells]
-    every = np.vstack([np.vstack([own, own_at, more]) for own, own_at, more in
-                       zip(places, at[cells], extra, strict=True)])  # fmt: skip
-    sizes = [len(own) + 2 for own in places]
+        best = grid[int(mean.argmax())]
+        wanted = np.where(np.isnan(asked[c]), best, asked[c])
+        places.append(np.vstack([_contenders(surface, c, grid), best, wanted]))
+    sizes, every = [len(own) for own in places], np.vstack(places)
     where = surface.points(np.repeat(cells, sizes), every)
     drawn = _drawn(surface, where, random)
-    draws = np.full((len(drawn), *at.shape), np.nan)
-    lost = np.full((len(drawn), len(at)), np.nan)
+    draws = np.full((len(drawn), surface.seen.cells, surface.d), np.nan)
+    lost = np.full(draws.shape[:2], np.nan)
     ends = np.cumsum(sizes)
     for c, first, end in zip(cells, ends - sizes, ends, strict=True):
         own = drawn[:, first:end]
@@ -72,7 +73,7 @@ def locate(surface: Surface, bounds: np.ndarray, asked: np.ndarray, seed: int = 
         draws[:, c] = every[first:end][best]
         top = surface.score(np.full(len(own), c), own.max(axis=1))
         lost[:, c] = top - surface.score(np.full(len(own), c), own[:, -1])
-    return Location(at, draws, lost, bounds)
+    return Location(trim_mean(draws, TRIM, axis=0), draws, lost, bounds)
 
 
 def _grid(box: np.ndarray, places: tuple[int, ...]) -> np.ndarray:
@@ -82,21 +83,14 @@ def _grid(box: np.ndarray, places: tuple[int, ...]) -> np.ndarray:
     return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(box))
 
 
-def _moments(surface: Surface, c: int, grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and SD at each place, over the likeliest kernels too."""
-    where = surface.points(np.full(len(grid), c), grid)
-    some = surface.kernels[:4]
-    share = np.array([kernel.share for kernel in some])
-    share = share / share.sum()
-    means, variances = np.array([surface.spread(where, kernel) for kernel in some]).swapaxes(0, 1)
-    mean = share @ means
-    return mean, np.sqrt(share @ (variances + (means - mean) ** 2))
+def _spread(surface: Surface, c: int, grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return surface.spread(surface.points(np.full(len(grid), c), grid), KERNELS)
 
 
 def _likely(surface: Surface, c: int, box: np.ndarray) -> np.ndarray:
     """The smallest box with all places that could be the best."""
     grid = _grid(box, COARSE)
-    mean, sd = _moments(surface, c, grid)
+    mean, sd = _spread(surface, c, grid)
     best = int(mean.argmax())
     likely = grid[mean + LIKELY * sd >= mean[best] - LIKELY * sd[best]]
     step = np.ptp(box, axis=1) / (np.array(COARSE[: len(box)]) - 1)
@@ -107,37 +101,19 @@ def _likely(surface: Surface, c: int, box: np.ndarray) -> np.ndarray:
 
 
 def _contenders(surface: Surface, c: int, grid: np.ndarray) -> np.ndarray:
-    mean, sd = _moments(surface, c, grid)
+    mean, sd = _spread(surface, c, grid)
     promise = mean + LIKELY * sd
     best = int(mean.argmax())
     chosen = np.flatnonzero(promise >= mean[best] - LIKELY * sd[best])
     return grid[chosen[np.argsort(-promise[chosen])[:CONTENDERS]]]
 
 
-def _vertex(grid: np.ndarray, mean: np.ndarray, box: np.ndarray) -> np.ndarray:
-    """The highest place, moved along each axis to the vertex of the parabola about it."""
-    shape = [n if high > low else 1 for (low, high), n in zip(box, FINE, strict=False)]
-    heights, best = mean.reshape(shape), np.unravel_index(int(mean.argmax()), shape)
-    found = grid[int(mean.argmax())].copy()
-    for axis, i in enumerate(best):
-        if not 0 < i < shape[axis] - 1:
-            continue
-        below, top, above = (
-            heights[(*best[:axis], j, *best[axis + 1 :])] for j in (i - 1, i, i + 1)
-        )
-        bend = below - 2 * top + above
-        step = np.ptp(box[axis]) / (shape[axis] - 1)
-        found[axis] += step * np.clip((below - above) / 2 / bend, -0.5, 0.5) if bend < 0 else 0.0
-    return found
-
-
 def _drawn(surface: Surface, where: Points, random: np.random.Generator) -> np.ndarray:
     """(DRAWS, n): functions drawn from the posterior."""
     found = []
-    for kernel in surface.kernels:
-        mean, covariance = surface.moments(where, kernel)
+    for share, mean, covariance in surface.moments(where):
         root = _root(covariance)
-        each = round(DRAWS * kernel.share)
+        each = round(DRAWS * share)
         found.append(mean + CAUTION * random.standard_normal((each, root.shape[1])) @ root.T)
     return np.vstack(found)
 

@@ -31,8 +31,7 @@ Verdict = Literal[
 ]
 
 MIN_SEARCH_TRIALS = 4
-SPANS = 0.9  # of what was tried: an interval as wide says nothing
-MOSTLY = 0.5  # of the draws: the best lies at an end
+SPANS = 0.85  # of what was tried: an interval as wide says nothing
 NEXT = 0.5  # octaves: an LR* this near to LR_max, or within its error, is at the edge
 SURE = 1e-3  # octaves: an LR* this near to the end of what was tried is at the end
 PROFILE = (65, 9)  # places of LR and rho at which near-optimal learning rates are sought
@@ -230,7 +229,7 @@ def _judged(
 
 
 def _se(found: Location, c: int, axis: int) -> float:
-    """Octaves, about the place of the mean; of this cell alone, not of all for each."""
+    """Octaves, of this cell alone, not of all for each."""
     return float(np.sqrt(np.mean((found.draws[:, c, axis] - found.at[c, axis]) ** 2)))
 
 
@@ -243,10 +242,9 @@ def _verdict(found: Location, c: int, axis: int) -> tuple[Verdict, float, float]
     first, last = found.bounds[c, axis]
     if high - low >= SPANS * (last - first):
         return "flat", -np.inf, np.inf
-    at, draws = found.at[c, axis], found.draws[:, c, axis]
-    if at >= last - SURE or (draws >= last - SURE).mean() > MOSTLY:
+    if found.at[c, axis] >= last - SURE:
         return "at_upper", low, np.inf
-    if at <= first + SURE or (draws <= first + SURE).mean() > MOSTLY:
+    if found.at[c, axis] <= first + SURE:
         return "at_lower", -np.inf, high
     low, high = -np.inf if low <= first + SURE else low, np.inf if high >= last - SURE else high
     return "interior", low, high

@@ -50,7 +50,7 @@ LAPTOP = {
     "model": "mlp64",
     "train_size": 8192,
     "budget": "20epochs,300steps",
-    "trials": 8,
+    "trials": 7,
     "seeds": 3,
     "neighbours": False,
 }
@@ -132,7 +132,7 @@ def parser() -> Parser:
     )
     add = made.add_argument_group("the search").add_argument
     add("--preset", default="laptop", help="smoke|laptop|full (default: laptop)")
-    add("--trials", type=int, metavar="N", help="search trials of a cell (default: 8)")
+    add("--trials", type=int, metavar="N", help="search trials of a cell (default: 7)")
     add("--within", metavar="TIME", help="as many trials as fit, as in 90s, 20m or 3h")
     add("--lr-range", default="", metavar="RANGE", help="LOW..HIGH, or momentum=LOW..HIGH,adam=…")
     add("--rho-range", default="", metavar="RANGE", help="LOW..HIGH, or sam=LOW..HIGH,asam=…")

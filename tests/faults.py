@@ -16,8 +16,8 @@ from study import results
 from study.replay import MEASURED
 
 TINY = (
-    "--dataset digits --train-size 1024 --model mlp --batch-sizes 64,256 --trials 3 --seeds 1 "
-    "--methods momentum,momentum+sam --sharpness off --no-dashboard"
+    "--dataset digits --train-size 1024 --model mlp --budget 20epochs --batch-sizes 64,256 "
+    "--trials 3 --seeds 1 --methods momentum,momentum+sam --sharpness off --no-dashboard"
 ).split()
 DETERMINED = ("--sampler", "random", "--scheduler", "none")  # whatever the order of events
 MEASURED_TOO = (*DETERMINED, "--sharpness", "fast")

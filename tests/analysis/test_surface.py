@@ -1,6 +1,7 @@
 """The fitted surface against scikit-learn's Gaussian process, another optimiser, known noise."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,19 +10,11 @@ from sklearn.gaussian_process import GaussianProcessRegressor  # type: ignore[im
 from sklearn.gaussian_process.kernels import (  # type: ignore[import-untyped,unused-ignore]
     RBF,
     ConstantKernel,
+    Matern,
 )
 
-from analysis.surface import (
-    CONSTANT,
-    JITTER,
-    MOST,
-    PRIORS,
-    Observations,
-    Points,
-    fit,
-    unwarped,
-    warped,
-)
+from analysis.kernels import CONSTANT, JITTER, PRIORS, Points, Posterior
+from analysis.surface import MOST, Observations, fit, unwarped, warped
 
 TILTED = np.array([[-0.10, 0.03], [0.03, -0.08]])
 ALL, ONE = 1e6, 1e-3  # lengths over which nothing differs, and everything
@@ -76,17 +69,30 @@ def noise_of(theta, places):
     return np.exp(2 * theta["noise"]) * 2 ** (2 * theta["noisier"] * octaves)
 
 
-def theirs(theta, d):
-    """The kernel in scikit-learn's words, over (log LR, [log rho,] log B, cell)."""
+def theirs(theta, d, smooth=True):
+    """The kernel in scikit-learn's words, over `features`."""
     of = {name: float(np.exp(value)) for name, value in theta.items()}
-    rho = [of["rho"]] if d == 2 else []
+    free, rho = [ALL] * (d - 1), [of["rho"]] if d == 2 else []
+    along = RBF if smooth else partial(Matern, nu=2.5)
     square = of["height"] ** 2
     return (
         ConstantKernel(CONSTANT**2)
-        + ConstantKernel(square) * RBF([of["lr"], *rho, of["place"], ALL])
-        + ConstantKernel(square * of["own"] ** 2) * RBF([of["lr_own"], *rho, ALL, ONE])
+        + ConstantKernel(square)
+        * along([of["lr"], *free, ALL, ALL])
+        * RBF([ALL, *rho, of["place"], ALL])
+        + ConstantKernel(square * of["own"] ** 2)
+        * along([of["lr_own"], *free, ALL, ALL])
+        * RBF([ALL, *rho, ALL, ONE])
         + ConstantKernel(of["level"] ** 2) * RBF([*[ALL] * d, ALL, ONE])
     )
+
+
+def features(theta, surface, points, cell):
+    """(log LR, [log rho,] log B, cell), where octaves of LR above the kink are counted longer."""
+    kink = surface.best[cell] + theta["kink"]
+    above = points[:, 0] > kink
+    x = np.where(above, kink + (points[:, 0] - kink) * np.exp(theta["steeper"]), points[:, 0])
+    return np.column_stack([x, points[:, 1:], surface.seen.places[cell], cell])
 
 
 @pytest.mark.parametrize("d", [1, 2])
@@ -97,23 +103,20 @@ def test_the_posterior_is_scikit_learns_under_each_kernel(d):
     assert (surface.unit, surface.bend) == (pytest.approx(unit), pytest.approx(bend))
     random, n = np.random.default_rng(9), 12
     cell, at = random.integers(0, 6, n), random.uniform(-4, 4, (n, d))
-
-    def features(points, cell):
-        return np.column_stack([points, seen.places[cell], cell])
-
-    means = []
-    for kernel in surface.kernels:
+    means, where = [], surface.points(cell, at)
+    ours = list(surface.moments(where))
+    for kernel, (share, mine, own) in zip(surface.kernels, ours, strict=True):
         alpha = noise_of(kernel.theta, seen.places)[seen.cell] + extra + JITTER
-        made = GaussianProcessRegressor(theirs(kernel.theta, d), alpha=alpha, optimizer=None)
-        made.fit(features(seen.points, seen.cell), v)
-        mean, covariance = made.predict(features(at, cell), return_cov=True)
-        where = surface.points(cell, at)
-        ours, own = surface.moments(where, kernel)
-        assert ours == pytest.approx(mean, abs=1e-6) and own == pytest.approx(covariance, abs=1e-6)
-        ours, variance = surface.spread(where, kernel)
-        assert ours == pytest.approx(mean, abs=1e-6)
-        assert variance == pytest.approx(np.diag(covariance), abs=1e-6)
-        means.append(kernel.share * mean)
+        theirs_of = theirs(kernel.theta, d, kernel.smooth)
+        made = GaussianProcessRegressor(theirs_of, alpha=alpha, optimizer=None)
+        made.fit(features(kernel.theta, surface, seen.points, seen.cell), v)
+        there = features(kernel.theta, surface, at, cell)
+        mean, covariance = made.predict(there, return_cov=True)
+        assert share == kernel.share and mine == pytest.approx(mean, abs=1e-6)
+        assert own == pytest.approx(covariance, abs=1e-6)
+        means.append(share * mean)
+        one = replace(surface, kernels=(kernel,))
+        assert one.spread(where, 1)[1] ** 2 == pytest.approx(np.diag(covariance), abs=1e-6)
     assert sum(kernel.share for kernel in surface.kernels) == pytest.approx(1)
     assert surface.mean(surface.points(cell, at)) == pytest.approx(sum(means), abs=1e-6)
     own = cell == cell[0]
@@ -132,17 +135,16 @@ def test_the_kernels_lie_about_the_highest_posterior_density(d):
     names = [name for name in PRIORS if name != "rho" or d == 2]
     middle = np.array([PRIORS[name].middle for name in names])
     sd = np.array([PRIORS[name].sd for name in names])
-    features = np.column_stack([seen.points, seen.places[seen.cell], seen.cell])
 
-    def against(theta):
+    def against(theta, smooth=True):
         named = dict(zip(names, theta, strict=True))
-        K = theirs(named, d)(features)
+        K = theirs(named, d, smooth)(features(named, surface, seen.points, seen.cell))
         K += np.diag(noise_of(named, seen.places)[seen.cell] + extra + JITTER)
         density = stats.multivariate_normal(np.zeros(len(v)), K, allow_singular=True).logpdf(v)
         return -density + (((theta - middle) / sd) ** 2).sum() / 2
 
     least = optimize.minimize(against, middle, method="L-BFGS-B").fun
-    ours = [against(np.array([k.theta[n] for n in names])) for k in surface.kernels]
+    ours = [against(np.array([k.theta[n] for n in names]), k.smooth) for k in surface.kernels]
     assert least - 0.01 < min(ours) < least + 5, "drawn around it"
     assert max(ours) < least + 20, "and no draw is absurd"
 
@@ -235,7 +237,34 @@ def test_wild_scores_are_finite_and_quiet(y):
 @pytest.mark.filterwarnings("error")
 def test_points_far_away_are_the_priors_and_no_error():
     surface = fit(example(1))
-    where = Points(np.array([[1e3]]), np.array([0]), surface.seen.places[:1])
-    _, variance = surface.spread(where, surface.kernels[0])
+    far = replace(surface, kernels=surface.kernels[:1])
+    _, sd = far.spread(far.points(np.array([0]), np.array([[1e3]])), 1)
     height = 2 * surface.kernels[0].theta["height"]
-    assert variance[0] > 0.5 * np.exp(height)
+    assert sd[0] ** 2 > 0.5 * np.exp(height)
+
+
+@pytest.mark.parametrize("smooth", [True, False])
+@pytest.mark.parametrize("d", [1, 2])
+def test_slopes_are_finite_differences(d, smooth):
+    random, n = np.random.default_rng(d), 30
+    cell = random.integers(0, 3, n)
+    points = Points(random.uniform(-4, 4, (n, d)), cell, 6.0 + cell[:, None], 0.3 * cell)
+    octaves, count = np.array([-1.0, 0.0, 1.0]), random.integers(1, 4, n)
+    given = points, random.standard_normal(n), random.random(n), count, octaves
+    posterior = Posterior(*given, smooth)
+    theta = posterior.middle + 0.3 * posterior.sd * random.standard_normal(len(posterior.sd))
+    steps = 1e-5 * np.eye(len(theta))
+    slopes = [(posterior(theta + e)[0] - posterior(theta - e)[0]) / 2e-5 for e in steps]
+    assert posterior(theta)[1] == pytest.approx(slopes, abs=1e-4)
+
+
+def test_a_fall_steeper_than_the_rise_is_told():
+    """Twice or half as steep above the best as below it."""
+    random, told = np.random.default_rng(3), []
+    for steep in (0.5, 2.0):
+        seen = many(np.zeros((4, 1)), 24, random)
+        u = np.where(seen.x > 0, steep * seen.x, seen.x)
+        noisy = -0.2 * u**2 + 0.05 * random.standard_normal(len(u))
+        kernels = fit(replace(seen, y=noisy)).kernels
+        told.append(sum(k.share * k.theta["steeper"] for k in kernels))
+    assert told[1] > 0.2 > 0 > told[0]

@@ -112,8 +112,8 @@ def test_a_formulation_from_outside_is_searched_by_the_same_command(place: Path)
     code = text.split("```python\nfrom trainables.formulation", 1)[1].split("```", 1)[0]
     (place / "my_parts.py").write_text("from trainables.formulation" + code)
     assert len(code.splitlines()) <= 40
-    more = "--trials 1 --model cnn-bn --augment shift --label-noise 0.1".split()
-    line = command(place, "own", "--methods", "momentum+my_parts:GSAM", *more)
+    more = "--trials 1 --lr-range 0.03..0.1 --model cnn-bn --augment shift --label-noise 0.1"
+    line = command(place, "own", "--methods", "momentum+my_parts:GSAM", *more.split())
     ran = subprocess.run(line, capture_output=True, text=True, timeout=300, cwd=place)
     assert ran.returncode == 0, ran.stderr
     _, trials, _ = results.load(place / "own")
