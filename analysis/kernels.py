@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import cho_solve  # type: ignore[import-untyped,unused-ignore]
+from scipy.linalg import cho_solve, solve_triangular  # type: ignore[import-untyped,unused-ignore]
 from scipy.optimize import minimize  # type: ignore[import-untyped,unused-ignore]
 
 DRAWS = 16  # kernels of the posterior
 WIDER = 1.2  # than its normal approximation, in SDs: what is drawn must cover it
 CONSTANT = 2.0  # prior SD of the level of all, in SDs of the scores
 JITTER = 1e-8
+ENOUGH = 1e-5  # of the log density: it is known no better
 
 
 @dataclass(frozen=True)
@@ -206,26 +207,34 @@ class Posterior:
         gradient = np.array([slopes[name] for name in self.names])
         return float(value + off @ off / 2), gradient + off / self.sd
 
-    def likeliest(self) -> np.ndarray:
+    def value(self, theta: np.ndarray) -> float:
+        """Minus the log posterior density, without its gradient a third of the work."""
+        factor = self._whole(theta)[-1]
+        half = solve_triangular(factor, self.v, lower=True)
+        off = (theta - self.middle) / self.sd
+        return float((half @ half + off @ off) / 2 + np.log(np.diag(factor)).sum())
+
+    def likeliest(self, start: np.ndarray | None = None) -> np.ndarray:
         """The parameters of the highest density (Rasmussen & Williams 2006, section 5.4)."""
+        start = self.middle if start is None else start
         bounds = list(zip(self.middle - 3 * self.sd, self.middle + 3 * self.sd, strict=True))
-        found = minimize(self, self.middle, jac=True, method="L-BFGS-B", bounds=bounds)
+        found = minimize(self, start, jac=True, method="L-BFGS-B", bounds=bounds,
+                         options={"ftol": ENOUGH})  # fmt: skip
         return np.asarray(found.x)
 
-    def proposed(self) -> tuple[np.ndarray, np.ndarray]:
+    def proposed(self, start: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """(DRAWS, k) parameters from a normal approximation, wider, and (DRAWS,) log weights, whose
         mean is the evidence for this posterior but for a constant; the same for the same data."""
-        best = self.likeliest()
-        step, k = 0.05 * self.sd, len(best)
+        best = self.likeliest(start)
+        step, k, slope = 0.05 * self.sd, len(best), self(best)[1]
         hessian = np.array([
-            (self(best + step * unit)[1] - self(best - step * unit)[1]) / (2 * step[i])
-            for i, unit in enumerate(np.eye(k))
+            (self(best + step * unit)[1] - slope) / step[i] for i, unit in enumerate(np.eye(k))
         ])  # fmt: skip
         values, turn = np.linalg.eigh((hessian + hessian.T) / 2 * np.outer(self.sd, self.sd))
         size = WIDER / np.sqrt(np.maximum(values, 0.25))
         normal = np.random.default_rng(0).standard_normal((DRAWS - 1, k))
         tried = np.vstack([best, best + (normal * size) @ turn.T * self.sd])
-        logs = np.array([-self(theta)[0] for theta in tried]) + np.log(size).sum()
+        logs = np.array([-self.value(theta) for theta in tried]) + np.log(size).sum()
         logs[1:] += (normal**2).sum(axis=1) / 2
         return tried, logs
 
@@ -235,10 +244,10 @@ class Posterior:
         return Kernel(float(share), named, self.smooth, factor, solution)
 
 
-def drawn(posteriors: Sequence[Posterior]) -> tuple[Kernel, ...]:
+def drawn(posteriors: Sequence[Posterior], start: np.ndarray) -> tuple[Kernel, ...]:
     """Kernels of one or the other, since few trials leave them open: systematic importance
     resampling (Kitagawa 1996), the likeliest first."""
-    tried, logs = zip(*(posterior.proposed() for posterior in posteriors), strict=True)
+    tried, logs = zip(*(posterior.proposed(start) for posterior in posteriors), strict=True)
     every = [(p, theta) for p, own in zip(posteriors, tried, strict=True) for theta in own]
     weight = np.exp(np.concatenate(logs) - np.max(logs))
     below = np.cumsum(weight) / weight.sum()

@@ -10,9 +10,10 @@ from analysis.kernels import Points
 from analysis.laws import LEVEL
 from analysis.surface import Surface
 
-COARSE, FINE = (41, 11), (31, 11)  # places of LR and rho
+COARSE = (41, 11)  # places of LR and rho at which contenders are looked for
+FINE = {1: (121,), 2: (45, 11)}  # and from which they come; by dimension
 LIKELY = 3.0  # SDs: a place further below the best is none
-CONTENDERS = 64  # places of a cell
+CONTENDERS = 96  # places of a cell
 KERNELS = 4  # by which contenders are chosen
 DRAWS = 512
 CAUTION = 1.3  # times the posterior's SDs: of real responses no process is more than a likeness
@@ -56,7 +57,7 @@ def locate(surface: Surface, bounds: np.ndarray, asked: np.ndarray, seed: int = 
     cells = [c for c in range(surface.seen.cells) if surface.known[c]]
     places = []
     for c in cells:
-        grid = _grid(_likely(surface, c, bounds[c]), FINE)
+        grid = _grid(_likely(surface, c, bounds[c]), FINE[surface.d])
         mean = surface.mean(surface.points(np.full(len(grid), c), grid))
         best = grid[int(mean.argmax())]
         wanted = np.where(np.isnan(asked[c]), best, asked[c])

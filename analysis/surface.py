@@ -183,9 +183,11 @@ def fit(seen: Observations) -> Surface | None:
                    seen.best())  # fmt: skip
     given = process / unit, extra, seen.count, octaves
     first = Posterior(here.data, *given)
-    here = replace(here, kernels=(first.kernel(first.likeliest()),))
+    likeliest = first.likeliest()
+    here = replace(here, kernels=(first.kernel(likeliest),))
     here = replace(here, best=here.highest())
-    kernels = drawn([Posterior(here.data, *given, smooth) for smooth in (True, False)])
+    both = [Posterior(here.data, *given, smooth) for smooth in (True, False)]
+    kernels = drawn(both, likeliest)
     growth = np.array([k.theta["noise"] + np.log(2) * k.theta["noisier"] * octaves
                        for k in kernels])  # fmt: skip
     sigma = unit * np.array([k.share for k in kernels]) @ np.exp(growth)

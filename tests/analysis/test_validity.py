@@ -100,18 +100,18 @@ def test_times_of_a_busy_machine(whole):
 
 
 def test_an_optimum_at_the_end_of_what_was_tried(whole):
-    [best] = [o for o in answered(whole).optima if (o.method, o.batch_size) == ("momentum", 256)]
+    [best] = [o for o in answered(whole).optima if (o.method, o.batch_size) == ("momentum", 4096)]
     assert best.verdict == "interior"
     trials = whole.trials
-    beyond = trials["method"].eq("momentum") & trials["batch_size"].eq(256)
-    beyond &= trials["lr"].gt(best.lr_star / 1.5) & trials["phase"].ne("confirm")
+    beyond = trials["method"].eq("momentum") & trials["batch_size"].eq(4096)
+    beyond &= trials["lr"].gt(best.lr_star / 1.5)
     found = checks(replace(whole, trials=trials[~beyond]))
     check = found["LR* inside the search range"]
-    assert check.verdict == "caution" and "momentum B=256 at upper" in check.said
+    assert check.verdict == "caution" and "momentum B=4096 at upper" in check.said
 
 
 RUNNING = [trial(m, b, status="running", score=None) for m in ("momentum", "momentum+sam")
-           for b in (64, 256)]  # fmt: skip
+           for b in (64, 4096)]  # fmt: skip
 LOST = [row | {"status": "diverged", "score": 0.0} for row in RUNNING]
 
 
