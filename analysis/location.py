@@ -11,7 +11,7 @@ from analysis.laws import LEVEL
 from analysis.surface import Surface
 
 COARSE = (41, 11)  # places of LR and rho at which contenders are looked for
-FINE = {1: (121,), 2: (45, 11)}  # and from which they come; by dimension
+FINE = {1: (96,), 2: (45, 11)}  # and from which they come; by dimension
 LIKELY = 3.0  # SDs: a place further below the best is none
 CONTENDERS = 96  # places of a cell
 KERNELS = 4  # by which contenders are chosen

@@ -10,6 +10,7 @@ from synthetic import study, trial
 from analysis.answers import Answers, answered
 from analysis.cells import cells
 from analysis.compensation import compensations
+from analysis.crosscheck import disputed, estimates
 from analysis.optimum import responses
 from analysis.scaling import groups
 from analysis.simulate import Design, Truth, simulate
@@ -38,6 +39,7 @@ def found(made, watched):
 def test_answers_are_those_of_the_parts_that_give_them(made, found):
     own = cells(made)
     by_hand = responses(own)
+    by_hand = disputed(by_hand, estimates(own, by_hand))
     optima = [each for response in by_hand for each in response.optima]
     pd.testing.assert_frame_equal(pd.DataFrame(found.optima), pd.DataFrame(optima))
     pd.testing.assert_frame_equal(found.table, cell_table(own, optima))

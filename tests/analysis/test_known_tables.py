@@ -92,7 +92,7 @@ def test_one_step_saturates(seed: int, tmp_path: Path) -> None:
     optima, [found] = asked(rows, tmp_path, "score=gain")
     for each in optima:
         truth = 0.2 / (1 + 64 / each.batch_size)
-        assert np.log2(each.lr_star / truth) == pytest.approx(0, abs=0.4)
+        assert np.log2(each.lr_star / truth) == pytest.approx(0, abs=0.5)
     assert found.leave_out["saturating"] < 0.25 and found.power.low > 0
     assert found.law in ("saturating", "surge", "bend", "undetermined"), "no power of B"
     line = np.polyfit(np.log2([o.batch_size for o in optima]),

@@ -111,7 +111,7 @@ def test_neighbours_narrow_what_a_poor_cell_leaves_open():
 def test_units_and_origins_do_not_matter(change, by):
     seen = many([[0.0], [0.5], [1.0]], 10, np.random.default_rng(5), noise=0.1)
     found, moved = located(seen), located(change(seen))
-    assert moved.at == pytest.approx(found.at + by, abs=0.05)
+    assert moved.at == pytest.approx(found.at + by, abs=0.1)
     for ours, theirs in zip(moved.interval(), found.interval(), strict=True):
         assert ours == pytest.approx(theirs + by, abs=0.2)
 
