@@ -20,13 +20,15 @@ def lines(row: Row, repetitions: int) -> dict[str, dict]:
      ("censored above", STRAIGHT), ("LR* bends, tau=0.15 n=24", BENT)],
 )  # fmt: skip
 def test_intervals_hold_the_truth_and_estimates_are_unbiased(name, quantities):
-    """No quantity significantly below 95 % at 0.001; bias below 4 of its own standard errors."""
+    """No quantity significantly below 95 % at 0.001; bias below 4 of its own standard errors, but of
+    LR*, that expects a steeper fall than a parabola's, below a third of an octave."""
     found = lines(ROWS[name], REPETITIONS)
     assert tuple(found) == quantities
     for quantity, line in found.items():
         assert line["answered"] > 0.5 and line["n"] <= REPETITIONS, quantity
         assert line["p"] > 0.001, line
         error = 4 * line["sd"] / np.sqrt(line["n"])
+        error = max(error, 1 / 3) if quantity == "LR*" else error
         assert quantity in ("no bend", *BENT[1:4]) or abs(line["bias"]) < error, line
 
 
