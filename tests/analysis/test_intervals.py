@@ -20,8 +20,8 @@ def lines(row: Row, repetitions: int) -> dict[str, dict]:
      ("censored above", STRAIGHT), ("LR* bends, tau=0.15 n=24", BENT)],
 )  # fmt: skip
 def test_intervals_hold_the_truth_and_estimates_are_unbiased(name, quantities):
-    """No quantity significantly below 95 % at 0.001; bias below 4 of its own standard errors, but of
-    LR*, that expects a steeper fall than a parabola's, below a third of an octave."""
+    """No quantity significantly below 95 % at 0.001; bias below 4 of its own standard errors, but
+    that of LR*, which expects a steeper fall than a parabola's, below a third of an octave."""
     found = lines(ROWS[name], REPETITIONS)
     assert tuple(found) == quantities
     for quantity, line in found.items():
