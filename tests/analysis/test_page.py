@@ -87,12 +87,11 @@ def test_answers_and_checks_stand_above_the_figures(found, html):
         assert said.count("\n") == 0 and html.index(said[1:30].replace("'", "&#x27;")) < first
     [compensation] = found.compensations
     assert f"{compensation.lost.gap * 100:.1f} points" in html[:first]
-    for each in found.scalings["lr"]:
-        if each.points >= 3:
-            assert (
-                f"{each.power.psi:.2f} [{each.power.low:.2f}, {each.power.high:.2f}]"
-                in html[:first]
-            )
+    powers = [each.power for each in found.scalings["lr"] if each.points >= 3]
+    assert powers
+    for power in powers:
+        known = f"{power.low:.2f}, {power.high:.2f}" if power.low > -9 else "no interval"
+        assert f"{power.psi:.2f} [{known}]" in html[:first]
     names = re.findall(r'<div class="check (\w+)">.*?<b>(.*?)</b>', html[:first])
     assert names == [(check.verdict, check.name) for check in validity(found)]
 
