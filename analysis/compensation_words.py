@@ -4,7 +4,7 @@ import numpy as np
 
 from analysis.compensation import Compensation, Share
 from analysis.equal_fit import FITS, Part, Split, fitted
-from analysis.words import align, number, wrap
+from analysis.words import align, interval, number, wrap
 
 NAMED = 4  # batch sizes that the sentence names
 
@@ -91,7 +91,7 @@ def _lost_by(found: Compensation) -> str:
 
 def _part(part: Part) -> str:
     """Points with their interval."""
-    return f"{part.value * 100:.1f} [{part.low * 100:.1f}, {part.high * 100:.1f}]"
+    return f"{part.value * 100:.1f} {interval(part.low * 100, part.high * 100, 1)}"
 
 
 def split_lines(found: Compensation, every: bool = False) -> list[str]:

@@ -58,8 +58,7 @@ def locate(surface: Surface, bounds: np.ndarray, asked: np.ndarray, seed: int = 
     places = []
     for c in cells:
         grid = _grid(_likely(surface, c, bounds[c]), FINE[surface.d])
-        mean = surface.mean(surface.points(np.full(len(grid), c), grid))
-        best = grid[int(mean.argmax())]
+        best = _highest(surface, c, grid)
         wanted = np.where(np.isnan(asked[c]), best, asked[c])
         places.append(np.vstack([_contenders(surface, c, grid), best, wanted]))
     sizes, every = [len(own) for own in places], np.vstack(places)
@@ -75,6 +74,16 @@ def locate(surface: Surface, bounds: np.ndarray, asked: np.ndarray, seed: int = 
         top = surface.score(np.full(len(own), c), own.max(axis=1))
         lost[:, c] = top - surface.score(np.full(len(own), c), own[:, -1])
     return Location(trim_mean(draws, TRIM, axis=0), draws, lost, bounds)
+
+
+def highest(surface: Surface, c: int, box: np.ndarray) -> np.ndarray:
+    """(d,): where in the box (d, 2) the expected score of cell c is highest."""
+    return _highest(surface, c, _grid(_likely(surface, c, box), FINE[surface.d]))
+
+
+def _highest(surface: Surface, c: int, grid: np.ndarray) -> np.ndarray:
+    mean = surface.mean(surface.points(np.full(len(grid), c), grid))
+    return np.asarray(grid[int(mean.argmax())])
 
 
 def _grid(box: np.ndarray, places: tuple[int, ...]) -> np.ndarray:

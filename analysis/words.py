@@ -31,10 +31,10 @@ def slope(value: float, sign: str = "") -> str:
     return f"{value:{sign}.2f}" if np.isfinite(value) else "?"
 
 
-def interval(low: float, high: float) -> str:
+def interval(low: float, high: float, digits: int = 2) -> str:
     """`[0.31, 0.93]`."""
     known = np.isfinite(low) or np.isfinite(high)
-    return f"[{low:.2f}, {high:.2f}]" if known else "[no interval]"
+    return f"[{low:.{digits}f}, {high:.{digits}f}]" if known else "[no interval]"
 
 
 def wrap(line: str, lead: str = "") -> list[str]:

@@ -12,7 +12,7 @@ from trainables.config import Recipe, TrialConfig, choice, parse_method, stable_
 from trainables.errors import UsageError
 from trainables.plugins import is_plugin
 
-SAMPLERS = ("tpe", "qmc", "random", "grid")
+SAMPLERS = ("surface", "tpe", "qmc", "random", "grid")
 TOP = 5  # at least so many points of a cell's grid get the further seeds
 SCHEDULERS = ("asha", "none")
 RULES = ("lr_copied", "lr_sqrt", "lr_linear")
@@ -48,7 +48,7 @@ class StudyConfig(Recipe):
     train_size: int = 8192
     scale_momentum: int = 0
     trials: int = 8
-    sampler: str = "tpe"
+    sampler: str = "surface"
     scheduler: str = "asha"
     grid: tuple[int, int] = (13, 6)
     search_seeds: tuple[int, int] = (1, 1)
@@ -118,6 +118,13 @@ class StudyConfig(Recipe):
         """Search trials of a cell."""
         each, best = self.search_seeds
         return self.points(cell) * each + self.top(cell) * (best - each)
+
+    def final(self, cell: Cell) -> int:
+        """The number of the first search trial at the cell's final point; ASHA never stops those,
+        as the surface expects the best there."""
+        if self.sampler != "surface":
+            return self.searches(cell)
+        return (self.points(cell) - 1) * self.search_seeds[0]
 
     def space(self, cell: Cell) -> Space:
         return space_of(cell.method, self.lr_ranges, self.rho_ranges)

@@ -136,7 +136,7 @@ def parser() -> Parser:
     add("--within", metavar="TIME", help="as many trials as fit, as in 90s, 20m or 3h")
     add("--lr-range", default="", metavar="RANGE", help="LOW..HIGH, or momentum=LOW..HIGH,adam=…")
     add("--rho-range", default="", metavar="RANGE", help="LOW..HIGH, or sam=LOW..HIGH,asam=…")
-    add("--sampler", default="tpe", help=f"{'|'.join(SAMPLERS)} (default: tpe)")
+    add("--sampler", default="surface", help=f"{'|'.join(SAMPLERS)} (default: surface)")
     add("--grid", metavar="NxM",
         help="learning rates x radii of --sampler grid (default: 13x6)")  # fmt: skip
     add("--search-seeds", default="1", metavar="K|K..L",

@@ -12,12 +12,14 @@ from study.cells import Cell
 from study.config import StudyConfig
 from study.confirm import Confirmation, Job
 from study.log import Event, Log, MemoryLog
+from study.neighbours import Neighbours
 from study.record import SEARCH_PHASES, Record
 from study.search import is_control, may_go_on, suggest
 from trainables.config import Budget, TrialConfig, stable_hash
 
 TRIES = {"raised": 2, "lost": 4}  # of a trial without a new report, by how it failed
 ERROR_BUDGET = 5  # trials in a row
+OPENED = {"started": 1, "reopened": 1, "ended": -1}  # how an event changes what has not ended
 
 
 class Planner:
@@ -35,6 +37,8 @@ class Planner:
         self.running: dict[str, None] = {}  # in the order they were issued
         self.errors: list[str] = []  # trials that ended so in a row, since this planner began
         self._searching = dict.fromkeys(self.cells, 0)  # search trials that have not ended
+        self.neighbours = Neighbours(config)
+        self._chosen: dict[str, dict[str, str]] = {}  # by method, the surface's winners by cell
         self._winners: dict[str, Record | None] = {}
         self.confirmation = Confirmation(
             config, self.records, self.winner, self.search_over, lambda cell: self._rank[cell.name]
@@ -150,6 +154,8 @@ class Planner:
             self._unjudge(self.records[event["trial_id"]])
         if write:
             self.log.append(event)
+        if event["event"] == "chosen":
+            self._chosen[event["method"]] = event["winners"]
         record = records.apply(self.records, event)
         if record is None:
             return
@@ -158,10 +164,9 @@ class Planner:
             self.searched[record.cell.name].append(record)
         elif event["event"] == "started":
             self.confirmation.begun(record)
-        if searching:
-            self._searching[record.cell.name] += {"started": 1, "reopened": 1, "ended": -1}.get(
-                event["event"], 0
-            )
+        if searching and event["event"] in OPENED:
+            self._searching[record.cell.name] += OPENED[event["event"]]
+            self._chosen.pop(record.config.method, None)
         if event["event"] != "report":
             self.confirmation.changed()
 
@@ -184,7 +189,7 @@ class Planner:
             return False
         rung = figures["report"]
         passed = rung not in ladder.rungs or ladder.keep(rung, figures["score"])
-        return not passed and record.number >= self.config.grace
+        return not passed and self.config.grace <= record.number < self.config.final(record.cell)
 
     def _unjudge(self, record: Record) -> None:
         """Take a trial that begins anew off the ladder."""
@@ -196,7 +201,21 @@ class Planner:
     # ---- what comes next
 
     def _plan(self) -> Job | None:
-        return self._plan_search() or next(self.confirmation.plan(), None)
+        job = self._plan_search()
+        if job is None:
+            self._choose()
+            job = next(self.confirmation.plan(), None)
+        return job
+
+    def _choose(self) -> None:
+        """Write down the winners of each method whose search is over."""
+        if self.config.sampler != "surface":
+            return
+        for method in self.config.methods:
+            own = [cell for cell in self.cells.values() if cell.method == method]
+            if method not in self._chosen and all(map(self._trained, own)):
+                winners = self.neighbours.winners(method, self.searched)
+                self._write({"event": "chosen", "method": method, "winners": winners})
 
     def _plan_search(self) -> Job | None:
         """A trial of the cell with the fewest started; among equals the longest job first."""
@@ -218,7 +237,7 @@ class Planner:
             phase=phase,
             role="warm" if number // self.config.search_seeds[0] < warm else "search",
             seed=stable_hash(self.config.seed, cell.name, number),
-            point=suggest(self.config, cell, self.searched[cell.name], number),
+            point=suggest(self.neighbours, cell, self.searched, number),
         )
         return Job(config, number)
 
@@ -234,16 +253,23 @@ class Planner:
         steps = budget.steps(size, self.config.train_size or size, cell.passes)
         return -steps * size * cell.passes, -steps
 
-    def search_over(self, cell: Cell) -> bool:
+    def _trained(self, cell: Cell) -> bool:
         """Whether every search trial of the cell has ended."""
         begun = len(self.searched[cell.name])
         return begun >= self.config.searches(cell) and not self._searching[cell.name]
 
+    def search_over(self, cell: Cell) -> bool:
+        """Whether the cell's winner is settled; a surface chooses those of a method together."""
+        chosen = self.config.sampler != "surface" or cell.method in self._chosen
+        return chosen and self._trained(cell)
+
     def winner(self, cell: Cell) -> Record | None:
-        """The best complete search trial once the cell's search is over; None if there is none."""
+        """The search trial whose point is confirmed, once it is settled; None if there is none."""
+        if not self.search_over(cell):
+            return None
+        if self.config.sampler == "surface":
+            return self.records.get(self._chosen[cell.method].get(cell.name, ""))
         if cell.name not in self._winners:
-            if not self.search_over(cell):
-                return None
             ranked = records.best_first(self.searched[cell.name])
             self._winners[cell.name] = ranked[0] if ranked else None
         return self._winners[cell.name]

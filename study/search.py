@@ -11,6 +11,7 @@ import numpy as np
 
 from study.cells import Cell
 from study.config import StudyConfig
+from study.neighbours import Neighbours, Searched
 from study.record import Record
 from study.space import Space
 from trainables.config import stable_hash
@@ -18,16 +19,19 @@ from trainables.config import stable_hash
 if TYPE_CHECKING:
     import optuna
 
+FIRST = 2  # points of a cell that are spread evenly before the surface tells where to go
+
 
 def suggest(
-    config: StudyConfig, cell: Cell, history: list[Record], number: int
+    neighbours: Neighbours, cell: Cell, searched: Searched, number: int
 ) -> dict[str, float]:
-    """(lr, rho) of the cell's search trial `number`.
+    """(lr, rho) of the cell's search trial `number`; `searched`: the trials so far, by cell.
 
-    `qmc` is a scrambled Halton sequence; `tpe` starts with it, so that the whole range is seen
-    before the estimator narrows it. Points of another study come before either. Each point comes
+    `qmc` is a scrambled Halton sequence; `surface` and `tpe` start with it, so that the whole range
+    is seen before it is narrowed. Points of another study come before either. Each point comes
     as often as there are search seeds.
     """
+    config, history = neighbours.config, searched[cell.name]
     space, warm = config.space(cell), config.warm.get(cell.name, [])
     if config.sampler == "grid":
         return _grid_point(config, cell, history)
@@ -45,7 +49,11 @@ def suggest(
     if config.sampler == "random":
         seed = stable_hash(config.seed, cell.name, "point", number)
         return space.point(list(np.random.default_rng(seed).random(dimensions)))
-    if config.sampler == "qmc" or number < 2 + 2 * dimensions:
+    if config.sampler == "surface" and number >= FIRST:
+        point = neighbours.point(cell, number + len(warm), searched)
+        if point is not None:
+            return point
+    if config.sampler != "tpe" or number < 2 + 2 * dimensions:
         from scipy.stats import qmc  # here, since it takes a second to import
 
         sequence = qmc.Halton(dimensions, rng=stable_hash(config.seed, cell.name, "halton"))

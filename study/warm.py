@@ -30,15 +30,12 @@ def warm_points(path: Path, config: StudyConfig) -> dict[str, list[list[float]]]
         theirs = StudyConfig.from_dict(results.study_event(events, path)["config"])
     except UsageError as error:
         raise UsageError(f"--warm-start: {error}") from None
-    searched = Planner(theirs, MemoryLog(events)).searched
-    found = {}
+    planner, found = Planner(theirs, MemoryLog(events)), {}
     for cell in config.cells:
-        near = [c for c in theirs.cells if c.method == cell.method and best_first(searched[c.name])]
+        near = [c for c in theirs.cells if c.method == cell.method and _best(planner, c)]
         if near:
             nearest = min(near, key=lambda other: _distance(cell, other))
-            points = [
-                _inside(record, config, cell) for record in best_first(searched[nearest.name])
-            ]
+            points = [_inside(record, config, cell) for record in _best(planner, nearest)]
             found[cell.name] = [point for point in points if point][:POINTS]
     found = {name: points for name, points in found.items() if points}
     if not found:
@@ -47,6 +44,12 @@ def warm_points(path: Path, config: StudyConfig) -> dict[str, list[list[float]]]
             "accepted: results that have"
         )
     return found
+
+
+def _best(planner: Planner, cell: Cell) -> list[Record]:
+    """The winner, then the others by what they scored."""
+    winner, ranked = planner.winner(cell), best_first(planner.searched[cell.name])
+    return ([winner] if winner else []) + [record for record in ranked if record is not winner]
 
 
 def _distance(one: Cell, other: Cell) -> tuple[float, float]:

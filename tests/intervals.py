@@ -80,8 +80,8 @@ def table() -> list[Row]:
         Row("censored above", at_24, replace(half, exponent=0.75, centre=3.6), sam),
         Row("censored below", at_24, replace(half, exponent=0.75, centre=-3.6), sam),
         Row("8 seeds, no reference", replace(at_24, seeds=8, reference_seeds=0), half, sam),
-        Row("planner, TPE, ASHA, n=8", Design(trials=8), half, sam, planner=True),
-        Row("planner, TPE, ASHA, n=16", Design(trials=16), half, sam, planner=True),
+        Row("planner, surface, ASHA, n=8", Design(trials=8), half, sam, planner=True),
+        Row("planner, surface, ASHA, n=16", Design(trials=16), half, sam, planner=True),
         Row("planner, grace 4, n=8", Design(trials=8, grace=4), half, sam, planner=True),
         # momentum's is 1 and then 0, SAM's 3/4 and then -1/2
         *(Row(f"LR* bends, tau={tau:g} n={trials}", Design(trials=trials),

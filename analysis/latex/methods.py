@@ -12,6 +12,10 @@ from analysis.provenance import directories, manifests
 from analysis.rungs import rungs
 
 SAMPLERS = {
+    "surface": "Thompson sampling from a Gaussian process over LR, radius and batch size, fitted "
+    "to all trials of the method that have ended (the first 2 are points of a scrambled Halton "
+    "sequence, the last lies where the expected score is highest and is trained to its end; the "
+    "winner is the complete trial whose expected score is highest)",
     "tpe": "Optuna's tree-structured Parzen estimator (multivariate, constant liar) after the "
     "first points of a scrambled Halton sequence, 4 of them without and 6 with a radius",
     "qmc": "a scrambled Halton sequence",
@@ -109,8 +113,9 @@ def _search(config: Facts) -> list[str]:
     if {"trials", "sampler", "score"} <= config.keys():
         sampler = SAMPLERS.get(str(config["sampler"]), code(config["sampler"]))
         score = SCORES.get(str(config["score"]), code(config["score"]))
+        alone = "" if config["sampler"] == "surface" else "by itself "
         lines.append(
-            f"Each cell is searched by itself with {given(config['trials'])} trials, proposed by "
+            f"Each cell is searched {alone}with {given(config['trials'])} trials, proposed by "
             f"{sampler}, for the highest score at the end of training, {score}."
         )
     if {"scheduler", "reports", "control_share"} <= config.keys():

@@ -5,7 +5,7 @@ import pytest
 
 from tests.intervals import BENT, STRAIGHT, Row, once, summary, table
 
-REPETITIONS = 60
+REPETITIONS = 24
 ROWS = {row.name: row for row in table()}
 
 
@@ -33,7 +33,7 @@ def test_intervals_hold_the_truth_and_estimates_are_unbiased(name, quantities):
 
 
 def test_a_study_by_the_real_planner_gives_answers():
-    found = lines(ROWS["planner, TPE, ASHA, n=8"], 5)
+    found = lines(ROWS["planner, surface, ASHA, n=8"], 5)
     for quantity in ("LR*", "exponent", "difference"):
         line = found[quantity]
         assert line["n"] >= 3 and abs(line["bias"]) < 0.5 and line["p"] > 0.001, line

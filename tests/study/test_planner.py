@@ -179,7 +179,7 @@ def test_no_scheduler_stops_nothing() -> None:
     assert all(r.asha_would_stop_at is None for r in planner.records.values())
 
 
-@pytest.mark.parametrize("sampler", ["random", "qmc", "tpe"])
+@pytest.mark.parametrize("sampler", ["random", "qmc", "tpe", "surface"])
 def test_a_study_cut_anywhere_and_resumed_repeats_no_finished_trial(
     tmp_path: Path, sampler: str
 ) -> None:

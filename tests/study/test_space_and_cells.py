@@ -11,6 +11,7 @@ from test_planner import planner_of
 
 from study.cells import Cell, grid, parse_batch_sizes, parse_m, parse_methods
 from study.config import StudyConfig
+from study.neighbours import Neighbours
 from study.record import Record
 from study.search import frozen, is_control, suggest
 from study.space import LR_RANGES, Space, parse_range, parse_ranges
@@ -95,7 +96,7 @@ def test_the_unit_square_maps_onto_the_box_log_uniformly(u: float, v: float) -> 
     assert math.isclose(math.log(point["rho"] / 0.05), v * math.log(100), abs_tol=1e-9)
 
 
-@pytest.mark.parametrize("sampler", ["random", "qmc", "tpe"])
+@pytest.mark.parametrize("sampler", ["random", "qmc", "tpe", "surface"])
 def test_points_lie_in_the_box_and_depend_on_seed_cell_and_number(sampler: str) -> None:
     planner = planner_of(sampler=sampler, trials=12)
     simulate(planner)
@@ -107,21 +108,23 @@ def test_points_lie_in_the_box_and_depend_on_seed_cell_and_number(sampler: str) 
             for key, (low, high) in space.ranges.items():
                 assert low * (1 - 1e-12) <= getattr(record.config, key) <= high * (1 + 1e-12)
             points.append(record.config.lr)
-    assert len(set(points)) == len(points)
+    assert len(set(points)) >= len(points) * (0.8 if sampler == "surface" else 1)  # ends come again
 
 
 def test_the_space_filling_start_covers_the_range_evenly() -> None:
     """Sixteen scrambled Halton points put one in each sixteenth of the log range."""
     config = make_config(sampler="qmc")
     low, high = config.lr_ranges["momentum"]
-    lrs = [suggest(config, Cell("momentum", 64, 64), [], k)["lr"] for k in range(16)]
+    cell = Cell("momentum", 64, 64)
+    lrs = [suggest(Neighbours(config), cell, {cell.name: []}, k)["lr"] for k in range(16)]
     bins = {int(16 * math.log(lr / low) / math.log(high / low)) for lr in lrs}
     assert len(bins) == 16
 
 
 def test_tpe_learns_where_the_score_is_high() -> None:
     """After twenty trials most of the next twenty lie within an octave and a half of the peak."""
-    planner = planner_of(trials=40, scheduler="none", batch_sizes=(64,), methods=("momentum",))
+    one = {"batch_sizes": (64,), "methods": ("momentum",)}
+    planner = planner_of(trials=40, scheduler="none", sampler="tpe", **one)
     simulate(planner, slots=1)
     late = planner.searched["momentum-b64"][20:]
     near = sum(abs(math.log2(r.config.lr / 0.1)) < 1.5 for r in late)
