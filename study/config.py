@@ -53,7 +53,7 @@ class StudyConfig(Recipe):
     grid: tuple[int, int] = (13, 6)
     search_seeds: tuple[int, int] = (1, 1)
     control_share: float = 0.15
-    grace: int = 0
+    grace: int = 3
     seeds: int = 3
     reference_seeds: int = 1
     neighbours: bool = False

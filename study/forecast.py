@@ -46,8 +46,9 @@ class Forecast:
         if phase != "search" or self.config.scheduler == "none":
             return 1.0
         config = self.config
+        most = max(config.cells, key=config.searches)
         stopped = expected_progress(
-            most_searches(config), config.reports, config.warmup, config.grace
+            config.searches(most), config.reports, config.warmup, config.grace, config.final(most)
         )
         return self.config.control_share + (1 - self.config.control_share) * stopped
 
@@ -103,9 +104,11 @@ def most_searches(config: StudyConfig) -> int:
 
 
 @functools.cache
-def expected_progress(trials: int, reports: int, warmup: float, grace: int = 0) -> float:
+def expected_progress(
+    trials: int, reports: int, warmup: float, grace: int = 0, final: int | None = None
+) -> float:
     """The mean share of its schedule that one of `trials` in random order trains under ASHA, which
-    stops none of the first `grace`.
+    stops none of the first `grace`, nor from `final` on.
 
     By simulation with the ladder itself, ranks being the same at every rung.
     """
@@ -113,8 +116,8 @@ def expected_progress(trials: int, reports: int, warmup: float, grace: int = 0) 
     for _ in range(cells):
         ladder = Ladder.build(reports, warmup)
         for number, score in enumerate(choose.random() for _ in range(trials)):
-            late = number >= grace
-            stops = (rung for rung in ladder.rungs if not ladder.keep(rung, score) and late)
+            may = grace <= number < (trials if final is None else final)
+            stops = (rung for rung in ladder.rungs if not ladder.keep(rung, score) and may)
             progress += next(stops, reports) / reports
     return progress / (cells * trials)
 

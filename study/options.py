@@ -50,7 +50,7 @@ LAPTOP = {
     "model": "mlp64",
     "train_size": 8192,
     "budget": "20epochs,300steps",
-    "trials": 7,
+    "trials": 6,
     "seeds": 3,
     "neighbours": False,
 }
@@ -132,7 +132,7 @@ def parser() -> Parser:
     )
     add = made.add_argument_group("the search").add_argument
     add("--preset", default="laptop", help="smoke|laptop|full (default: laptop)")
-    add("--trials", type=int, metavar="N", help="search trials of a cell (default: 7)")
+    add("--trials", type=int, metavar="N", help="search trials of a cell (default: 6)")
     add("--within", metavar="TIME", help="as many trials as fit, as in 90s, 20m or 3h")
     add("--lr-range", default="", metavar="RANGE", help="LOW..HIGH, or momentum=LOW..HIGH,adam=…")
     add("--rho-range", default="", metavar="RANGE", help="LOW..HIGH, or sam=LOW..HIGH,asam=…")
@@ -143,8 +143,8 @@ def parser() -> Parser:
         help="trainings of each point; L of a cell's best (default: 1)")  # fmt: skip
     add("--scheduler", default="asha", help=f"{'|'.join(SCHEDULERS)} (default: asha)")
     add("--control-share", type=float, default=0.15, help="never stopped (default: 0.15)")
-    add("--grace", type=int, default=0, metavar="N",
-        help="a cell's first trials, never stopped; 4: to know LR* soon (default: 0)")  # fmt: skip
+    add("--grace", type=int, default=3, metavar="N",
+        help="a cell's first trials, never stopped: they tell LR* best (default: 3)")  # fmt: skip
     add("--seeds", type=int, metavar="N", help="fresh seeds of each winner (default: 3)")
     add("--sharpness", default="fast", help="of the winners' minima: off|fast|full (default: fast)")
     add("--warm-start", metavar="DIR", help="results of a study whose best points are tried first")

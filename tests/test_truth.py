@@ -12,6 +12,18 @@ def test_intervals_hold_the_best_learning_rate_of_real_trainings() -> None:
     assert line["median_error"] <= 0.5 and line["lost_half"] >= 0.75
 
 
+def test_the_search_finds_what_plain_optuna_misses_at_the_same_cost() -> None:
+    """Of SAM, in LR and rho: what the winners of 7 trials lack, in seed-SDs."""
+    found = {}
+    for search, trials in (("surface", 7), ("optuna", 5), ("random", 5)):
+        row = Row("momentum+sam", search, trials)
+        found[search] = summary(row, [once(TABLE, row, seed) for seed in range(4)])
+        assert 4.5 < found[search]["cost"] < 6
+    for other in (found["optuna"], found["random"]):
+        assert found["surface"]["regret_90"] < 0.75 * other["regret_90"]
+        assert found["surface"]["regret"] < 0.75 * other["regret"]
+
+
 def test_the_table_has_every_batch_size_of_the_plain_method() -> None:
     plain = [cell for cell in table(TABLE) if cell.plain]
     assert [cell.key[1] for cell in plain] == [2**i for i in range(6, 14)]

@@ -1,7 +1,7 @@
-"""python -m tests.truth: does the analysis find LR* in studies drawn from real trainings?
+"""python -m tests.truth: do search and analysis find the optimum in studies of real trainings?
 
-Each study is drawn from the dense table in docs/truth, searched at random or by the real planner,
-and analysed as any other. Its truth is drawn too, by the error that the table has itself.
+Each study is drawn from the dense table in docs/truth, searched in one of several ways, and
+analysed as any other. Its truth is drawn too, by the error that the table has itself.
 """
 
 import argparse
@@ -28,15 +28,23 @@ from analysis.cells import cells
 from analysis.compare import holm
 from analysis.dense import DenseCell, curves_of, dense, points_of
 from analysis.load import Study, load
+from analysis.proposal import chosen
 from analysis.scaling import IN_FIT, PLACED
 from study.config import StudyConfig
-from tests.benchmarks.answer_search import DEFAULT, searched
+from tests.benchmarks.answer_search import OPTUNA, OPTUNA_GP, Way, searched
 from trainables.config import TrialConfig
 
 TABLE = Path(__file__).parent.parent / "docs" / "truth"
-SEARCHES = ("random", "planner")
+# By the planner, by plain Optuna with a study a cell, or without either (None).
+SEARCHES: dict[str, Way | None] = {
+    "random": None, "grid": None, "optuna": OPTUNA, "optuna-gp": OPTUNA_GP,
+    "surface": Way("surface", "surface", "asha"),
+    "surface-whole": Way("surface", "surface", "none"),
+    "tpe": Way("tpe", "tpe", "asha"),
+}  # fmt: skip
 GOALS = {8: np.inf, 12: 1 / 3, 24: 1 / 4}  # of the median error, octaves
 BIAS, ANSWERED, GIVEN = 1 / 8, 0.8, 0.9
+LONGEST = 8192 * 20 / 300  # the batch size below which a training of 20epochs,300steps costs alike
 
 
 @dataclass(frozen=True)
@@ -48,7 +56,7 @@ class Row:
     trials: int
 
     def __str__(self) -> str:
-        return f"{self.method:15} {self.search:8} {self.trials:3}"
+        return f"{self.method:14} {self.search:13} {self.trials:3}"
 
 
 def stored(path: Path) -> Study:
@@ -74,31 +82,38 @@ def table(path: Path) -> list[DenseCell]:
 
 def drawn(truths: list[DenseCell], row: Row, random: np.random.Generator) -> Study:
     """A study of one method, as it would have come out."""
-    how = by_planner if row.search == "planner" else at_random
-    trials, reports = how(truths, row, random)
+    way = SEARCHES[row.search]
+    trials, reports = by_way(way, truths, row, random) if way else blindly(truths, row, random)
     config = {"methods": [row.method], "batch_sizes": [d.key[1] for d in truths], "reports": 9}
     return Study.from_tables(config, trials, reports, Path())
 
 
-def at_random(
+def blindly(
     truths: list[DenseCell], row: Row, random: np.random.Generator
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """At random, or on a grid without its outermost lines, of as many points as there are trials or
+    a few less."""
     parts = []
     for truth in truths:
         points = points_of(truth, row.trials, random)
+        if row.search == "grid":
+            each = int(row.trials ** (1 / len(truth.bounds)) + 1e-9)
+            axes = [np.linspace(*ends, each + 2)[1:-1] for ends in truth.bounds]
+            points = np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, len(axes))
         parts.append(pd.DataFrame({
             "method": row.method, "batch_size": truth.key[1], "m": truth.key[2],
             "lr": 2 ** points[:, 0], "rho": 0.0 if truth.plain else 2 ** points[:, -1],
             "phase": "search", "role": "search", "status": "complete",
-            "score": truth.drawn(points, random)[:, -1],
+            "score": truth.drawn(points, random)[:, -1], "cost": 1.0,
+            "trial_id": [f"{truth.key[1]}-{number}" for number in range(len(points))],
         }))  # fmt: skip
     return pd.concat(parts, ignore_index=True), pd.DataFrame()
 
 
-def by_planner(
-    truths: list[DenseCell], row: Row, random: np.random.Generator
+def by_way(
+    way: Way, truths: list[DenseCell], row: Row, random: np.random.Generator
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """With the sampler, the scheduler and the shares that a study has by default."""
+    """With the shares that a study has by default."""
     (lr,), rho = {tuple(t.bounds[0]) for t in truths}, truths[0].bounds[1:]
     formulation = row.method.partition("+")[2]
     config = StudyConfig(
@@ -115,7 +130,7 @@ def by_planner(
             reports.append({"trial_id": trial.trial_id, "report": report, "score": score})
             yield {"report": report, "score": score, "diverged": False}
 
-    trials = pd.DataFrame(searched(DEFAULT, config, train, random))
+    trials = pd.DataFrame(searched(way, config, train, random))
     return trials, pd.DataFrame(reports)
 
 
@@ -124,21 +139,29 @@ def once(path: Path, row: Row, seed: int) -> list[dict[str, Any]]:
     random = np.random.default_rng([seed, zlib.crc32(str(row).encode())])
     truths = [d.again(random) for d in table(path) if d.key[0] == row.method]
     study = drawn(truths, row, random)
-    found, _ = learning_rates(study, cells(study))
-    known = {truth.key: truth for truth in truths}
+    made = cells(study)
+    [found], _ = learning_rates(study, made)
     out = []
-    for each in (o for response in found for o in response.optima):
-        truth = known[each.method, each.batch_size, each.m]
+    for c, (truth, cell, each) in enumerate(zip(truths, made, found.optima, strict=True)):
+        surface = found.surface if row.search.startswith("surface") else None
+        winner = cell.trials.set_index("trial_id").loc[chosen(surface, cell, c)]
         x, at = truth.best, float(np.log2(each.lr_star))
         placed, point = each.verdict in PLACED, each.verdict in IN_FIT  # at an end: a bound
         out.append({
             "batch_size": each.batch_size, "verdict": each.verdict, "answered": placed,
+            "regret": regret(truth, winner) / truth.sd, "cost": cell.trials["cost"].sum(),
             "inside": bool(each.lr_low <= 2**x <= each.lr_high) if placed else None,
             "error": at - x if point else None,
-            "width": float(np.log2(each.lr_high / each.lr_low)) if placed else None,
+            "width": float(np.log2(each.lr_high / max(each.lr_low, 1e-300))) if placed else None,
             "lost": truth.given_away(at) / truth.sd if point else None,
         })  # fmt: skip
     return out
+
+
+def regret(truth: DenseCell, trial: pd.Series) -> float:
+    """How much less than the optimum is expected at a trial's point."""
+    at = np.log2([[trial["lr"]] if truth.plain else [trial["lr"], trial["rho"]]])
+    return truth.top - float(truth.expected(at)[0])
 
 
 def chunk(path: Path, row: Row, seeds: range) -> list[list[dict[str, Any]]]:
@@ -159,6 +182,9 @@ def summary(row: Row, studies: list[list[dict[str, Any]]]) -> dict[str, Any]:
         "bias": float(placed["error"].mean()),
         "median_width": float(placed["width"].median()),
         "lost_half": float((placed["lost"].dropna() <= 0.5).mean()),
+        "cost": float(np.average(told["cost"], weights=np.maximum(told["batch_size"], LONGEST))),
+        "regret": float(told["regret"].median()), "regret_90": float(told["regret"].quantile(0.9)),
+        "within": float((told["regret"] <= 1).mean()),
         "by_size": {
             int(b): {"coverage": float(own["inside"].mean()),
                      "median_error": float(own["error"].abs().median()),
@@ -192,7 +218,7 @@ def main() -> int:
     parser.add_argument("--table", type=Path, default=TABLE, metavar="DIR")
     parser.add_argument("--studies", type=int, default=500, help="of each row (default: 500)")
     parser.add_argument("--trials", default="8,12,24", help="a cell (default: 8,12,24)")
-    parser.add_argument("--search", default=",".join(SEARCHES), help="default: random,planner")
+    parser.add_argument("--search", default="random,surface", help="of " + ", ".join(SEARCHES))
     parser.add_argument("--methods", default="", help="default: all of the table")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the table here")
@@ -201,7 +227,8 @@ def main() -> int:
     chosen = [m for m in methods if not options.methods or m in options.methods.split(",")]
     rows = [Row(*each) for each in product(
         chosen, options.search.split(","), map(int, options.trials.split(",")))]  # fmt: skip
-    print(f"{'method':15} {'search':8}   n  answered  coverage  |error|   bias  width  lost<=SD/2")
+    print(f"{'method':14} {'search':13}   n  cost  regret  90 %  <=SD  answered  coverage"
+          "  |error|   bias  width  lost<=SD/2")  # fmt: skip
     lines, start = [], time.monotonic()
     parts = [range(i, min(i + 10, options.studies)) for i in range(0, options.studies, 10)]
     with ProcessPoolExecutor(options.jobs, initializer=threadpool_limits, initargs=(1,)) as pool:
@@ -209,7 +236,8 @@ def main() -> int:
             jobs = pool.map(chunk, [options.table] * len(parts), [row] * len(parts), parts)
             line = summary(row, [study for part in jobs for study in part])
             lines.append(line)
-            print(f"{row} {line['answered']:9.0%} {line['coverage']:9.3f}"
+            print(f"{row} {line['cost']:5.1f} {line['regret']:7.2f} {line['regret_90']:5.2f}"
+                  f" {line['within']:5.0%} {line['answered']:9.0%} {line['coverage']:9.3f}"
                   f" {line['median_error']:8.2f} {line['bias']:+6.2f} {line['median_width']:6.1f}"
                   f" {line['lost_half']:11.0%}", flush=True)  # fmt: skip
             left = (time.monotonic() - start) / number * (len(rows) - number) / 60

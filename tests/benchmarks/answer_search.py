@@ -34,7 +34,7 @@ class Way:
     grace: int = 0
 
 
-OPTUNA = Way("Optuna")
+OPTUNA, OPTUNA_GP = Way("Optuna"), Way("Optuna, GPSampler")
 DEFAULT, GRACE = Way("tpe, asha", "tpe", "asha"), Way("tpe, asha, grace 4", "tpe", "asha", 4)
 WAYS = (OPTUNA, DEFAULT, GRACE, Way("tpe, none", "tpe"), Way("qmc, none", "qmc"))
 
@@ -45,7 +45,7 @@ def searched(
     """The search trials as rows of a study's table, each as it ends; `cost`: the share of its
     budget that it trained."""
     if not way.sampler:
-        yield from _by_optuna(config, train, int(random.integers(2**31)))
+        yield from _by_optuna(config, train, int(random.integers(2**31)), way == OPTUNA_GP)
         return
     config = replace(config, sampler=way.sampler, scheduler=way.scheduler, grace=way.grace)
     planner = Planner(config, MemoryLog([]))
@@ -64,12 +64,13 @@ def searched(
                        record.asha_would_stop_at)  # fmt: skip
 
 
-def _by_optuna(config: StudyConfig, train: Train, seed: int) -> Iterator[Row]:
+def _by_optuna(config: StudyConfig, train: Train, seed: int, gp: bool = False) -> Iterator[Row]:
     """As its documentation has it: a study a cell, the sampler as it comes, nothing pruned."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    samplers = [optuna.samplers.TPESampler(seed=seed + c) for c in range(len(config.cells))]
+    kind = optuna.samplers.GPSampler if gp else optuna.samplers.TPESampler
+    samplers = [kind(seed=seed + c) for c in range(len(config.cells))]
     own = [optuna.create_study(direction="maximize", sampler=sampler) for sampler in samplers]
     for number in range(config.trials):
         for cell, study in zip(config.cells, own, strict=True):
@@ -91,9 +92,10 @@ def _row(
     trial: TrialConfig, number: int, status: str, reports: list[Row], would_stop: int | None
 ) -> Row:
     return {
-        "method": trial.method, "batch_size": trial.batch_size, "m": trial.m, "lr": trial.lr,
-        "rho": trial.rho, "phase": trial.phase, "role": "search", "number": number,
-        "status": status, "score": reports[-1]["score"], "asha_would_stop_at": would_stop,
+        "trial_id": trial.trial_id, "method": trial.method, "batch_size": trial.batch_size,
+        "m": trial.m, "lr": trial.lr, "rho": trial.rho, "phase": trial.phase, "role": "search",
+        "number": number, "status": status, "score": reports[-1]["score"],
+        "asha_would_stop_at": would_stop,
         "cost": len(reports) / trial.reports, "drop": reports[-1].get("drop", np.nan),
     }  # fmt: skip
 
