@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.accuracies import lacking
 from analysis.budgets import Budgets, budgets
 from analysis.cells import Cell, cells
 from analysis.compare import pairwise
@@ -77,7 +78,7 @@ def answered(study: Study, watch: Watch = lambda what, share: None) -> Answers:
     watch("learning rates", 0.0)
     found, other = learning_rates(study, own)
     optima = [each for response in found for each in response.optima]
-    split = groups(found)
+    split, score = groups(found), str(study.config.get("score", "log_error"))
     scalings: dict[Quantity, list[Scaling]] = {}
     for i, quantity in enumerate(QUANTITIES):
         watch("laws of the batch size", 0.1 + 0.05 * i)
@@ -98,7 +99,8 @@ def answered(study: Study, watch: Watch = lambda what, share: None) -> Answers:
     gaps = gap_table(own)
     return Answers(
         study=study, cells=own, noise=seed_noise(own), responses=found, groups=split,
-        compensations=compensations(own, winner_curves(study, own)), scalings=scalings,
+        compensations=compensations(own, winner_curves(study, own), lacking(own, optima, score)),
+        scalings=scalings,
         differences=differences(split), table=cell_table(own, optima), estimates=other,
         crosschecks=exponents(other), gaps=gaps, gap_trends=gap_trends(own),
         neighbours=neighbours(own), minima=minima(own), sharpness=sharpness_table(own), **answers,

@@ -1,7 +1,8 @@
 """The first question: how much of what a large batch loses do tuning, SAM and ASAM win back?
 
 For each batch size a waterfall of test accuracy on fresh seeds: the small-batch reference's
-learning rate copied, scaled by sqrt(B), scaled by B, tuned, and tuned with SAM and ASAM.
+learning rate copied, scaled by sqrt(B), scaled by B, tuned, and tuned with SAM and ASAM. What is
+lost and won back is asked of the optima, which the winners of a search fall short of.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats  # type: ignore[import-untyped,unused-ignore]
 
+from analysis.accuracies import Lack, Mean, at_best, mean_of
 from analysis.cells import RULE_ROLES, Cell, complete, is_plain
 from analysis.equal_fit import EqualFit, equal_fit, training_accuracy
 from analysis.fieller import fieller
@@ -20,20 +22,7 @@ from analysis.steps import Curve, Key
 
 SMALL_BATCH = 512  # the reference is looked for at or below it
 STEPS = (*RULE_ROLES, "tuned")
-
-
-@dataclass(frozen=True)
-class Mean:
-    """Mean accuracy over n fresh seeds (a fraction), its variance and that one's df.
-
-    diverged : seeds that did not survive and are not in the mean, which flatters it.
-    """
-
-    value: float
-    variance: float
-    df: float
-    n: int
-    diverged: int
+NOTHING_SHOWN = ("none shown", "no gap to recover", "insufficient")
 
 
 @dataclass(frozen=True)
@@ -43,7 +32,9 @@ class Share:
     gap : accuracy of the reference minus that of the plain method, with gap_low and gap_high, on
     average over the batch `sizes` at which all three are known. diverged : seeds of the method that
     were lost. rests_on : (batch size, the verdict without it) where that is another.
-    verdict : all | part | part or all | none shown | harm | no gap to recover | insufficient
+    verdict : all | part | part or all | none shown | harm | not told (for the search's doubt alone)
+    | no gap to recover | insufficient. needs : where it is not told, how many times as many search
+    trials would tell, infinite where they alone would not.
     """
 
     value: float
@@ -56,6 +47,7 @@ class Share:
     sizes: tuple[int, ...] = ()
     diverged: int = 0
     rests_on: tuple[tuple[int, str], ...] = ()
+    needs: float = np.nan
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +59,7 @@ class Compensation:
     size). overall : by (method, m), the mean over all larger batch sizes in both numerator and gap.
     lost : the gap alone, over all larger batch sizes. split : how much of it is fitting worse, also
     under each formulation. fits : training accuracy of every plain winner by batch size.
+    of_optima : whether shares and gaps are of the optima; else they are of the winners found.
     """
 
     optimizer: str
@@ -78,25 +71,31 @@ class Compensation:
     lost: Share
     split: EqualFit
     fits: dict[int, float]
+    of_optima: bool = False
 
 
 def compensations(
-    cells: Sequence[Cell], curves: Mapping[Key, Sequence[Curve]] | None = None
-) -> list[Compensation]:
+    cells: Sequence[Cell], curves: Mapping[Key, Sequence[Curve]] | None = None,
+    lacks: Lack | None = None,
+) -> list[Compensation]:  # fmt: skip
     """One answer for each base optimizer that has a plain method.
 
-    `curves` : of the winners (`steps.winner_curves`), without which nothing is split.
+    `curves` : of the winners (`steps.winner_curves`), without which nothing is split. `lacks` :
+    what they lack (`lacking`), without which shares are of the winners found.
     """
     noise = seed_noise(cells, "test_accuracy")
     seeds = [len(complete(cell.winner_runs)) for cell in cells]
     most = float(max(1, sum(n - 1 for n in seeds if n > 1)))
     plain = dict.fromkeys(cell.method for cell in cells if is_plain(cell.method))
-    return [_compensation(optimizer, cells, curves or {}, noise, most) for optimizer in plain]
+    return [
+        _compensation(optimizer, cells, curves or {}, noise, most, lacks or {})
+        for optimizer in plain
+    ]
 
 
 def _compensation(
     optimizer: str, cells: Sequence[Cell], curves: Mapping[Key, Sequence[Curve]],
-    noise: dict[int, tuple[float, float]], most: float,
+    noise: dict[int, tuple[float, float]], most: float, lacks: Lack,
 ) -> Compensation:  # fmt: skip
     own = {c.batch_size: c for c in cells if c.method == optimizer}
     reference = _reference([own[b] for b in sorted(own)])
@@ -104,31 +103,34 @@ def _compensation(
     fits = {b: training_accuracy(own[b]) for b in sorted(own)}
     fits = {b: fit for b, fit in fits.items() if np.isfinite(fit)}
     if reference is None:
-        nothing = _mean(pd.DataFrame(columns=["status", "test_accuracy", "score"]), (np.nan, 0))
+        nothing = mean_of(pd.DataFrame(columns=["status", "test_accuracy", "score"]), (np.nan, 0))
         return Compensation(optimizer, None, nothing, _table([]), {}, {},
                             over_sizes({}, nothing, most), EqualFit({}, {}), fits)  # fmt: skip
-    base = _mean(reference.winner_runs, noise[reference.batch_size])
+    base = mean_of(reference.winner_runs, noise[reference.batch_size])
+    best = at_best(base, reference, lacks)
     rows, shares = [], {}
     pairs: dict[tuple[str, str], dict[int, tuple[Mean, Mean]]] = {}
     plain: dict[int, tuple[Mean, Mean]] = {}
     for size in sorted(b for b in own if b > reference.batch_size):
         runs = {step: own[size].confirm(step) for step in RULE_ROLES}
-        means = {step: _mean(run, noise[size]) for step, run in runs.items()}
-        tuned = means["tuned"] = _mean(own[size].winner_runs, noise[size])
+        means = {step: mean_of(run, noise[size]) for step, run in runs.items()}
+        means["tuned"] = mean_of(own[size].winner_runs, noise[size])
+        tuned = at_best(means["tuned"], own[size], lacks)
         plain[size] = tuned, tuned
         rows += [(size, step, optimizer, size, mean) for step, mean in means.items()]
         for cell in (c for c in others if c.batch_size == size):
-            mean = _mean(cell.winner_runs, noise[size])
+            mean = mean_of(cell.winner_runs, noise[size])
             rows.append((size, cell.method, cell.method, cell.m, mean))
-            shares[cell.method, cell.m, size] = share([mean], [tuned], base, most)
+            mean = at_best(mean, cell, lacks)
+            shares[cell.method, cell.m, size] = share([mean], [tuned], best, most)
             series = "B" if cell.m == size else str(cell.m)
             pairs.setdefault((cell.method, series), {})[size] = mean, tuned
-    overall = {key: over_sizes(some, base, most) for key, some in pairs.items()}
-    lost = over_sizes(plain, base, most)
+    overall = {key: over_sizes(some, best, most) for key, some in pairs.items()}
+    lost = over_sizes(plain, best, most)
     larger = [c for c in (*own.values(), *others) if c.batch_size in plain]
     split = equal_fit(reference, larger, curves)
     return Compensation(
-        optimizer, reference, base, _table(rows), shares, overall, lost, split, fits
+        optimizer, reference, base, _table(rows), shares, overall, lost, split, fits, bool(lacks)
     )  # fmt: skip
 
 
@@ -156,15 +158,6 @@ def _reference(plain: list[Cell]) -> Cell | None:
     return small[max(known, key=lambda i: known[i])] if known else None
 
 
-def _mean(runs: pd.DataFrame, noise: tuple[float, float]) -> Mean:
-    values = complete(runs)["test_accuracy"].dropna().to_numpy(float)
-    diverged = int(runs["status"].eq("diverged").sum())
-    n = len(values)
-    if not n:
-        return Mean(np.nan, np.nan, 0.0, 0, diverged)
-    return Mean(float(values.mean()), noise[0] ** 2 / n, noise[1], n, diverged)
-
-
 def share(
     method: Sequence[Mean], plain: Sequence[Mean], reference: Mean, most: float = np.inf
 ) -> Share:
@@ -189,9 +182,9 @@ def share(
 
     def t(weights: tuple[float, float, float]) -> float:
         """Of a sum with these squared weights of method, plain and reference."""
-        parts = [(weights[0] * e.variance, e.df) for e in method]
-        parts += [(weights[1] * e.variance, e.df) for e in plain]
-        parts += [(weights[2] * v_r, reference.df)]
+        parts = [(weights[0] * v, df) for e in method for v, df in e.parts]
+        parts += [(weights[1] * v, df) for e in plain for v, df in e.parts]
+        parts += [(weights[2] * k**2 * v, df) for v, df in reference.parts]
         squares = sum(v**2 / max(df, 1) for v, df in parts)
         df = sum(v for v, _ in parts) ** 2 / squares if squares else np.inf
         return float(stats.t.ppf((1 + LEVEL) / 2, min(df, most)))
@@ -207,7 +200,15 @@ def share(
     ))  # fmt: skip
     if np.isinf(low):
         return Share(value, low, high, gap / k, gap_low, gap_high, "insufficient")
-    return Share(value, low, high, gap / k, gap_low, gap_high, _verdict(low, high))
+    found = Share(value, low, high, gap / k, gap_low, gap_high, _verdict(low, high))
+    doubt = sum(each.doubt for each in (*method, *plain))
+    if found.verdict == "none shown" and doubt:
+        sure, base = ([each.without_doubt() for each in some] for some in (method, plain))
+        if share(sure, base, reference.without_doubt(), most).verdict not in NOTHING_SHOWN:
+            room = numerator**2 - t((1, 1, 0)) ** 2 * (v_m + v_p - doubt)
+            needs = t((1, 1, 0)) ** 2 * doubt / room if room > 0 else np.inf
+            return replace(found, verdict="not told", needs=float(needs))
+    return found
 
 
 def _verdict(low: float, high: float) -> str:

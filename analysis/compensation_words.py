@@ -7,6 +7,7 @@ from analysis.equal_fit import FITS, Part, Split, fitted
 from analysis.words import align, interval, number, wrap
 
 NAMED = 4  # batch sizes that the sentence names
+MANY = 20  # times the trials: more are as good as none
 
 
 def answer(found: Compensation) -> str:
@@ -46,7 +47,7 @@ def _answer(found: Compensation) -> list[str]:
     ]
     parts = parts or ["no sharpness formulation to compare"]
     answered = any(np.isfinite(each.low) for each in found.overall.values())
-    if answered:
+    if answered and not found.of_optima:
         parts.append("of the winners found, luck of the search not included")
     return [said, *parts]
 
@@ -146,6 +147,12 @@ def _sizes(sizes: tuple[int, ...]) -> str:
     return f"B={first}" if first == last else f"{len(sizes)} batch sizes, B={first} to {last}"
 
 
+def _needs(each: Share) -> str:
+    if each.needs > MANY:
+        return "more trials alone would not tell, more seeds are needed too"
+    return f"about {max(each.needs, 1.1):.1f} times as many trials would tell"
+
+
 def _said(method: str, m: str, each: Share) -> str:
     name = method.partition("+")[2].upper() if method.endswith(("+sam", "+asam")) else method
     name += "" if m == "B" else f" with m={m}"
@@ -153,6 +160,8 @@ def _said(method: str, m: str, each: Share) -> str:
         return f"{name}: {each.verdict}"
     interval = f"{each.value * 100:.0f} % [{each.low * 100:.0f}, {each.high * 100:.0f}]"
     return {
+        "not told": f"{name}: not told ({interval} of the loss), as the search leaves more doubt "
+        f"about its optima than that; {_needs(each)}",
         "all": f"{name} recovers all and more, {interval} of the loss",
         "part": f"{name} recovers a part, {interval} of the loss",
         "part or all": f"{name} recovers a part or all, {interval} of the loss",

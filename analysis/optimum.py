@@ -46,7 +46,8 @@ class Optimum:
     interior. rho_star likewise, with its own verdict. lr_at_rho : the best LR at the method's
     middle rho*. lr_max : where half of the trainings diverge. tried_low, tried_high : the search's
     ends. winner_lr, winner_rho : confirmed (or else the best of the search). shortfall : how much
-    less the winner is expected to score than the optimum. Without a surface LR* is the winner's.
+    less the winner is expected to score than the optimum, with its SD. Without a surface LR* is the
+    winner's.
     """
 
     method: str
@@ -76,6 +77,7 @@ class Optimum:
     winner_rho: float = np.nan
     confirmed: bool = False
     shortfall: float = np.nan
+    shortfall_sd: float = np.nan
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,7 +218,7 @@ def _judged(
     answer = replace(
         bare, verdict=verdict, lr_star=2.0**at, lr_low=2.0**low, lr_high=2.0**high,
         se=_se(found, c, 0), near_low=2.0 ** near[0], near_high=2.0 ** near[1],
-        shortfall=float(found.lost[:, c].mean()) if bare.winner_lr > 0 else np.nan,
+        shortfall=float(found.lost[:, c].mean()), shortfall_sd=float(found.lost[:, c].std()),
     )  # fmt: skip
     if middle is None:
         return answer

@@ -1,14 +1,17 @@
 """The recovered share against hand computation, an inverted t test, and its promised coverage."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import optimize, stats  # type: ignore[import-untyped,unused-ignore]
 from synthetic import study, trial
 
+from analysis.accuracies import Lacking, Mean, at_best, lacking
 from analysis.cells import cells
-from analysis.compensation import Mean, compensations, share
+from analysis.compensation import compensations, share
 from analysis.compensation_words import answer
-from analysis.optimum import seed_noise
+from analysis.optimum import Optimum, seed_noise
 
 SPREAD = (-0.001, 0.0, 0.001)  # of three seeds, SD 0.001
 
@@ -247,3 +250,53 @@ def test_optimizers_are_kept_apart():
     by = {c.optimizer: c for c in compensations(cells(study([*LOSING, *adam, *sam])))}
     assert by["momentum"].overall["momentum+sam", "B"].value == pytest.approx(0.5)
     assert by["adam"].overall["adam+sam", "B"].value == pytest.approx(1.0)
+
+
+def doubted(value, doubt_sd, sd=0.001):
+    return Mean(value, sd**2 + doubt_sd**2, 1e6, 3, 0, doubt_sd**2)
+
+
+def test_doubt_of_the_search_alone_is_not_told_and_says_how_many_trials_would():
+    """With so many times the trials, and the doubt's variance as much less, 0 is at the end."""
+    plain, reference = [doubted(0.94, 0.003)], doubted(0.96, 0.0)
+    found = share([doubted(0.945, 0.004)], plain, reference)
+    assert found.verdict == "not told" and found.low < 0 and found.needs > 1
+    less = np.sqrt(found.needs)
+    again = share([doubted(0.945, 0.004 / less)], [doubted(0.94, 0.003 / less)], reference)
+    assert abs(again.low) < 0.01
+    assert share([doubted(0.945, 0.001)], [doubted(0.94, 0.001)], reference).verdict == "part"
+    assert share([doubted(0.9405, 0.004)], plain, reference).verdict == "none shown"  # nor without
+    hopeless = share([doubted(0.945, 0.004, 0.0025)], [doubted(0.94, 0.003, 0.001)], reference)
+    assert hopeless.verdict in ("none shown", "not told")
+
+
+def test_a_share_is_of_the_optima_within_its_doubt():
+    """Optima known; winners lack what a search leaves; the interval holds the share of optima."""
+    random, inside, n = np.random.default_rng(5), 0, 1000
+    truth, [cell] = (0.95 - 0.93) / (0.96 - 0.93), cells(study(winners("momentum", 64, 0.9)))
+    for _ in range(n):
+        means = []
+        for best, lack_sd in ((0.95, 0.003), (0.93, 0.004), (0.96, 0.001)):
+            lack = abs(random.normal(0, lack_sd))
+            expected, spread = lack + random.normal(0, lack_sd / 2), lack_sd / 2
+            value = best - lack + random.normal(0, 0.001)
+            means.append(at_best(Mean(value, 0.001**2, 1e6, 3, 0), cell,
+                                 {cell.key: Lacking(expected, spread**2)}))  # fmt: skip
+        found = share([means[0]], [means[1]], means[2])
+        inside += found.low <= truth <= found.high
+    assert stats.binomtest(inside, n, 0.95).pvalue > 0.001
+
+
+def test_what_a_winner_lacks_in_score_is_what_it_lacks_in_accuracy():
+    """Of log_error: an error of 10 % that scores 0.2 more is one of 10 % e^-0.2."""
+    [cell] = cells(study(winners("momentum", 64, 0.9)))
+    optimum = Optimum("momentum", 64, 64, "interior", shortfall=0.2, shortfall_sd=0.05)
+    found = lacking([cell], [optimum], "log_error")[cell.key]
+    assert found.value == pytest.approx(0.1 - 0.1 * np.exp(-0.2))
+    turned = [0.1 * np.exp(-0.2 - 0.05 * away) for away in (-1, 1)]
+    assert np.sqrt(found.variance) == pytest.approx((turned[0] - turned[1]) / 2, rel=1e-3)
+    same = lacking([cell], [optimum], "accuracy")[cell.key]
+    assert (same.value, same.variance) == pytest.approx((0.2, 0.05**2))
+    assert lacking([cell], [optimum], "loss") == {}
+    nothing = lacking([cell], [replace(optimum, shortfall=np.nan)], "log_error")[cell.key]
+    assert nothing == Lacking()

@@ -1,0 +1,139 @@
+"""python -m tests.headline: does the headline hold in laptop studies drawn from real trainings?
+
+Whole studies of all methods of the table in docs/truth: searched by the planner, winners confirmed
+on fresh seeds, the recovered share asked as any other. Its truth is optimum against optimum.
+"""
+
+import argparse
+import os
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats  # type: ignore[import-untyped,unused-ignore]
+from threadpoolctl import threadpool_limits
+
+from analysis.accuracies import lacking
+from analysis.answers import learning_rates
+from analysis.cells import Cell, cells
+from analysis.compensation import compensations
+from analysis.dense import DenseCell
+from analysis.load import Study
+from analysis.proposal import chosen
+from tests.truth import SEARCHES, TABLE, Row, by_way, table
+
+SEARCH, TRIALS, SEEDS = "surface", 6, 3  # of the laptop study
+TELLING = 0.3  # shares beyond which "not told" is a failure
+UNTOLD = ("not told", "none shown", "insufficient", "no gap to recover")
+
+
+def accuracy(score: np.ndarray | float) -> Any:
+    """Of a log_error score; validation and test accuracy are one in these studies."""
+    return 1 - np.exp(-np.asarray(score, float))
+
+
+def once(seed: int, trials: int) -> list[dict[str, Any]]:
+    """The shares of one study beside their truths."""
+    random = np.random.default_rng(seed)
+    by_method: dict[str, list[DenseCell]] = {}
+    for each in table(TABLE):
+        by_method.setdefault(each.key[0], []).append(each.again(random))
+    sizes = set.intersection(*({t.key[1] for t in own} for own in by_method.values()))
+    rows, reports = [], []
+    for method, own in by_method.items():
+        own = by_method[method] = [t for t in own if t.key[1] in sizes]
+        way = SEARCHES[SEARCH]
+        assert way
+        searched, curves = by_way(way, own, Row(method, SEARCH, trials), random)
+        rows.append(searched)
+        reports.append(curves)
+    config = {"methods": list(by_method), "batch_sizes": sorted(sizes), "reports": 9}
+    study = Study.from_tables(config, pd.concat(rows), pd.concat(reports), Path())
+    truths = {t.key: t for own in by_method.values() for t in own}
+    fresh = confirmed(cells(study), learning_rates(study, cells(study))[0], truths, random)
+    study = Study.from_tables(config, pd.concat([*rows, fresh]), pd.concat(reports), Path())
+    made = cells(study)
+    optima = [o for response in learning_rates(study, made)[0] for o in response.optima]
+    [found] = compensations(made, None, lacking(made, optima, "log_error"))
+    best = {key: float(accuracy(truth.top)) for key, truth in truths.items()}
+    reference = best[found.reference.key] if found.reference else np.nan
+    out = []
+    for (method, _), share in found.overall.items():
+        plain = [best[found.optimizer, size, size] for size in share.sizes]
+        ours = [best[method, size, size] for size in share.sizes]
+        truth = (np.sum(ours) - np.sum(plain)) / (len(plain) * reference - np.sum(plain))
+        gap = reference - np.mean(plain)
+        out.append({
+            "method": method, "truth": truth, "value": share.value, "verdict": share.verdict,
+            "inside": share.low <= truth <= share.high, "width": share.high - share.low,
+            "gap_inside": found.lost.gap_low <= gap <= found.lost.gap_high,
+            "gap_error": found.lost.gap - gap,
+        })  # fmt: skip
+    return out
+
+
+def confirmed(
+    own: list[Cell], answers: Any, truths: dict[tuple[str, int, int], DenseCell],
+    random: np.random.Generator,
+) -> pd.DataFrame:  # fmt: skip
+    """Each cell's winner on fresh seeds."""
+    surfaces = [(response.surface, c) for response in answers for c in range(len(response.optima))]
+    rows = []
+    for cell, (surface, c) in zip(own, surfaces, strict=True):
+        winner = cell.trials.set_index("trial_id").loc[chosen(surface, cell, c)]
+        at = np.log2([[winner["lr"]] if winner["rho"] == 0 else [winner["lr"], winner["rho"]]])
+        for seed in range(SEEDS):
+            score = float(truths[cell.key].drawn(at, random)[0, -1])
+            rows.append({
+                "trial_id": f"{cell}-winner-s{seed}", "method": cell.method, "m": cell.m,
+                "batch_size": cell.batch_size, "lr": winner["lr"], "rho": winner["rho"],
+                "phase": "confirm", "role": "winner", "status": "complete", "seed": seed,
+                "score": score, "val_accuracy": accuracy(score), "test_accuracy": accuracy(score),
+            })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def summary(studies: list[list[dict[str, Any]]]) -> list[str]:
+    """A line a method, and what misses its goal."""
+    told = pd.DataFrame([one for some in studies for one in some])
+    lines = ["method          truth  value  inside      p  width  not told   gap inside  gap error"]
+    for method, own in told.groupby("method"):
+        inside, n = int(own["inside"].sum()), len(own)
+        p = stats.binomtest(inside, n, 0.95, alternative="less").pvalue
+        untold = own.loc[own["truth"] > TELLING, "verdict"].isin(UNTOLD).mean()
+        lines.append(
+            f"{method:14} {own['truth'].median():6.2f} {own['value'].median():6.2f}"
+            f" {inside / n:7.3f} {p:6.3f} {own['width'].median():6.2f} {untold:9.0%}"
+            f" {own['gap_inside'].mean():12.3f} {own['gap_error'].mean() * 100:+10.2f}"
+        )
+    return lines
+
+
+def chunk(seeds: range, trials: int) -> list[list[dict[str, Any]]]:
+    return [once(seed, trials) for seed in seeds]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.headline", description=__doc__)
+    parser.add_argument("--studies", type=int, default=500, help="default: 500")
+    parser.add_argument("--trials", type=int, default=TRIALS, help=f"a cell (default: {TRIALS})")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    options = parser.parse_args()
+    parts = [range(i, min(i + 5, options.studies)) for i in range(0, options.studies, 5)]
+    studies, start = [], time.monotonic()
+    with ProcessPoolExecutor(options.jobs, initializer=threadpool_limits, initargs=(1,)) as pool:
+        for some in pool.map(chunk, parts, [options.trials] * len(parts)):
+            studies += some
+            left = (time.monotonic() - start) / len(studies) * (options.studies - len(studies))
+            print(f"\r{len(studies)}/{options.studies}, about {left / 60:.0f} min to go", end="\r",
+                  file=sys.stderr)  # fmt: skip
+    print("\n".join(summary(studies)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
