@@ -47,6 +47,10 @@ def _answer(found: Compensation) -> list[str]:
     ]
     parts = parts or ["no sharpness formulation to compare"]
     answered = any(np.isfinite(each.low) for each in found.overall.values())
+    if answered and all(m == "B" for _, m in found.overall):
+        parts.append(
+            "all with m=B, the perturbation that is known to help least (--m 64,B compares)"
+        )
     if answered and not found.of_optima:
         parts.append("of the winners found, luck of the search not included")
     return [said, *parts]
