@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from synthetic import study, trial
 
+from analysis.accuracies import lacking
 from analysis.answers import Answers, answered
 from analysis.cells import cells
 from analysis.compensation import compensations
@@ -43,7 +44,8 @@ def test_answers_are_those_of_the_parts_that_give_them(made, found):
     optima = [each for response in by_hand for each in response.optima]
     pd.testing.assert_frame_equal(pd.DataFrame(found.optima), pd.DataFrame(optima))
     pd.testing.assert_frame_equal(found.table, cell_table(own, optima))
-    [theirs], [ours] = compensations(own), found.compensations
+    lacks = lacking(own, optima, "log_error")
+    [theirs], [ours] = compensations(own, None, lacks), found.compensations
     assert ours.overall == theirs.overall and ours.shares == theirs.shares
     assert [g.label for g in found.groups] == [g.label for g in groups(by_hand)]
     assert [str(cell) for cell in found.cells] == [str(cell) for cell in own]

@@ -24,7 +24,7 @@ Get = Callable[..., Any]
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Planner, Path]]:
     """A study that was stopped, taken up again and is now under way: two trials are running."""
     path = tmp_path_factory.mktemp("running")
-    config = make_config()
+    config = make_config(sampler="tpe", grace=0)
     with Log(path) as log:
         log.append(study_event(config))
         planner = Planner(config, log)
