@@ -12,10 +12,10 @@ from study.config import StudyConfig
 from study.continuing import require_same_code
 from study.log import Log, read
 from study.minima import Bench, Job, lines, measure, missing, pending, saved, winners
-from study.options import check_resources
 from study.planner import Planner
 from study.record import SHARPNESS, Record
 from study.session import Interrupted, Interruption, connected, say
+from study.where import check_resources
 from trainables.config import choice
 from trainables.errors import Parser, UsageError, exit_code
 

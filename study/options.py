@@ -1,9 +1,8 @@
 """The command line of a study: options in groups, presets that fit, and what they resolve to."""
 
 import argparse
-import os
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from study.config import SAMPLERS, SCHEDULERS, StudyConfig
 from study.config_file import from_file
 from study.space import lr_defaults, parse_ranges, rho_defaults
 from study.warm import warm_points
+from study.where import Where, where_of
 from trainables import options as shared
 from trainables.config import (
     OPTIMIZERS,
@@ -19,12 +19,10 @@ from trainables.config import (
     parse_augment,
     parse_method,
     require_model,
-    stable_hash,
 )
 from trainables.data import ImageData, load_for
 from trainables.errors import Parser, UsageError
 from trainables.plugins import ACCEPTED
-from trainables.storage import Storage
 
 PRESETS: dict[str, dict] = {
     "smoke": {
@@ -66,27 +64,6 @@ SAME = (
     *"grid search_seeds".split(),
     *"control_share grace seeds sharpness seed micro_batch".split(),
 )
-
-
-@dataclass(frozen=True)
-class Where:
-    """What does not change a study's trials: where its data and results lie, what it may occupy."""
-
-    results: Path
-    data_dir: str
-    cpus: float
-    gpus: float
-    address: str | None
-    warm_start: str | None = None
-    storage: str | None = None
-
-    @property
-    def checkpoints(self) -> Storage:
-        """Of this study, apart from those of others in the same storage."""
-        if self.storage is None:
-            return Storage(str(self.results), "checkpoints")
-        path = stable_hash(self.results.resolve())
-        return Storage(self.storage, f"{self.results.name}-{path:x}")
 
 
 def parser() -> Parser:
@@ -197,7 +174,7 @@ def resolve(options: argparse.Namespace) -> tuple[StudyConfig, ImageData, Where]
         options.dataset, given = f"folder:{folder.resolve()}", options.dataset
         options.name = options.name or re.sub(r"\W+", "-", f"{given}-{options.preset}")
     config = _config(options)
-    where = _where(options)
+    where = where_of(options)
     require_model(config.model)
     data = load_for(config, options.data_dir, config.seed, strict=explicit)
     config = replace(config, train_size=len(data.train))
@@ -289,44 +266,6 @@ def resolved(config: StudyConfig, where: Where, preset: str) -> dict[str, Any]:
         **unused,
         "search_seeds": "..".join(map(str, dict.fromkeys(config.search_seeds))),
     }
-
-
-def _where(options: argparse.Namespace) -> Where:
-    name = options.name or re.sub(r"\W+", "-", f"{options.dataset}-{options.preset}")
-    if not re.fullmatch(r"[\w.-]+", name) or name.startswith("."):
-        raise UsageError(f"--name: {name!r} is no name; accepted: letters, digits, '.', '_', '-'")
-    cpus, gpus = options.cpus_per_trial, options.gpus_per_trial
-    check_resources(cpus, gpus, options.address)
-    warm = options.warm_start and str(Path(options.warm_start).resolve())
-    path = Path(options.results) / name
-    storage = options.storage
-    if storage and "://" not in storage:
-        storage = str(Path(storage).resolve())
-    where = Where(path, options.data_dir, cpus, gpus, options.address, warm, storage)
-    _ = where.checkpoints  # raises for what is no storage
-    return where
-
-
-def check_resources(cpus: int, gpus: float, address: str | None) -> None:
-    """Raises UsageError for what no trial can have, or none here where there is no address."""
-    if cpus < 1:
-        raise UsageError(f"--cpus-per-trial: {cpus} is out of range; accepted: 1 or more")
-    if not 0 <= gpus < 1e6 or (gpus > 1 and gpus != int(gpus)):
-        raise UsageError(f"--gpus-per-trial: {gpus:g} cannot be given; accepted: 0 to 1, or whole")
-    if address is None:
-        _fits_here(cpus, gpus)
-
-
-def _fits_here(cpus: int, gpus: float) -> None:
-    cores = os.cpu_count() or 1
-    if cpus > cores:
-        raise UsageError(f"--cpus-per-trial: {cpus} of {cores} here; accepted: up to {cores}")
-    if gpus:
-        import torch
-
-        have = torch.cuda.device_count()
-        if gpus > have:
-            raise UsageError(f"--gpus-per-trial: {gpus:g} of {have} here; accepted: up to {have}")
 
 
 def seconds(text: str) -> float:

@@ -13,10 +13,11 @@ from study.continuing import continued
 from study.failures import failures, given_up
 from study.log import Log, MemoryLog, read
 from study.notes import notes
-from study.options import Where, parse, resolve, resolved, seconds
+from study.options import parse, resolve, resolved, seconds
 from study.planner import Planner
 from study.session import Interrupted, Interruption, connected, say
 from study.views import Views
+from study.where import Where
 from trainables import plugins
 from trainables.data import ImageData
 from trainables.errors import UsageError, exit_code
