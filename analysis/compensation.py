@@ -205,8 +205,9 @@ def share(
     if found.verdict == "none shown" and doubt:
         sure, base = ([each.without_doubt() for each in some] for some in (method, plain))
         if share(sure, base, reference.without_doubt(), most).verdict not in NOTHING_SHOWN:
-            room = numerator**2 - t((1, 1, 0)) ** 2 * (v_m + v_p - doubt)
-            needs = t((1, 1, 0)) ** 2 * doubt / room if room > 0 else np.inf
+            t2 = t((1, 1, 0)) ** 2  # of a share of 0
+            room = numerator**2 - t2 * (v_m + v_p - doubt)
+            needs = t2 * doubt / room if room > 0 else np.inf
             return replace(found, verdict="not told", needs=float(needs))
     return found
 

@@ -28,8 +28,11 @@ def surface_of(cells: Sequence[Cell]) -> Surface | None:
 
 def drawn(surface: Surface, c: int, box: np.ndarray, seed: int) -> np.ndarray:
     """(d,): log2 of LR (and rho) in `box` (d, 2) where one drawn function of cell c is highest."""
+    cells = surface.seen.cells
+    here = replace(surface, known=np.arange(cells) == c)  # however few trials it has
+    bounds, asked = np.broadcast_to(box, (cells, *box.shape)), np.full((cells, len(box)), np.nan)
     with threadpool_limits(1):
-        found = locate(_only(surface, c), _boxes(surface, box), _nothing(surface), seed)
+        found = locate(here, bounds, asked, seed)
     return np.asarray(found.draws[np.random.default_rng(seed).integers(len(found.draws)), c])
 
 
@@ -52,16 +55,3 @@ def chosen(surface: Surface | None, cell: Cell, c: int) -> str | None:
         at = np.log2(done[["lr", "rho"][: surface.d]].to_numpy(float))
         height = surface.mean(surface.points(np.full(len(at), c), at))
     return str(done["trial_id"].iloc[int(height.argmax())])
-
-
-def _only(surface: Surface, c: int) -> Surface:
-    """With the one cell to be located, however few trials it has."""
-    return replace(surface, known=np.arange(surface.seen.cells) == c)
-
-
-def _boxes(surface: Surface, box: np.ndarray) -> np.ndarray:
-    return np.broadcast_to(box, (surface.seen.cells, *box.shape))
-
-
-def _nothing(surface: Surface) -> np.ndarray:
-    return np.full((surface.seen.cells, surface.d), np.nan)

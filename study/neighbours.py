@@ -29,11 +29,11 @@ class Neighbours:
         self.config = config
         self._fitted: dict[str, tuple[int, Surface | None]] = {}  # by method, with its trials
 
-    def point(self, cell: Cell, number: int, searched: Searched) -> dict[str, float] | None:
-        """(lr, rho) of a cell's search trial; its last one lies where the best is expected.
-
-        None while the trials tell nothing.
-        """
+    def point(
+        self, cell: Cell, number: int, final: bool, searched: Searched
+    ) -> dict[str, float] | None:
+        """(lr, rho) of a cell's point `number`: where the best is expected if it is the `final`
+        one, else where it may be. None while the trials tell nothing."""
         from analysis import proposal
 
         cells, space = self._cells(cell.method), self.config.space(cell)
@@ -42,7 +42,7 @@ class Neighbours:
         if surface is None or surface.d != len(space.ranges):
             return None
         c, box = cells.index(cell), np.log2(list(space.ranges.values()))
-        if number == self.config.points(cell) - 1:
+        if final:
             at = proposal.expected(surface, c, box)
         else:
             seed = stable_hash(self.config.seed, cell.name, "drawn", number)

@@ -33,6 +33,7 @@ def suggest(
     """
     config, history = neighbours.config, searched[cell.name]
     space, warm = config.space(cell), config.warm.get(cell.name, [])
+    final = number >= config.final(cell)
     if config.sampler == "grid":
         return _grid_point(config, cell, history)
     each, most = config.search_seeds
@@ -50,7 +51,7 @@ def suggest(
         seed = stable_hash(config.seed, cell.name, "point", number)
         return space.point(list(np.random.default_rng(seed).random(dimensions)))
     if config.sampler == "surface" and number >= FIRST:
-        point = neighbours.point(cell, number + len(warm), searched)
+        point = neighbours.point(cell, number + len(warm), final, searched)
         if point is not None:
             return point
     if config.sampler != "tpe" or number < 2 + 2 * dimensions:

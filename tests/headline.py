@@ -20,15 +20,14 @@ from threadpoolctl import threadpool_limits
 from analysis.accuracies import lacking
 from analysis.answers import learning_rates
 from analysis.cells import Cell, cells
-from analysis.compensation import compensations
+from analysis.compensation import NOTHING_SHOWN, compensations
 from analysis.dense import DenseCell
 from analysis.load import Study
-from analysis.proposal import chosen
-from tests.truth import SEARCHES, TABLE, Row, by_way, table
+from tests.truth import SEARCHES, TABLE, Row, by_way, place, table, winner_of
 
 SEARCH, TRIALS, SEEDS = "surface", 6, 3  # of the laptop study
 TELLING = 0.3  # shares beyond which "not told" is a failure
-UNTOLD = ("not told", "none shown", "insufficient", "no gap to recover")
+UNTOLD = ("not told", *NOTHING_SHOWN)
 
 
 def accuracy(score: np.ndarray | float) -> Any:
@@ -84,8 +83,8 @@ def confirmed(
     surfaces = [(response.surface, c) for response in answers for c in range(len(response.optima))]
     rows = []
     for cell, (surface, c) in zip(own, surfaces, strict=True):
-        winner = cell.trials.set_index("trial_id").loc[chosen(surface, cell, c)]
-        at = np.log2([[winner["lr"]] if winner["rho"] == 0 else [winner["lr"], winner["rho"]]])
+        winner = winner_of(cell, surface, c)
+        at = place(truths[cell.key], winner)
         for seed in range(SEEDS):
             score = float(truths[cell.key].drawn(at, random)[0, -1])
             rows.append({

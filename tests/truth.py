@@ -24,12 +24,13 @@ from scipy import stats  # type: ignore[import-untyped,unused-ignore]
 from threadpoolctl import threadpool_limits
 
 from analysis.answers import learning_rates
-from analysis.cells import cells
+from analysis.cells import Cell, cells
 from analysis.compare import holm
 from analysis.dense import DenseCell, curves_of, dense, points_of
 from analysis.load import Study, load
 from analysis.proposal import chosen
 from analysis.scaling import IN_FIT, PLACED
+from analysis.surface import Surface
 from study.config import StudyConfig
 from tests.benchmarks.answer_search import OPTUNA, OPTUNA_GP, Way, searched
 from trainables.config import TrialConfig
@@ -143,8 +144,7 @@ def once(path: Path, row: Row, seed: int) -> list[dict[str, Any]]:
     [found], _ = learning_rates(study, made)
     out = []
     for c, (truth, cell, each) in enumerate(zip(truths, made, found.optima, strict=True)):
-        surface = found.surface if row.search.startswith("surface") else None
-        winner = cell.trials.set_index("trial_id").loc[chosen(surface, cell, c)]
+        winner = winner_of(cell, found.surface if row.search.startswith("surface") else None, c)
         x, at = truth.best, float(np.log2(each.lr_star))
         placed, point = each.verdict in PLACED, each.verdict in IN_FIT  # at an end: a bound
         out.append({
@@ -158,10 +158,19 @@ def once(path: Path, row: Row, seed: int) -> list[dict[str, Any]]:
     return out
 
 
+def winner_of(cell: Cell, surface: Surface | None, c: int) -> pd.Series:
+    """The trial that is confirmed; without a surface the best one."""
+    return cell.trials.set_index("trial_id").loc[chosen(surface, cell, c)]
+
+
+def place(truth: DenseCell, trial: pd.Series) -> np.ndarray:
+    """(1, d): log2 of the trial's LR and rho."""
+    return np.log2([[trial["lr"]] if truth.plain else [trial["lr"], trial["rho"]]])
+
+
 def regret(truth: DenseCell, trial: pd.Series) -> float:
     """How much less than the optimum is expected at a trial's point."""
-    at = np.log2([[trial["lr"]] if truth.plain else [trial["lr"], trial["rho"]]])
-    return truth.top - float(truth.expected(at)[0])
+    return truth.top - float(truth.expected(place(truth, trial))[0])
 
 
 def chunk(path: Path, row: Row, seeds: range) -> list[list[dict[str, Any]]]:
