@@ -128,9 +128,12 @@ def _compensation(
     overall = {key: over_sizes(some, best, most) for key, some in pairs.items()}
     lost = over_sizes(plain, best, most)
     larger = [c for c in (*own.values(), *others) if c.batch_size in plain]
-    split = equal_fit(reference, larger, curves)
+    split, known = (
+        equal_fit(reference, larger, curves),
+        any(each.variance for each in lacks.values()),
+    )
     return Compensation(
-        optimizer, reference, base, _table(rows), shares, overall, lost, split, fits, bool(lacks)
+        optimizer, reference, base, _table(rows), shares, overall, lost, split, fits, known
     )  # fmt: skip
 
 

@@ -39,9 +39,9 @@ TABLE = Path(__file__).parent.parent / "docs" / "truth"
 # By the planner, by plain Optuna with a study a cell, or without either (None).
 SEARCHES: dict[str, Way | None] = {
     "random": None, "grid": None, "optuna": OPTUNA, "optuna-gp": OPTUNA_GP,
-    "surface": Way("surface", "surface", "asha"),
+    "surface": Way("surface", "surface", "asha", StudyConfig.grace),
     "surface-whole": Way("surface", "surface", "none"),
-    "tpe": Way("tpe", "tpe", "asha"),
+    "tpe": Way("tpe", "tpe", "asha", StudyConfig.grace),
 }  # fmt: skip
 GOALS = {8: np.inf, 12: 1 / 3, 24: 1 / 4}  # of the median error, octaves
 BIAS, ANSWERED, GIVEN = 1 / 8, 0.8, 0.9

@@ -300,3 +300,13 @@ def test_what_a_winner_lacks_in_score_is_what_it_lacks_in_accuracy():
     assert lacking([cell], [optimum], "loss") == {}
     nothing = lacking([cell], [replace(optimum, shortfall=np.nan)], "log_error")[cell.key]
     assert nothing == Lacking()
+
+
+def test_without_any_surface_the_winners_found_are_what_is_spoken_of():
+    rows = [*LOSING, *winners("momentum+sam", 1024, 0.95), *winners("momentum+sam", 4096, 0.95)]
+    made = cells(study(rows))
+    nothing = {cell.key: Lacking() for cell in made}
+    [unknown] = compensations(made, None, nothing)
+    [known] = compensations(made, None, nothing | {made[0].key: Lacking(0.0, 1e-8)})
+    assert answer(unknown) == answer(only(rows)) and not unknown.of_optima
+    assert "of the winners found" in answer(unknown) and "of the winners" not in answer(known)
