@@ -53,6 +53,16 @@ class Cell:
         """The fresh-seed trials of the given roles, whatever their status."""
         return self.fresh[self.fresh["role"].isin(list(roles))]
 
+    def ruled(self, rule: str) -> pd.DataFrame:
+        """The fresh-seed trials at a rule's learning rate, of any status.
+
+        Where the search chose that one they are the winner's: the rule's own helped to choose it,
+        so they flatter it.
+        """
+        own, best = self.confirm(rule), self.winner_runs
+        same = len(own) and len(best) and own["lr"].eq(best["lr"].iloc[0]).all()
+        return best if same else own
+
     @cached_property
     def winners(self) -> pd.DataFrame:
         """The fresh-seed trials of all points that were ever the cell's winner."""

@@ -6,7 +6,7 @@ lost and won back is asked of the optima, which the winners of a search fall sho
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -33,8 +33,8 @@ class Share:
     average over the batch `sizes` at which all three are known. diverged : seeds of the method that
     were lost. rests_on : (batch size, the verdict without it) where that is another.
     verdict : all | part | part or all | none shown | harm | not told (for the search's doubt alone)
-    | no gap to recover | insufficient. needs : where it is not told, how many times as many search
-    trials would tell, infinite where they alone would not.
+    | no gap to recover | insufficient | withheld (`Compensation.beaten`). needs : where it is not
+    told, how many times as many search trials would tell, infinite where they alone would not.
     """
 
     value: float
@@ -60,6 +60,8 @@ class Compensation:
     lost : the gap alone, over all larger batch sizes. split : how much of it is fitting worse, also
     under each formulation. fits : training accuracy of every plain winner by batch size.
     of_optima : whether shares and gaps are of the optima; else they are of the winners found.
+    beaten : by batch size, the rule whose learning rate does better than the tuned one beyond
+    noise, so that the search has not found the optimum.
     """
 
     optimizer: str
@@ -72,6 +74,7 @@ class Compensation:
     split: EqualFit
     fits: dict[int, float]
     of_optima: bool = False
+    beaten: Mapping[int, str] = field(default_factory=dict)
 
 
 def compensations(
@@ -111,9 +114,11 @@ def _compensation(
     rows, shares = [], {}
     pairs: dict[tuple[str, str], dict[int, tuple[Mean, Mean]]] = {}
     plain: dict[int, tuple[Mean, Mean]] = {}
+    ruled: dict[tuple[int, str], Mean] = {}
     for size in sorted(b for b in own if b > reference.batch_size):
-        runs = {step: own[size].confirm(step) for step in RULE_ROLES}
+        runs = {step: own[size].ruled(step) for step in RULE_ROLES}
         means = {step: mean_of(run, noise[size]) for step, run in runs.items()}
+        ruled |= {(size, step): mean for step, mean in means.items()}
         means["tuned"] = mean_of(own[size].winner_runs, noise[size])
         tuned = at_best(means["tuned"], own[size], lacks)
         plain[size] = tuned, tuned
@@ -126,15 +131,37 @@ def _compensation(
             series = "B" if cell.m == size else str(cell.m)
             pairs.setdefault((cell.method, series), {})[size] = mean, tuned
     overall = {key: over_sizes(some, best, most) for key, some in pairs.items()}
+    beaten = _beaten(ruled, {size: tuned for size, (tuned, _) in plain.items()}, most)
+    shares = {k: replace(s, verdict="withheld") if k[2] in beaten else s for k, s in shares.items()}
+    overall = {k: replace(s, verdict="withheld") if beaten.keys() & s.sizes else s
+               for k, s in overall.items()}  # fmt: skip
     lost = over_sizes(plain, best, most)
     larger = [c for c in (*own.values(), *others) if c.batch_size in plain]
-    split, known = (
-        equal_fit(reference, larger, curves),
-        any(each.variance for each in lacks.values()),
-    )
-    return Compensation(
-        optimizer, reference, base, _table(rows), shares, overall, lost, split, fits, known
-    )  # fmt: skip
+    split = equal_fit(reference, larger, curves)
+    known = any(each.variance for each in lacks.values())
+    return Compensation(optimizer, reference, base, _table(rows), shares, overall, lost, split,
+                        fits, known, beaten)  # fmt: skip
+
+
+def _beaten(
+    ruled: Mapping[tuple[int, str], Mean], tuned: Mapping[int, Mean], most: float
+) -> dict[int, str]:
+    """The rules better than the optimum: one-sided t tests, Bonferroni's level over all of them."""
+    known = {key: mean for key, mean in ruled.items() if mean.n and tuned[key[0]].n}
+    found = {}
+    for (size, rule), mean in known.items():
+        parts = [*mean.parts, *tuned[size].parts]
+        t = _quantile(parts, most, (1 - LEVEL) / len(known))
+        if mean.value - tuned[size].value > t * np.sqrt(sum(v for v, _ in parts)):
+            found[size] = rule
+    return found
+
+
+def _quantile(parts: Sequence[tuple[float, float]], most: float, tail: float) -> float:
+    """Of t for a sum of (variance, df), Satterthwaite's df but at most `most`."""
+    squares = sum(v**2 / max(df, 1) for v, df in parts)
+    df = sum(v for v, _ in parts) ** 2 / squares if squares else np.inf
+    return float(stats.t.ppf(1 - tail, min(df, most)))
 
 
 def over_sizes(pairs: Mapping[int, tuple[Mean, Mean]], reference: Mean, most: float) -> Share:
@@ -188,9 +215,7 @@ def share(
         parts = [(weights[0] * v, df) for e in method for v, df in e.parts]
         parts += [(weights[1] * v, df) for e in plain for v, df in e.parts]
         parts += [(weights[2] * k**2 * v, df) for v, df in reference.parts]
-        squares = sum(v**2 / max(df, 1) for v, df in parts)
-        df = sum(v for v, _ in parts) ** 2 / squares if squares else np.inf
-        return float(stats.t.ppf((1 + LEVEL) / 2, min(df, most)))
+        return _quantile(parts, most, (1 - LEVEL) / 2)
 
     wide = t((0, 1, 1)) * np.sqrt(v_p + v_r)
     gap_low, gap_high = float(gap - wide) / k, float(gap + wide) / k

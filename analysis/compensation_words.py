@@ -27,6 +27,8 @@ def _answer(found: Compensation) -> list[str]:
     if not lost.sizes:
         return [f"{found.optimizer}: of no larger batch size than the reference's, {at}, is the "
                 "test accuracy known yet"]  # fmt: skip
+    if found.beaten:
+        return [_withheld(found)]
     said = f"{found.optimizer}, tuned, "
     if lost.verdict == "insufficient":
         said += (
@@ -54,6 +56,14 @@ def _answer(found: Compensation) -> list[str]:
     if answered and not found.of_optima:
         parts.append("of the winners found, luck of the search not included")
     return [said, *parts]
+
+
+def _withheld(found: Compensation) -> str:
+    """Why there is no answer where the search fell short of a learning rate that needs none."""
+    at = " and ".join(f"{rule.replace('lr_', 'LR ')} at B={b}" for b, rule in found.beaten.items())
+    return (f"{found.optimizer}: withheld, what is lost and won back, as the small batch's {at} "
+            "does better than the tuned one beyond noise, so that the search has not found the "
+            "optimum (more --trials, or an --lr-range around it)")  # fmt: skip
 
 
 def about_fitting(found: Compensation) -> list[str]:
@@ -134,7 +144,7 @@ def _parts(each: Split) -> list[str]:
 def _caveats(each: Share) -> str:
     """What the verdict hangs on."""
     said = f" ({each.diverged} diverged seeds left out, which flatters)" if each.diverged else ""
-    if each.rests_on and each.verdict not in ("no gap to recover", "insufficient"):
+    if each.rests_on and each.verdict not in ("no gap to recover", "insufficient", "withheld"):
         without = ", ".join(f"without B={size} it is '{other}'" for size, other in each.rests_on)
         said += f" (it hangs on single batch sizes: {without})"
     return said

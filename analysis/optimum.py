@@ -212,13 +212,14 @@ def _judged(
     if verdict == "interior" and edge - at <= max(NEXT, _se(found, c, 0)):
         verdict = "stability_edge"
     verdict = bare.verdict if warm else verdict
+    lost = found.lost[:, c]
+    bare = replace(bare, shortfall=float(lost.mean()), shortfall_sd=float(lost.std()))
     if verdict == "flat":
         return replace(bare, verdict=verdict, rho_verdict=verdict)
     near = _near(surface, c, found, seed_sd if seed_sd > 0 else surface.sigma[c])
     answer = replace(
         bare, verdict=verdict, lr_star=2.0**at, lr_low=2.0**low, lr_high=2.0**high,
         se=_se(found, c, 0), near_low=2.0 ** near[0], near_high=2.0 ** near[1],
-        shortfall=float(found.lost[:, c].mean()), shortfall_sd=float(found.lost[:, c].std()),
     )  # fmt: skip
     if middle is None:
         return answer

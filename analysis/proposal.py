@@ -47,7 +47,7 @@ def chosen(surface: Surface | None, cell: Cell, c: int) -> str | None:
 
     The expectation is the surface's, since the best of many noisy scores is luck.
     """
-    done = complete(cell.search)
+    done = complete(cell.trials)
     if done.empty:
         return None
     height = done["score"].to_numpy(float)

@@ -29,7 +29,9 @@ def rule_regret(cells: Sequence[Cell], answers: Sequence[Response] | None = None
     at the batch size, taken to be the same at both learning rates. octaves: log2 of `lr` over LR*,
     NaN where LR* is no point. verdict: "diverges" where more than half of the rule's trainings do;
     "worse" or "better" where the interval excludes 0, else "no worse shown"; "insufficient" without
-    an interval. `answers` of `responses`, if known; rows are not corrected for their number.
+    an interval. Where the search chose the rule's learning rate nothing is lost by it. `answers` of
+    `responses`, if known; rows are not
+    corrected for their number.
     """
     plain = [cell for cell in cells if is_plain(cell.method)]
     found = responses(plain) if answers is None else answers
@@ -111,11 +113,14 @@ def _regret(
     winners = cell.winner_runs
     tuned, scaled = (complete(each)["test_accuracy"].dropna() for each in (winners, runs))
     lr, lost = float(runs["lr"].iloc[0]), int(runs["status"].eq("diverged").sum())
+    chosen = len(winners) > 0 and lr == winners["lr"].iloc[0]
     sd, df = noise
+    if chosen:  # with the help of the rule's own seeds
+        scaled, lost = tuned, int(winners["status"].eq("diverged").sum())
     regret, half = 100 * (tuned.mean() - scaled.mean()), np.nan
     if len(tuned) and len(scaled) and df > 0:
         t = float(stats.t.ppf((1 + LEVEL) / 2, df))
-        half = 100 * t * sd * np.sqrt(1 / len(tuned) + 1 / len(scaled))
+        half = (not chosen) * 100 * t * sd * np.sqrt(1 / len(tuned) + 1 / len(scaled))
     verdict = "no worse shown"
     if lost > len(scaled):
         verdict = "diverges"

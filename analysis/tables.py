@@ -73,7 +73,7 @@ def _row(cell: Cell, best: Optimum) -> dict[str, Any]:
         "confirmed": best.confirmed,
     }
     for rule in RULE_ROLES:
-        ruled = cell.confirm(rule)
+        ruled = cell.ruled(rule)
         survived = complete(ruled)["test_accuracy"].dropna()
         row[f"test_accuracy_{rule}"] = survived.mean()
         row[f"n_{rule}"] = len(survived)

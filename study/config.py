@@ -177,6 +177,10 @@ class StudyConfig(Recipe):
         """Shared by all methods and batch sizes, so that comparisons are paired."""
         return stable_hash(self.seed, "confirm", index)
 
+    def rule_seed(self, index: int) -> int:
+        """Not those of winners, as what a rule's learning rate scores may make it one."""
+        return stable_hash(self.seed, "rule", index)
+
     def check_data(self, train_size: int) -> None:
         """Raises UsageError where a cell cannot train on that many images."""
         for cell in self.cells:

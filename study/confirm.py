@@ -25,8 +25,8 @@ class Job(NamedTuple):
 class Confirmation:
     """The part of the planner that begins where a cell's search is over.
 
-    records : the planner's, by trial id; winner : the best complete search trial of a cell, None
-    while or where there is none; searched : whether a cell's search is over; rank : of cells, the
+    records : the planner's, by trial id; winner : the trial whose point is a cell's best, None
+    while or where there is none; searched : whether that is settled; rank : of cells, the
     longest job first
     """
 
@@ -123,6 +123,26 @@ class Confirmation:
         ids = (self._id(cell, "winner", point, index) for index in range(self.config.seeds))
         return [self.records.get(trial_id) for trial_id in ids]
 
+    def raced(self, cell: Cell) -> bool:
+        """Whether all that may become the cell's winner, beside the search's trials, has ended.
+
+        Those are the rules' learning rates, for a plain cell that their reference is not one of.
+        """
+        small = self._reference_cells(cell.optimizer)
+        if not cell.plain or cell in small:
+            return True
+        return all(map(self._settled, small)) and all(
+            record is not None and record.ended for record in self.rule_runs(cell)
+        )
+
+    def rule_runs(self, cell: Cell) -> list[Record | None]:
+        """The cell's trials at the rules' learning rates, None where one has not begun."""
+        return [
+            self.records.get(self._id(cell, role, point, index))
+            for role, point, seeds in self._rule_points(cell)
+            for index in range(seeds)
+        ]
+
     def _winner_points(self, cell: Cell) -> Iterator[tuple[str, Point, int]]:
         """(role, point, seeds) of the winner and its neighbours."""
         winner = self.winner(cell)
@@ -143,7 +163,8 @@ class Confirmation:
     def _job(self, cell: Cell, role: str, point: Point, index: int) -> Job:
         lr, rho = point
         values = {"lr": lr} if cell.plain else {"lr": lr, "rho": rho}
-        seed, trial_id = self.config.confirm_seed(index), self._id(cell, role, point, index)
+        seed_of = self.config.rule_seed if role in RULES else self.config.confirm_seed
+        seed, trial_id = seed_of(index), self._id(cell, role, point, index)
         return Job(self.config.trial(cell, trial_id, "confirm", role, seed, values), index)
 
     def _id(self, cell: Cell, role: str, point: Point, index: int) -> str:

@@ -51,7 +51,7 @@ def continued(config: StudyConfig, path: Path, data: ImageData, sized: bool) -> 
         config = config.with_trials(was.trials)
     for field in fields(StudyConfig):
         theirs, ours = getattr(was, field.name), getattr(config, field.name)
-        if field.name in FREE:
+        if field.name in FREE or field.name in _unused(config):
             continue
         if field.name in GROWING:
             _require_more(field.name, ours, theirs, path)
@@ -84,6 +84,12 @@ def continued(config: StudyConfig, path: Path, data: ImageData, sized: bool) -> 
         # The other study may have found more since; what has begun keeps its points.
         warm={n: p for n, p in config.warm.items() if n not in cells} | was.warm,
     )
+
+
+def _unused(config: StudyConfig) -> tuple[str, ...]:
+    """What settles nothing with this sampler and scheduler, so that a preset's change is none."""
+    unused = ("trials",) if config.sampler == "grid" else ("grid", "search_seeds")
+    return unused if config.scheduler == "asha" else (*unused, "control_share", "grace")
 
 
 def require_same_code(begun: Event, names: Iterable[str], path: Path) -> None:

@@ -49,17 +49,18 @@ class Neighbours:
             at = proposal.drawn(surface, c, box, seed)
         return dict(zip(space.ranges, (2.0**at).tolist(), strict=True))
 
-    def winners(self, method: str, searched: Searched) -> dict[str, str]:
-        """By cell, the complete trial at the point whose expected score is highest."""
+    def winners(self, method: str, cells: list[Cell], tried: Searched) -> dict[str, str]:
+        """Of some of a method's cells, the complete trial at the point of highest expected score.
+
+        "" where none is complete. tried : the search's trials, and others that may have won
+        """
         from analysis import proposal
 
-        cells = self._cells(method)
-        ended = _ended(cells, searched)
-        tables = _tables(cells, ended)
-        surface = self._surface(method, cells, ended)
-        found = {c.name: proposal.chosen(surface, table, i)
-                 for i, (c, table) in enumerate(zip(cells, tables, strict=True))}  # fmt: skip
-        return {name: trial_id for name, trial_id in found.items() if trial_id}
+        own = self._cells(method)
+        ended = _ended(own, tried)
+        surface, tables = self._surface(method, own, ended), _tables(own, ended)
+        return {cell.name: proposal.chosen(surface, tables[own.index(cell)], own.index(cell)) or ""
+                for cell in cells}  # fmt: skip
 
     def _cells(self, method: str) -> list[Cell]:
         return [cell for cell in self.config.cells if cell.method == method]

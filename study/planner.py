@@ -38,7 +38,7 @@ class Planner:
         self.errors: list[str] = []  # trials that ended so in a row, since this planner began
         self._searching = dict.fromkeys(self.cells, 0)  # search trials that have not ended
         self.neighbours = Neighbours(config)
-        self._chosen: dict[str, dict[str, str]] = {}  # by method, the surface's winners by cell
+        self._chosen: dict[str, dict[str, str]] = {}  # by method and cell, the surface's winners
         self._winners: dict[str, Record | None] = {}
         self.confirmation = Confirmation(
             config, self.records, self.winner, self.search_over, lambda cell: self._rank[cell.name]
@@ -155,7 +155,7 @@ class Planner:
         if write:
             self.log.append(event)
         if event["event"] == "chosen":
-            self._chosen[event["method"]] = event["winners"]
+            self._chosen.setdefault(event["method"], {}).update(event["winners"])
         record = records.apply(self.records, event)
         if record is None:
             return
@@ -208,13 +208,23 @@ class Planner:
         return job
 
     def _choose(self) -> None:
-        """Write down the winners of each method whose search is over."""
+        """Write down the winners of each method whose search is over, "" where there is none.
+
+        Plain cells among which the reference is looked for come first; the others wait for the
+        trials at its learning rate and what the rules make of it, which are candidates too.
+        """
         if self.config.sampler != "surface":
             return
         for method in self.config.methods:
             own = [cell for cell in self.cells.values() if cell.method == method]
-            if method not in self._chosen and all(map(self._trained, own)):
-                winners = self.neighbours.winners(method, self.searched)
+            left = [cell for cell in own if cell.name not in self._chosen.get(method, {})]
+            waiting = [cell for cell in left if not self.confirmation.raced(cell)]
+            ready = [cell for cell in left if cell not in waiting]
+            first = len(left) == len(own)
+            if ready and (first or not waiting) and all(map(self._trained, own)):
+                rules = {c.name: [r for r in self.confirmation.rule_runs(c) if r] for c in own}
+                tried = {name: self.searched[name] + runs for name, runs in rules.items()}
+                winners = self.neighbours.winners(method, ready, tried)
                 self._write({"event": "chosen", "method": method, "winners": winners})
 
     def _plan_search(self) -> Job | None:
@@ -259,16 +269,16 @@ class Planner:
         return begun >= self.config.searches(cell) and not self._searching[cell.name]
 
     def search_over(self, cell: Cell) -> bool:
-        """Whether the cell's winner is settled; a surface chooses those of a method together."""
-        chosen = self.config.sampler != "surface" or cell.method in self._chosen
+        """Whether the cell's winner is settled; where a surface chooses it, that comes last."""
+        chosen = self.config.sampler != "surface" or cell.name in self._chosen.get(cell.method, {})
         return chosen and self._trained(cell)
 
     def winner(self, cell: Cell) -> Record | None:
-        """The search trial whose point is confirmed, once it is settled; None if there is none."""
+        """The trial whose point is confirmed, once it is settled; None if there is none."""
         if not self.search_over(cell):
             return None
         if self.config.sampler == "surface":
-            return self.records.get(self._chosen[cell.method].get(cell.name, ""))
+            return self.records.get(self._chosen[cell.method][cell.name])
         if cell.name not in self._winners:
             ranked = records.best_first(self.searched[cell.name])
             self._winners[cell.name] = ranked[0] if ranked else None

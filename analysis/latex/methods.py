@@ -154,8 +154,10 @@ def _confirmed(config: Facts, manifest: Facts) -> list[str]:
     if "seeds" not in config:
         return []
     seeds = manifest.get("confirm_seeds")
+    surface = config.get("sampler") == "surface"
+    best = "trial whose expected score is highest among those" if surface else "best trial"
     lines = [
-        "Of each cell the best trial that came to its end is trained again on "
+        f"Of each cell the {best} that came to its end is trained again on "
         f"{given(config['seeds'])} fresh seeds, the same for all cells, from which alone "
         "accuracies are taken."
     ]
@@ -170,11 +172,13 @@ def _confirmed(config: Facts, manifest: Facts) -> list[str]:
     if config.get("reference_seeds"):
         count = config["reference_seeds"]
         lines.append(
-            f"Plain methods are also trained on {given(count)} of these seeds at each larger batch "
-            rf"with the learning rate of the plain winner at $B\leq{SMALL_BATCH}$ that scores best "
-            "on them, as it is, times the square root of the ratio of batch sizes, and times the "
-            "ratio."
+            f"Plain methods are also trained with {given(count)} fresh "
+            f"{'seed' if count == 1 else 'seeds'} at each larger batch with the learning rate "
+            rf"of the plain winner at $B\leq{SMALL_BATCH}$ that scores best on theirs, as it is, "
+            "times the square root of the ratio of batch sizes, and times the ratio."
         )
+        if surface:
+            lines.append(rf"At $B>{SMALL_BATCH}$ these may be the best of the cell too.")
     return lines
 
 

@@ -133,13 +133,13 @@ def rules(found: Answers) -> Iterator[Check]:
             at = {row["step"]: row for row in rows(table)}
             own = [at[rule] for rule in RULE_ROLES if at[rule]["n"] and at["tuned"]["n"]]
             judged += bool(own)
-            if any(rule["low"] > at["tuned"]["high"] for rule in own):
+            if size in each.beaten:
                 beyond.append(f"{each.optimizer} B={size}")
             elif any(rule["accuracy"] > at["tuned"]["accuracy"] for rule in own):
                 better.append(f"{each.optimizer} B={size}")
-    made = check(name, judged, beyond, "a rule's LR is better beyond both intervals, so the search "
-                 "fell short", f"at all {judged} batch sizes")  # fmt: skip
+    made = check(name, judged, beyond, "a rule's LR is better beyond noise, so the search fell "
+                 "short", f"at all {judged} batch sizes")  # fmt: skip
     if made.verdict == "holds" and better:
-        made = Check(name, "unknown", "a rule's LR is better in the mean, not beyond the intervals:"
+        made = Check(name, "unknown", "a rule's LR is better in the mean, not beyond noise:"
                      f" {', '.join(better)}")  # fmt: skip
     yield made

@@ -8,7 +8,7 @@ from scipy import optimize, stats  # type: ignore[import-untyped,unused-ignore]
 from synthetic import study, trial
 
 from analysis.accuracies import Lacking, Mean, at_best, lacking
-from analysis.cells import cells
+from analysis.cells import RULE_ROLES, cells
 from analysis.compensation import compensations, share
 from analysis.compensation_words import answer
 from analysis.optimum import Optimum, seed_noise
@@ -138,9 +138,9 @@ def test_the_reference_is_the_best_by_validation_score_whatever_its_test_accurac
 
 def test_waterfall_and_shares_of_a_study():
     sam = [*winners("momentum+sam", 1024, 0.95), *winners("momentum+sam", 4096, 0.95)]
-    rules = winners("momentum", 4096, 0.80, role="lr_copied")[1:]
-    rules += winners("momentum", 4096, 0.90, role="lr_linear", spread=(0.0, 0.002))[1:]
-    rules += [trial("momentum", 4096, phase="confirm", role="lr_linear", status="diverged")]
+    rules = winners("momentum", 4096, 0.80, role="lr_copied", lr=0.05)[1:]
+    rules += winners("momentum", 4096, 0.90, role="lr_linear", spread=(0.0, 0.002), lr=0.4)[1:]
+    rules += [trial("momentum", 4096, lr=0.4, phase="confirm", role="lr_linear", status="diverged")]
     found = only([*LOSING, *sam, *rules])
     table = found.waterfall.set_index(["batch_size", "step"])
     assert table.loc[(4096, "tuned"), "accuracy"] == pytest.approx(0.92)
@@ -310,3 +310,45 @@ def test_without_any_surface_the_winners_found_are_what_is_spoken_of():
     [known] = compensations(made, None, nothing | {made[0].key: Lacking(0.0, 1e-8)})
     assert answer(unknown) == answer(only(rows)) and not unknown.of_optima
     assert "of the winners found" in answer(unknown) and "of the winners" not in answer(known)
+
+
+def ruled(rule, size, accuracy, lr, spread=SPREAD):
+    return winners("momentum", size, accuracy, role=rule, lr=lr, spread=spread)[1:]
+
+
+def test_an_answer_is_withheld_where_a_rule_beats_the_search_beyond_noise():
+    sam = [*winners("momentum+sam", 1024, 0.95), *winners("momentum+sam", 4096, 0.95)]
+    by_luck, beyond = (
+        only([*LOSING, *sam, *ruled("lr_copied", 1024, 0.94 + more, 0.05, [0.0]),
+              *ruled("lr_sqrt", 4096, 0.9, 0.2)])
+        for more in (0.002, 0.01)
+    )  # fmt: skip
+    assert by_luck.beaten == {} and by_luck.overall["momentum+sam", "B"].verdict == "part"
+    assert beyond.beaten == {1024: "lr_copied"}
+    assert beyond.overall["momentum+sam", "B"].verdict == "withheld"
+    assert beyond.shares["momentum+sam", 4096, 4096].verdict == "part"
+    assert beyond.shares["momentum+sam", 1024, 1024].verdict == "withheld"
+    assert "LR copied at B=1024" in answer(beyond) and "recovers" not in answer(beyond)
+
+
+def test_few_of_many_equal_rules_beat_the_search_by_chance():
+    """Twelve rules as good as the winners: in at most one study of twenty is one said better."""
+    random, said, n = np.random.default_rng(7), 0, 80
+    sizes = (64, 256, 1024, 2048, 4096)
+    for _ in range(n):
+        rows = []
+        for size in sizes:
+            rows += winners("momentum", size, 0.9, spread=random.normal(0, 0.002, 3))
+            for lr, rule in enumerate(RULE_ROLES if size > sizes[0] else (), 2):
+                rows += ruled(rule, size, 0.9, lr, random.normal(0, 0.002, 1))
+        said += bool(only(rows).beaten)
+    assert stats.binomtest(said, n, 0.05, alternative="greater").pvalue > 0.01
+
+
+def test_a_rule_that_the_search_chose_is_judged_on_the_winners_seeds():
+    lucky = only([*LOSING, *ruled("lr_copied", 4096, 0.99, 0.1, [0.0])])
+    assert lucky.beaten == {}
+    copied, tuned = (lucky.waterfall[lucky.waterfall["step"].eq(step)
+                                     & lucky.waterfall["batch_size"].eq(4096)].iloc[0]
+                     for step in ("lr_copied", "tuned"))  # fmt: skip
+    assert (copied["accuracy"], copied["n"]) == (tuned["accuracy"], 3)

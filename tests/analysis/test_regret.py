@@ -30,8 +30,9 @@ def test_regret_by_hand():
     """One cell: SD 0.01 with 2 degrees of freedom, half the interval is t .01 (1/3 + 1/2)^1/2."""
     table = regrets(
         confirmed("winner", TUNED),
-        confirmed("lr_copied", [0.80, 0.82], lr=0.2), confirmed("lr_sqrt", [0.905], diverged=1),
-        confirmed("lr_linear", [0.89], diverged=2), confirmed("superseded", [0.1]),
+        confirmed("lr_copied", [0.80, 0.82], lr=0.2),
+        confirmed("lr_sqrt", [0.905], lr=0.4, diverged=1),
+        confirmed("lr_linear", [0.89], lr=0.8, diverged=2), confirmed("superseded", [0.1]),
     )  # fmt: skip
     copied, sqrt, linear = (table.loc[f"lr_{name}"] for name in ("copied", "sqrt", "linear"))
     half = 100 * stats.t.ppf(0.975, 2) * 0.01 * np.sqrt(1 / 3 + 1 / 2)
@@ -46,13 +47,20 @@ def test_regret_by_hand():
 
 
 def test_a_rule_can_be_better_and_without_a_variance_nothing_is_shown():
-    better = regrets(confirmed("winner", TUNED), confirmed("lr_sqrt", [0.98, 0.99]))
+    better = regrets(confirmed("winner", TUNED), confirmed("lr_sqrt", [0.98, 0.99], lr=0.2))
     assert better["verdict"].item() == "better"
-    lone = regrets(confirmed("winner", [0.9]), confirmed("lr_sqrt", [0.5]))
+    lone = regrets(confirmed("winner", [0.9]), confirmed("lr_sqrt", [0.5], lr=0.2))
     assert lone["verdict"].item() == "insufficient" and lone["regret"].item() == pytest.approx(40)
-    dead = regrets(confirmed("winner", TUNED), confirmed("lr_linear", [], diverged=1))
+    dead = regrets(confirmed("winner", TUNED), confirmed("lr_linear", [], lr=0.2, diverged=1))
     assert dead["verdict"].item() == "diverges" and np.isnan(dead["regret"].item())
     assert regrets(confirmed("winner", TUNED)).empty
+
+
+def test_by_a_rule_that_the_search_chose_nothing_is_lost():
+    """The winner's seeds speak for it; its own, on which it was chosen, do not."""
+    same = regrets(confirmed("winner", TUNED), confirmed("lr_sqrt", [0.99]))
+    assert same[["regret", "low", "high"]].to_numpy().tolist() == [[0.0, 0.0, 0.0]]
+    assert same["verdict"].item() == "no worse shown" and same["n_rule"].item() == 3
 
 
 def test_octaves_are_from_lr_star_where_that_is_a_point():

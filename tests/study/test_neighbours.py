@@ -79,7 +79,9 @@ def test_winners_are_written_down_once_and_read_again() -> None:
     planner = planner_of(trials=6)
     simulate(planner)
     chosen = [event for event in planner.log.events if event["event"] == "chosen"]
-    assert sorted(event["method"] for event in chosen) == ["momentum", "momentum+sam"]
+    small, large = ({"momentum-b64"}, {"momentum-b1024"})
+    plain = [set(event["winners"]) for event in chosen if event["method"] == "momentum"]
+    assert plain == [small, large] and len(chosen) == 3  # the large one waits for the rules
     for event in chosen:
         for name, trial_id in event["winners"].items():
             assert planner.records[trial_id].cell.name == name
@@ -103,7 +105,32 @@ def test_more_trials_choose_anew() -> None:
     more = planner_of(planner.log.events, trials=8)
     assert all(more.winner(cell) is None for cell in more.config.cells)
     simulate(more)
-    assert more.done and len([e for e in more.log.events if e["event"] == "chosen"]) == 4
+    assert more.done and len([e for e in more.log.events if e["event"] == "chosen"]) == 6
+
+
+def test_a_rules_learning_rate_that_scores_best_is_the_winner(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where the range ends below the optimum, the reference's learning rate times B is better."""
+
+    def rising(config: TrialConfig, report: int) -> dict[str, Any]:
+        score = (10 + 0.5 * math.log2(config.lr)) * report / config.reports
+        return figures(config, report) | {"score": score, "diverged": False}
+
+    monkeypatch.setattr(simulated, "figures", rising)
+    asked: dict[str, Any] = {"trials": 6, "lr_ranges": {"momentum": (1e-3, 0.02)}}
+    planner = planner_of(**PLAIN | asked)
+    simulate(planner)
+    reference = planner.confirmation.reference("momentum")
+    assert reference and reference.batch_size <= 512
+    for cell in (cell for cell in planner.config.cells if cell.batch_size > 512):
+        winner = planner.winner(cell)
+        assert winner and winner.config.role == "lr_linear"
+        assert winner.config.lr == reference.lr * cell.batch_size / reference.batch_size
+        runs = [run.config for run in planner.confirmation.winner_runs(cell) if run]
+        assert [run.lr for run in runs] == [winner.config.lr] * 2
+        assert winner.config.seed not in {run.seed for run in runs}
+    assert outcome(planner_of(planner.log.events, **PLAIN | asked)) == outcome(planner)
 
 
 def test_a_method_that_never_ends_well_has_no_winner(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,10 +58,12 @@ def test_every_cell_gets_its_trials_its_winner_on_fresh_seeds_and_the_plain_ones
 
 
 def test_the_winner_is_the_best_complete_trial_and_keeps_its_point() -> None:
+    """Of the search and of the rules' learning rates."""
     planner = planner_of(scheduler="none")
     simulate(planner)
     for name, cell in planner.cells.items():
-        complete = [r for r in planner.searched[name] if r.status == "complete"]
+        tried = [*planner.searched[name], *filter(None, planner.confirmation.rule_runs(cell))]
+        complete = [r for r in tried if r.status == "complete"]
         best = max(complete, key=lambda r: r.reports[-1]["score"])
         confirmed = planner.records[f"{name}-winner-s0"].config
         assert (confirmed.lr, confirmed.rho) == (best.config.lr, best.config.rho)
@@ -71,16 +73,17 @@ def test_the_winner_is_the_best_complete_trial_and_keeps_its_point() -> None:
 def test_confirm_seeds_are_shared_by_all_cells_and_differ_from_all_search_seeds() -> None:
     planner = planner_of()
     simulate(planner)
-    by_index: dict[str, set[int]] = {}
+    by_index: dict[tuple[bool, str], set[int]] = {}
     search = set()
     for trial_id, record in planner.records.items():
         if record.config.phase == "confirm":
-            by_index.setdefault(trial_id[-2:], set()).add(record.config.seed)
+            rule = record.config.role.startswith("lr_")
+            by_index.setdefault((rule, trial_id[-2:]), set()).add(record.config.seed)
         else:
             search.add(record.config.seed)
-    assert [len(seeds) for seeds in by_index.values()] == [1, 1]
+    assert [len(seeds) for seeds in by_index.values()] == [1] * 3  # of winners two, of rules one
     confirm = set.union(*by_index.values())
-    assert len(confirm) == 2 and not confirm & search
+    assert len(confirm) == 3 and not confirm & search
     assert len(search) == 16
 
 
