@@ -9,9 +9,9 @@ import pytest
 from analysis.simulate import Design
 from tests.benchmarks import answer
 from tests.benchmarks.answer_search import (
-    DEFAULT,
     GRACE,
     OPTUNA,
+    TPE,
     WAYS,
     Way,
     argmax,
@@ -38,7 +38,7 @@ def test_every_way_searches_all_cells_and_is_charged_what_it_trained(way: Way) -
     assert (trials["cost"][whole] == 1).all() and (trials["cost"][~whole] < 1).all()
     assert (trials["cost"][trials["status"] == "diverged"] == 1 / 9).all()
     stopped = trials[trials["status"] == "stopped"]
-    assert len(stopped) if way in (DEFAULT, GRACE) else not len(stopped)
+    assert len(stopped) if way in (TPE, GRACE) else not len(stopped)
     assert (stopped["number"] >= way.grace).all()
     assert surface(trials)[1] < surface(trials)[2]
 
@@ -75,7 +75,7 @@ def test_a_table_compares_all_ways_and_its_goals_can_fail(monkeypatch: pytest.Mo
     ]  # fmt: skip
     grace = next(row for row in rows if row["search"] == GRACE.name)
     assert not grace["cost"] <= 0  # nan: the width is not reached in so few trials
-    assert next(row for row in rows if row["search"] == DEFAULT.name)["worse"] == 0
+    assert next(row for row in rows if row["search"] == TPE.name)["worse"] == 0
     good = [row | {"cost": 20.0 if row is grace else 50.0} for row in rows]
     said = {goal.text: goal.met for goal in answer.goals(good)}
     assert said[f"{GRACE.name}: width 0.3 sooner than Optuna's argmax, in every truth"]

@@ -16,10 +16,10 @@ from analysis.simulate import Design, Truth, outcome
 from study.config import StudyConfig
 from tests.benchmarks import answer_real
 from tests.benchmarks.answer_search import (
-    DEFAULT,
     GRACE,
     NARROW,
     OPTUNA,
+    TPE,
     WAYS,
     Train,
     Way,
@@ -123,7 +123,7 @@ def spent(lines: pd.DataFrame) -> np.ndarray:
 
 
 def rows_of(name: str, options: argparse.Namespace) -> Iterator[Row]:
-    """A truth's rows, each beside Optuna's argmax and the default search of the same studies."""
+    """A truth's rows, each beside Optuna's argmax and `tpe, asha` in the same studies."""
     truth, methods = TRUTHS[name]
     seeds, before, argmax_at = range(options.repetitions), np.zeros(0), np.nan
     for way in WAYS:
@@ -136,7 +136,7 @@ def rows_of(name: str, options: argparse.Namespace) -> Iterator[Row]:
             lacking = spent(lines)
             if (way, reading) == (OPTUNA, "argmax"):
                 argmax_at, most = at, float(found["cost"].iloc[-1])
-            before = lacking if way == DEFAULT else before
+            before = lacking if way == TPE else before
             worse = lacking - before if len(before) else np.full(len(lacking), np.nan)
             yield {
                 "truth": name, "search": way.name, "reading": reading, "cost": at,
@@ -167,10 +167,10 @@ def options_of(made: argparse.ArgumentParser) -> None:
 
 
 def goals(rows: list[Row]) -> list[Goal]:
-    """Of the default search and of the one with a grace: is it sooner, honest, and as good?"""
+    """Of TPE with ASHA, without and with a grace: is it sooner, honest, and as good?"""
     known = [row for row in rows if "curve" in row and "drop" in row["curve"][0]]
     found = []
-    for way in (DEFAULT, GRACE):
+    for way in (TPE, GRACE):
         own = [row for row in known if row["search"] == way.name]
         argmax = {row["truth"]: row["cost"] for row in known if row["reading"] == "argmax"}
         sooner = [r for r in own if r["cost"] < np.nan_to_num(argmax[r["truth"]], nan=np.inf)]
@@ -184,7 +184,7 @@ def goals(rows: list[Row]) -> list[Goal]:
     late = [r for r in known if r["search"] == GRACE.name]
     worse = [r["truth"] for r in late if r["worse"] > 2 * r["worse_se"]]
     said = f"worse in {', '.join(worse) or 'none'}"
-    text = f"{GRACE.name}: winners no worse than by default at a cost of {SPENT:g} (2 SE)"
+    text = f"{GRACE.name}: winners no worse than without at a cost of {SPENT:g} (2 SE)"
     found.append(Goal(text, said, not worse if late else None))
     real = {(r["search"], r["reading"]): r["cost"] for r in rows if r not in known}
     ours, theirs = (real.get(key, np.nan) for key in
@@ -200,7 +200,8 @@ in the same cells. *cost* is time in units of a whole trial, two trials at a tim
 alone (LR\\* needs no confirmation); the median width is read after 4, 6, 8, ... trials a cell.
 *cover* and *rmse* are of the exponent where the width is reached, or else at the end: an interval
 that does not hold the truth is no answer. *winner lacks* says by how much the expected score of the
-winners falls short of the best after a cost of 30, *worse by* that less the default's.
+winners falls short of the best after a cost of 30, *worse by* that less `tpe, asha`'s. The
+default search, `surface`, is judged on real trainings instead ([truth](truth/README.md)).
 *argmax* is plain Optuna's (default TPE, a study a cell, no pruning): a line through each cell's
 best trial; *surface* is this project's. On MNIST *cost* is in seconds of training and driver, one
 trial at a time, reading not counted.

@@ -35,8 +35,8 @@ class Way:
 
 
 OPTUNA, OPTUNA_GP = Way("Optuna"), Way("Optuna, GPSampler")
-DEFAULT, GRACE = Way("tpe, asha", "tpe", "asha"), Way("tpe, asha, grace 4", "tpe", "asha", 4)
-WAYS = (OPTUNA, DEFAULT, GRACE, Way("tpe, none", "tpe"), Way("qmc, none", "qmc"))
+TPE, GRACE = Way("tpe, asha", "tpe", "asha"), Way("tpe, asha, grace 4", "tpe", "asha", 4)
+WAYS = (OPTUNA, TPE, GRACE, Way("tpe, none", "tpe"), Way("qmc, none", "qmc"))
 
 
 def searched(
