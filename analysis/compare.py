@@ -166,9 +166,11 @@ def compare_lines(pairs: pd.DataFrame) -> list[str]:
         return wrap("no two methods to compare at the same batch size")
     metric, tests = str(pairs["metric"].iloc[0]), int(pairs["p"].notna().sum())
     scale, unit = (100.0, "points of ") if metric.endswith("accuracy") else (1.0, "")
-    said = f"{unit}{metric.replace('_', ' ')}, paired by seed: {int(pairs['shown'].sum())} of "
-    said += f"{tests} differences shown (Holm over all {tests}). A difference smaller than "
-    said += "'detectable' (two-sided 5 %, power 80 %, one test) can be there and not be shown"
+    said = f"{unit}{metric.replace('_', ' ')} of the winners found, paired by seed: "
+    said += f"{int(pairs['shown'].sum())} of {tests} differences shown (Holm over all {tests}). A "
+    said += "difference smaller than 'detectable' (two-sided 5 %, power 80 %, one test) can be there "
+    said += "and not be shown; how far winners are from their optima is not in these, but in the "
+    said += "recovered share"
     if lost := int(pairs["n_diverged"].sum()):
         said += (
             f"; {lost} pairs are lost because a run diverged, which flatters the diverging method"
