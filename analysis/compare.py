@@ -168,8 +168,8 @@ def compare_lines(pairs: pd.DataFrame) -> list[str]:
     scale, unit = (100.0, "points of ") if metric.endswith("accuracy") else (1.0, "")
     said = f"{unit}{metric.replace('_', ' ')} of the winners found, paired by seed: "
     said += f"{int(pairs['shown'].sum())} of {tests} differences shown (Holm over all {tests}). A "
-    said += "difference smaller than 'detectable' (two-sided 5 %, power 80 %, one test) can be there "
-    said += "and not be shown; how far winners are from their optima is not in these, but in the "
+    said += "difference smaller than 'detectable' (two-sided 5 %, power 80 %, one test) can be "
+    said += "there and not be shown; how far winners are from their optima is not in these, but in the "
     said += "recovered share"
     if lost := int(pairs["n_diverged"].sum()):
         said += (
