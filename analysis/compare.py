@@ -169,8 +169,8 @@ def compare_lines(pairs: pd.DataFrame) -> list[str]:
     said = f"{unit}{metric.replace('_', ' ')} of the winners found, paired by seed: "
     said += f"{int(pairs['shown'].sum())} of {tests} differences shown (Holm over all {tests}). A "
     said += "difference smaller than 'detectable' (two-sided 5 %, power 80 %, one test) can be "
-    said += "there and not be shown; how far winners are from their optima is not in these, but in the "
-    said += "recovered share"
+    said += "there and not be shown; how far winners are from their optima is not in these, but in "
+    said += "the recovered share"
     if lost := int(pairs["n_diverged"].sum()):
         said += (
             f"; {lost} pairs are lost because a run diverged, which flatters the diverging method"
