@@ -75,6 +75,9 @@ def main() -> int:
             ax.yaxis.set_minor_formatter(NullFormatter())
             if not number:
                 ax.set_title(f"B = {size}", size=8)
+        own = [cell for (name, _), cell in sorted(found.items()) if name == method]
+        tops = ", ".join(f"{cell.key[1]}: {accuracy(np.array(cell.top)):.1f}" for cell in own)
+        print(f"{method}, % at the optimum of B = {tops}")
         row[0].set_ylabel(f"{method}\n" + ("accuracy, %" if "+" not in method else "ρ"), size=8)
     for ax in axes[-1]:
         ax.set_xlabel("learning rate", size=8)
