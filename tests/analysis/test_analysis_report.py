@@ -219,7 +219,7 @@ def test_rules_that_did_not_survive_are_marked_in_the_waterfall():
         rows += [trial(batch_size=size, lr=0.1)] + [
             trial(batch_size=size, lr=0.1, phase="confirm", role="winner", test_accuracy=accuracy)
         ] * 2
-    ruled = {"batch_size": 1024, "phase": "confirm"}
+    ruled = {"batch_size": 1024, "phase": "confirm", "lr": 0.4}
     rows += [trial(**ruled, role=role, status="diverged") for role in ("lr_linear", "lr_sqrt")]
     rows += [trial(**ruled, role="lr_sqrt", test_accuracy=0.9)]
     text = spoken(render(answered(study(rows))))
