@@ -1,7 +1,9 @@
 """Studies drawn from the dense table of real trainings, a small part of `python -m tests.truth`."""
 
 import numpy as np
+import pandas as pd
 
+from tests.against import lacks
 from tests.truth import TABLE, Row, once, summary, table
 
 
@@ -38,3 +40,15 @@ def test_a_drawn_trial_is_expected_where_the_table_says() -> None:
     points = np.full((400, 1), cell.best)
     drawn = cell.drawn(points, np.random.default_rng(0))[:, -1]
     assert abs(drawn.mean() - cell.top) < 0.03 and 0.01 < drawn.std() < 0.1
+
+
+def test_a_winner_lacks_nothing_at_the_optimum_and_more_the_further_off() -> None:
+    cell = next(cell for cell in table(TABLE) if cell.plain)
+    short = [
+        lacks(cell, pd.Series({"lr": 2 ** (cell.best + away), "rho": 0.0})) for away in (0, 1, 2)
+    ]
+    assert max(map(abs, short[0])) < 1e-9
+    for before, after in zip(short, short[1:], strict=False):
+        assert before[0] < after[0] and before[1] < after[1]
+    points = 100 * (np.exp(-cell.top) * np.expm1(short[1][0] * cell.sd))
+    assert abs(points - short[1][1]) < 1e-9  # an error e^-score grows by e^(lack)
