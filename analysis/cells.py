@@ -54,14 +54,17 @@ class Cell:
         return self.fresh[self.fresh["role"].isin(list(roles))]
 
     def ruled(self, rule: str) -> pd.DataFrame:
-        """The fresh-seed trials at a rule's learning rate, of any status.
+        """The fresh-seed trials that speak for a rule's learning rate, of any status."""
+        return self.spoken_for(self.confirm(rule))
 
-        Where the search chose that one they are the winner's: the rule's own helped to choose it,
-        so they flatter it.
+    def spoken_for(self, runs: pd.DataFrame) -> pd.DataFrame:
+        """A rule's runs; where the search chose their learning rate, the winner's.
+
+        The rule's own helped to choose it, so they flatter it.
         """
-        own, best = self.confirm(rule), self.winner_runs
-        same = len(own) and len(best) and own["lr"].eq(best["lr"].iloc[0]).all()
-        return best if same else own
+        best = self.winner_runs
+        same = len(runs) and len(best) and runs["lr"].eq(best["lr"].iloc[0]).all()
+        return best if same else runs
 
     @cached_property
     def winners(self) -> pd.DataFrame:

@@ -111,12 +111,11 @@ def _regret(
     noise: tuple[float, float],
 ) -> list[Any]:
     winners = cell.winner_runs
-    tuned, scaled = (complete(each)["test_accuracy"].dropna() for each in (winners, runs))
-    lr, lost = float(runs["lr"].iloc[0]), int(runs["status"].eq("diverged").sum())
-    chosen = len(winners) > 0 and lr == winners["lr"].iloc[0]
+    fair = cell.spoken_for(runs)
+    chosen = fair is winners
+    tuned, scaled = (complete(each)["test_accuracy"].dropna() for each in (winners, fair))
+    lr, lost = float(runs["lr"].iloc[0]), int(fair["status"].eq("diverged").sum())
     sd, df = noise
-    if chosen:  # with the help of the rule's own seeds
-        scaled, lost = tuned, int(winners["status"].eq("diverged").sum())
     regret, half = 100 * (tuned.mean() - scaled.mean()), np.nan
     if len(tuned) and len(scaled) and df > 0:
         t = float(stats.t.ppf((1 + LEVEL) / 2, df))

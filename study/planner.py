@@ -217,11 +217,12 @@ class Planner:
             return
         for method in self.config.methods:
             own = [cell for cell in self.cells.values() if cell.method == method]
-            left = [cell for cell in own if cell.name not in self._chosen.get(method, {})]
-            waiting = [cell for cell in left if not self.confirmation.raced(cell)]
-            ready = [cell for cell in left if cell not in waiting]
-            first = len(left) == len(own)
-            if ready and (first or not waiting) and all(map(self._trained, own)):
+            chosen = self._chosen.get(method, {})
+            left = [cell for cell in own if cell.name not in chosen]
+            if not left or not all(map(self._trained, own)):
+                continue
+            ready = [cell for cell in left if self.confirmation.raced(cell)]
+            if ready and (not chosen or ready == left):
                 rules = {c.name: [r for r in self.confirmation.rule_runs(c) if r] for c in own}
                 tried = {name: self.searched[name] + runs for name, runs in rules.items()}
                 winners = self.neighbours.winners(method, ready, tried)

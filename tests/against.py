@@ -30,12 +30,11 @@ def lacks(truth: DenseCell, winner: pd.Series) -> tuple[float, float]:
     return short / truth.sd, 100 * (accuracy(truth.top) - accuracy(truth.top - short))
 
 
-def line(truth: DenseCell, found: Optimum, short: tuple[float, float]) -> str:
+def line(truth: DenseCell, found: Optimum, short: tuple[float, float], close: bool) -> str:
     told = f"[{found.lr_low:.3g}, {found.lr_high:.3g}]" if found.verdict in PLACED else "-"
-    near = "" if short[0] <= NEAR or short[1] <= POINTS else "  far"
     return (
         f"{found.method:14} {found.batch_size:5} {short[0]:6.2f} {short[1]:7.2f}"
-        f" {2**truth.best:9.3g} {found.lr_star:9.3g} {told:16}{near}"
+        f" {2**truth.best:9.3g} {found.lr_star:9.3g} {told:16}{'' if close else '  far'}"
     )
 
 
@@ -55,10 +54,11 @@ def main() -> int:
         truth = truths[cell.key]
         short = lacks(truth, runs.iloc[0])
         judged += 1
-        near += short[0] <= NEAR or short[1] <= POINTS
+        close = short[0] <= NEAR or short[1] <= POINTS
+        near += close
         placed += found.verdict in PLACED
         inside += found.verdict in PLACED and found.lr_low <= 2**truth.best <= found.lr_high
-        print(line(truth, found, short))
+        print(line(truth, found, short, close))
     print(f"{near} of {judged} winners within a seed-SD or half a point of the optimum; "
           f"{inside} of {placed} intervals hold LR*")  # fmt: skip
     return 0
