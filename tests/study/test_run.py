@@ -107,8 +107,8 @@ def test_a_signal_stops_within_ten_seconds_and_keeps_everything(
 
 
 def test_a_formulation_from_outside_is_searched_by_the_same_command(place: Path) -> None:
-    # The README's example, in a directory of its own.
-    text = (Path(__file__).parents[2] / "README.md").read_text()
+    # The example of docs/studies.md, in a directory of its own.
+    text = (Path(__file__).parents[2] / "docs" / "studies.md").read_text()
     code = text.split("```python\nfrom trainables.formulation", 1)[1].split("```", 1)[0]
     (place / "my_parts.py").write_text("from trainables.formulation" + code)
     assert len(code.splitlines()) <= 40
