@@ -1,5 +1,7 @@
 """From the tables of a study to answers. Imports neither Ray nor torch."""
 
-from analysis.load import ForeignTableError, NotAStudyError, Study, join, load
+from analysis.data.joining import join
+from analysis.data.load import load
+from analysis.data.study import ForeignTableError, NotAStudyError, Study
 
 __all__ = ["ForeignTableError", "NotAStudyError", "Study", "join", "load"]

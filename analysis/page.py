@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.answers import Answers
-from analysis.compensation_words import answer
+from analysis.data.provenance import again, directories, manifests, replay
 from analysis.figures.grammar import Figure
 from analysis.figures.ink import Drawn
-from analysis.flatness import flatness_answer
-from analysis.provenance import again, directories, manifests, replay
-from analysis.statements import law_answer
-from analysis.text import LEGEND, cell_rows, facts
+from analysis.questions.answers import Answers
+from analysis.questions.flatness import flatness_answer
+from analysis.say.compensation_words import answer
+from analysis.say.statements import law_answer
+from analysis.say.text import LEGEND, cell_rows, facts
 from analysis.validity.checklist import validity
 
 QUESTIONS = (

@@ -12,14 +12,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from analysis.cells import cells, is_plain
-from analysis.compensation import compensations
-from analysis.laws import LAWS, fit_law
-from analysis.load import ForeignTableError, NotAStudyError, Study, load
-from analysis.optimum import Response, responses, seed_noise
-from analysis.scaling import differences, groups, series
+from analysis.data.cells import cells, is_plain
+from analysis.data.load import load
+from analysis.data.study import ForeignTableError, NotAStudyError, Study
+from analysis.data.words import wrap
+from analysis.fit.laws import LAWS, fit_law
+from analysis.fit.optimum import Response, responses, seed_noise
+from analysis.fit.scaling import differences, groups, series
+from analysis.questions.compensation import compensations
 from analysis.simulate import Design, Truth, simulate
-from analysis.words import wrap
 
 # What the studies of this repository's own data sets had, about; --like takes another's.
 TYPICAL = Truth(exponent=0.5, misfit=0.5, curvature=0.1, seed_sd=0.06, noisier=0.4,

@@ -15,7 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from analysis.load import ForeignTableError, NotAStudyError, load
+from analysis.data.load import load
+from analysis.data.study import ForeignTableError, NotAStudyError
 
 ANSWERED = 0.4  # of the time, when all is answered and nothing drawn
 WATCH = 30.0  # seconds between two looks at a study
@@ -38,12 +39,12 @@ def write(
     """
     from threadpoolctl import threadpool_limits  # and SciPy and matplotlib only where needed
 
-    from analysis.answers import answered
-    from analysis.details import details
     from analysis.latex.methods import methods_tex
     from analysis.latex.tables import latex_tables
     from analysis.page import page
-    from analysis.text import render
+    from analysis.questions.answers import answered
+    from analysis.say.details import details
+    from analysis.say.text import render
 
     study = load(results, *more, columns=columns)
     # Many small systems of equations, which threads only slow down.
@@ -98,9 +99,9 @@ def tables(found: Any) -> dict[str, Any]:
     """The numbers behind the report, a table a question."""
     import pandas as pd
 
-    from analysis.details import laws_table, shares_table, slopes_table
-    from analysis.equal_fit import split_table
-    from analysis.prediction import predicted_table
+    from analysis.questions.equal_fit import split_table
+    from analysis.questions.prediction import predicted_table
+    from analysis.say.details import laws_table, shares_table, slopes_table
 
     own = {
         "scaling": found.table,

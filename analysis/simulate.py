@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.cells import AT_REPORT, RULE_ROLES, is_plain
-from analysis.compensation import SMALL_BATCH
-from analysis.load import NUMBER_COLUMNS, TEXT_COLUMNS, Study
+from analysis.data.cells import AT_REPORT, RULE_ROLES, is_plain
+from analysis.data.study import NUMBER_COLUMNS, TEXT_COLUMNS, Study
+from analysis.questions.compensation import SMALL_BATCH
 
 RUNGS, REPORTS = (2, 4), 9
 POWERS = dict(zip(RULE_ROLES, (0.0, 0.5, 1.0), strict=True))

@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from study.gauges import BUSY, EXPECTED, GAUGES, TRIALS, Gauge
-from trainables.errors import Parser, UsageError, exit_code
-from trainables.files import atomic
+from study.show.gauges import BUSY, EXPECTED, GAUGES, TRIALS, Gauge
+from trainables.spec.errors import Parser, UsageError, exit_code
+from trainables.spec.files import atomic
 
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 CHOSEN = ("study", "method", "batch_size")  # what can be picked at the top

@@ -7,17 +7,17 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from study import results
-from study.config import StudyConfig
-from study.continuing import require_same_code
-from study.log import Log, read
-from study.minima import Bench, Job, lines, measure, missing, pending, saved, winners
-from study.planner import Planner
-from study.record import SHARPNESS, Record
-from study.session import Interrupted, Interruption, connected, say
-from study.where import check_resources
-from trainables.config import choice
-from trainables.errors import Parser, UsageError, exit_code
+from study.ask.continuing import require_same_code
+from study.ask.where import check_resources
+from study.cluster.minima import Bench, Job, lines, measure, missing, pending, saved, winners
+from study.cluster.session import Interrupted, Interruption, connected, say
+from study.log.log import Log, read
+from study.log.record import SHARPNESS, Record
+from study.plan.config import StudyConfig
+from study.plan.planner import Planner
+from study.show import results
+from trainables.spec.errors import Parser, UsageError, exit_code
+from trainables.spec.trial import choice
 
 SHOWN = {  # by what it is called in the summary
     "lambda_max": "lambda_max",
@@ -83,7 +83,7 @@ def main() -> int:
         if not jobs:
             say(f"the winners in {path} have been measured; name trials to measure them again")
             return 0
-        from study.cluster import Resources, check_address
+        from study.cluster.cluster import Resources, check_address
 
         if options.address:
             check_address(options.address)

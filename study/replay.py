@@ -3,11 +3,11 @@
 import sys
 from pathlib import Path
 
-from study import results
-from study.log import finite, read
-from study.record import Record, fold
-from trainables.data import ImageData
-from trainables.errors import Parser, UsageError, exit_code
+from study.log.log import finite, read
+from study.log.record import Record, fold
+from study.show import results
+from trainables.data.image_data import ImageData
+from trainables.spec.errors import Parser, UsageError, exit_code
 
 # What a trial's configuration does not determine.
 MEASURED = {"seconds", "eval_seconds", "images_per_second", "peak_memory"}
@@ -36,7 +36,7 @@ def main() -> int:
 
 
 def replay(record: Record, data: ImageData) -> int:
-    from trainables.batches import DeviceData
+    from trainables.data.batches import DeviceData
     from trainables.train import line
     from trainables.training import Training
 

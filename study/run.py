@@ -7,24 +7,25 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from study import machine, results
-from study.config import StudyConfig
-from study.continuing import continued
-from study.failures import failures, given_up
-from study.log import Log, MemoryLog, read
-from study.notes import notes
-from study.options import parse, resolve, resolved, seconds
-from study.planner import Planner
-from study.session import Interrupted, Interruption, connected, say
-from study.views import Views
-from study.where import Where
-from trainables import plugins
-from trainables.data import ImageData
-from trainables.errors import UsageError, exit_code
+from study.ask.continuing import continued
+from study.ask.notes import notes
+from study.ask.options import parse, resolve, resolved, seconds
+from study.ask.where import Where
+from study.cluster import machine
+from study.cluster.failures import failures, given_up
+from study.cluster.session import Interrupted, Interruption, connected, say
+from study.log.log import Log, MemoryLog, read
+from study.plan.config import StudyConfig
+from study.plan.planner import Planner
+from study.show import results
+from study.show.views import Views
+from trainables.data.image_data import ImageData
+from trainables.spec import plugins
+from trainables.spec.errors import UsageError, exit_code
 
 if TYPE_CHECKING:
-    from study.cluster import Resources
-    from study.forecast import Forecast
+    from study.cluster.cluster import Resources
+    from study.show.forecast import Forecast
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def main() -> int:
     config, data, where = resolve(options)
     config = continued(config, where.results, data, sized=limit is not None)
     if where.address:
-        from study.cluster import check_address
+        from study.cluster.cluster import check_address
 
         check_address(where.address)
     asked = Asked(
@@ -87,24 +88,24 @@ def main() -> int:
 
 def unmeasured(planner: Planner, asked: Asked) -> list[Any]:
     """What is still to be measured at the winners' minima."""
-    from study.minima import pending
+    from study.cluster.minima import pending
 
     return pending(planner, asked.where.results, asked.config.sharpness)
 
 
 def resources_of(asked: Asked) -> "Resources":
-    from study.cluster import Resources
+    from study.cluster.cluster import Resources
 
     return Resources(asked.where.cpus, asked.where.gpus, asked.where.address)
 
 
 def dry_run(asked: Asked) -> int:
     """Say what would be trained and how long it would take."""
-    from study.forecast import overview
-    from study.progress import duration
+    from study.show.forecast import overview
+    from study.show.progress import duration
 
     path, resources = asked.where.results, resources_of(asked)
-    with connected(resources, False, asked.interruption, importing="study.calibrate"):
+    with connected(resources, False, asked.interruption, importing="study.cluster.calibrate"):
         events = read(path) if (path / "log.jsonl").exists() else []
         forecast = calibrated(asked, resources, sizing=not events)[0]
         print(overview(forecast))
@@ -119,7 +120,7 @@ def powered(config: StudyConfig) -> list[str]:
     """What a study of this design could tell, by simulated ones."""
     from analysis.power import TYPICAL, simulated
     from analysis.simulate import Design
-    from study.forecast import most_searches
+    from study.show.forecast import most_searches
 
     plain = all(cell.plain for cell in config.cells)
     if len(config.batch_sizes) < 3:
@@ -141,7 +142,7 @@ def train(asked: Asked, log: Log, planner: Planner | None) -> None:
     """All that the study still lacks, trained in one Tune run; `planner` is that of one begun."""
     path, resources, begun = asked.where.results, resources_of(asked), planner is not None
     job = machine.job(path, asked.config)
-    with connected(resources, asked.dashboard, asked.interruption, job, "study.execute"):
+    with connected(resources, asked.dashboard, asked.interruption, job, "study.cluster.execute"):
         config, training = asked.config, planner is None or not planner.done
         if training:
             require_shared(asked.where, resources)
@@ -158,8 +159,8 @@ def train(asked: Asked, log: Log, planner: Planner | None) -> None:
 
 def examined(planner: Planner, asked: Asked, resources: "Resources") -> None:
     """Measure the winners' minima, and say what that cost."""
-    from study.minima import Bench, measure, missing
-    from study.progress import duration
+    from study.cluster.minima import Bench, measure, missing
+    from study.show.progress import duration
 
     jobs, path = unmeasured(planner, asked), asked.where.results
     for line in missing(planner, path) if asked.config.sharpness != "off" else ():
@@ -203,7 +204,7 @@ def note(asked: Asked, config: StudyConfig, log: Log) -> None:
 
 def require_shared(where: Where, resources: "Resources") -> None:
     """Raises UsageError where the nodes of the cluster do not share what they should."""
-    from study import cluster
+    from study.cluster import cluster
 
     cluster.require_shared(where.checkpoints, where.storage is not None, resources.nodes())
 
@@ -212,11 +213,11 @@ def watched(
     planner: Planner, forecast: "Forecast", resources: "Resources", shared: Any, asked: Asked
 ) -> None:
     """Run the planner under Ray, with progress on the screen and the views of the log kept up."""
-    from study.cluster import lately
-    from study.execute import execute, gauge, log_file, trainable_of
-    from study.forecast import against_actual, overview
-    from study.gauges import Gauges
-    from study.progress import Progress, duration
+    from study.cluster.cluster import lately
+    from study.cluster.execute import execute, gauge, log_file, trainable_of
+    from study.show.forecast import against_actual, overview
+    from study.show.gauges import Gauges
+    from study.show.progress import Progress, duration
 
     before, ahead, start = forecast.done(planner), forecast.left(planner), time.monotonic()
     say(overview(forecast))
@@ -279,8 +280,8 @@ def calibrated(asked: Asked, resources: "Resources", sizing: bool = True) -> "tu
     """
     import ray
 
-    from study.calibrate import calibrate, merge
-    from study.forecast import Forecast, sized
+    from study.cluster.calibrate import calibrate, merge
+    from study.show.forecast import Forecast, sized
 
     begun, slots = time.monotonic(), resources.slots()
     shared = ray.put(asked.data)

@@ -4,12 +4,13 @@ import sys
 import time
 from pathlib import Path
 
-from study import minima, results
-from study.config import StudyConfig
-from study.log import MemoryLog, read
-from study.planner import Planner
-from study.progress import counts, duration, table
-from trainables.errors import Parser, exit_code
+from study.cluster import minima
+from study.log.log import MemoryLog, read
+from study.plan.config import StudyConfig
+from study.plan.planner import Planner
+from study.show import results
+from study.show.progress import counts, duration, table
+from trainables.spec.errors import Parser, exit_code
 
 
 def main() -> int:

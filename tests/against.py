@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis.answers import learning_rates
-from analysis.cells import cells, complete
-from analysis.dense import DenseCell
-from analysis.load import load
-from analysis.optimum import Optimum
-from analysis.scaling import PLACED
+from analysis.data.cells import cells, complete
+from analysis.data.load import load
+from analysis.fit.dense import DenseCell
+from analysis.fit.optimum import Optimum
+from analysis.fit.scaling import PLACED
+from analysis.questions.answers import learning_rates
 from tests.headline import accuracy
 from tests.truth import TABLE, place, table
 

@@ -14,14 +14,14 @@ import numpy as np
 import torch
 from scipy.sparse.linalg import LinearOperator, eigsh
 
-from trainables import landscape, minimum
-from trainables import objective as module
-from trainables.batches import DeviceData, parts
-from trainables.config import TrialConfig
-from trainables.curvature import spectrum, trace
-from trainables.data import load
-from trainables.objective import Measure, Objective
-from trainables.sharpness import ball_sharpness, normalised
+from trainables.data.batches import DeviceData, parts
+from trainables.data.image_data import load
+from trainables.minima import landscape, minimum
+from trainables.minima import objective as module
+from trainables.minima.curvature import spectrum, trace
+from trainables.minima.objective import Measure, Objective
+from trainables.minima.sharpness import ball_sharpness, normalised
+from trainables.spec.trial import TrialConfig
 from trainables.training import Training
 
 try:

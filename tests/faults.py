@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from study import results
 from study.replay import MEASURED
+from study.show import results
+from trainables.spec.columns import SHARPNESS_COLUMNS
 
 TINY = (
     "--dataset digits --train-size 1024 --model mlp --budget 20epochs --batch-sizes 64,256 "
@@ -64,7 +65,7 @@ def determined(place: Path, name: str) -> list[pd.DataFrame]:
     _, trials, reports = results.load(place / name)
     keys = ["trial_id"], ["trial_id", "report"]
     return [
-        table.drop(columns=[*MEASURED, *results.SHARPNESS_COLUMNS], errors="ignore")
+        table.drop(columns=[*MEASURED, *SHARPNESS_COLUMNS], errors="ignore")
         .sort_values(by)
         .reset_index(drop=True)
         for table, by in zip((trials, reports), keys, strict=True)

@@ -17,12 +17,12 @@ import pandas as pd
 from scipy import stats  # type: ignore[import-untyped,unused-ignore]
 from threadpoolctl import threadpool_limits
 
-from analysis.accuracies import lacking
-from analysis.answers import learning_rates
-from analysis.cells import Cell, cells
-from analysis.compensation import NOTHING_SHOWN, compensations
-from analysis.dense import DenseCell
-from analysis.load import Study
+from analysis.data.cells import Cell, cells
+from analysis.data.study import Study
+from analysis.fit.dense import DenseCell
+from analysis.questions.accuracies import lacking
+from analysis.questions.answers import learning_rates
+from analysis.questions.compensation import NOTHING_SHOWN, compensations
 from tests.truth import SEARCHES, TABLE, Row, by_way, place, table, winner_of
 
 SEARCH, TRIALS, SEEDS = "surface", 6, 3  # of the laptop study

@@ -23,13 +23,13 @@ import pandas as pd
 from scipy import stats  # type: ignore[import-untyped,unused-ignore]
 from threadpoolctl import threadpool_limits
 
-from analysis.bend import LEAST, fit_bend
-from analysis.cells import cells
-from analysis.compare import holm
-from analysis.compensation import compensations
-from analysis.laws import LAWS, fit_law
-from analysis.optimum import responses
-from analysis.scaling import differences, groups, series
+from analysis.data.cells import cells
+from analysis.fit.bend import LEAST, fit_bend
+from analysis.fit.laws import LAWS, fit_law
+from analysis.fit.optimum import responses
+from analysis.fit.scaling import differences, groups, series
+from analysis.questions.compare import holm
+from analysis.questions.compensation import compensations
 from analysis.simulate import Design, Truth, simulate
 
 STRAIGHT = ("LR*", "exponent", "difference", "no bend", "recovered share")

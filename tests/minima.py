@@ -18,13 +18,13 @@ from typing import Any
 import torch
 from scipy.stats import t
 
-from trainables import minimum
-from trainables.batches import DeviceData
-from trainables.config import TrialConfig, stable_hash
-from trainables.curvature import spectrum, trace
-from trainables.data import load
-from trainables.objective import Objective
-from trainables.sharpness import normalised
+from trainables.data.batches import DeviceData
+from trainables.data.image_data import load
+from trainables.minima import minimum
+from trainables.minima.curvature import spectrum, trace
+from trainables.minima.objective import Objective
+from trainables.minima.sharpness import normalised
+from trainables.spec.trial import TrialConfig, stable_hash
 from trainables.training import Training
 
 KESKAR = TrialConfig(

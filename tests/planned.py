@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.load import Study
+from analysis.data.study import Study
 from analysis.simulate import Design, Truth, outcome
-from study import results
-from study.config import StudyConfig
-from study.log import MemoryLog
-from study.planner import Planner
-from trainables.config import TrialConfig
+from study.log.log import MemoryLog
+from study.plan.config import StudyConfig
+from study.plan.planner import Planner
+from study.show import results
+from trainables.spec.trial import TrialConfig
 
 SLOTS = 2
 

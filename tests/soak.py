@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from study.record import fold
+from study.log.record import fold
 from tests.faults import (
     DETERMINED,
     begin,

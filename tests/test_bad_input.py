@@ -19,19 +19,19 @@ from hypothesis import strategies as st
 
 import analysis
 from analysis import ForeignTableError
-from analysis.foreign import parse_columns
-from analysis.load import NotAStudyError
-from study import results
-from study.cells import parse_batch_sizes, parse_m, parse_methods
-from study.log import Log, read
-from study.options import parse, seconds
-from study.planner import Planner
-from study.record import fold
-from study.space import parse_range
+from analysis.data.foreign import parse_columns
+from analysis.data.study import NotAStudyError
+from study.ask.options import parse, seconds
+from study.log.log import Log, read
+from study.log.record import fold
+from study.plan.planner import Planner
+from study.plan.space import parse_range
+from study.show import results
 from tests.study.simulated import make_config, simulate, study_event
-from trainables.config import Budget, parse_augment
-from trainables.data import load
-from trainables.errors import UsageError, exit_code
+from trainables.data.image_data import load
+from trainables.spec.errors import UsageError, exit_code
+from trainables.spec.grid import parse_batch_sizes, parse_m, parse_methods
+from trainables.spec.trial import Budget, parse_augment
 
 DIGITS = "--dataset digits --train-size 1024"
 BAD = {
@@ -89,7 +89,7 @@ BAD = {
     "trainables.train --dataset folder:{tmp}/results": "--dataset",
     "trainables.train --method adam+sgd": "--method",
     "trainables.train --device tpu --dataset digits": "--device",
-    "trainables.data folder:{tmp}/code.pkl": "--dataset",
+    "trainables.data.image_data folder:{tmp}/code.pkl": "--dataset",
 }
 
 

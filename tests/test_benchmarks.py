@@ -10,8 +10,8 @@ from torch.utils.data import DataLoader
 from torchvision import datasets  # type: ignore[import-untyped,unused-ignore]
 
 from tests.benchmarks import batched, data, peers, step, table
-from trainables.batches import DeviceData
-from trainables.data import load
+from trainables.data.batches import DeviceData
+from trainables.data.image_data import load
 
 
 @pytest.fixture(scope="module")

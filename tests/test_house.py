@@ -1,6 +1,7 @@
 """The habits of the house: linted, typed, layered, and importable without what it does not need."""
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
@@ -9,12 +10,14 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("trainables", "study", "analysis")
-# What each package may import of the others.
-MAY = {
-    "trainables": set(),
-    "study": {"trainables", "analysis.proposal", "analysis.cells"},  # what it searches by
-    "analysis": {"study.results"},
-}
+# From the ground up; a wing may import those below it. `study` and the like: the package's top.
+FLOORS = """trainables.spec trainables.data trainables.network trainables.step trainables.minima
+trainables analysis.data analysis.fit analysis.questions analysis.say analysis.figures
+analysis.latex analysis.validity analysis study.log study.plan study.show study.ask study.cluster
+study""".split()
+GROUND = "trainables.spec"
+SEARCH = ("analysis.data.cells", "analysis.fit.proposal")  # what the planner asks of the analysis
+UPWARD = {("analysis.data.load", "study.show.results")}
 
 
 @pytest.mark.parametrize(
@@ -27,40 +30,59 @@ def test_checkers_find_nothing(command: list[str]) -> None:
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
+def modules() -> dict[str, Path]:
+    """Every module of the product by its dotted name."""
+    files = (file for package in PACKAGES for file in (ROOT / package).rglob("*.py"))
+    return {".".join(f.relative_to(ROOT).with_suffix("").parts): f for f in files}
+
+
 def imported(file: Path) -> set[str]:
-    """Dotted names that a file imports, wherever in it."""
+    """Dotted names that a file imports at run time, wherever in it."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(file.read_text())):
+    left: list[ast.AST] = [ast.parse(file.read_text())]
+    while left:
+        node = left.pop()
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            continue
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        left += ast.iter_child_nodes(node)
     return found
 
 
-@pytest.mark.parametrize("package", PACKAGES)
-def test_no_module_imports_upward(package: str) -> None:
-    for file in (ROOT / package).rglob("*.py"):
-        if file.name == "run.py":  # the one that may call the analysis at its end
-            continue
-        for name in imported(file):
-            other = name.split(".")[0]
-            if other in PACKAGES and other != package:
-                allowed = any(
-                    name == m or name.startswith(f"{m}.") or m.startswith(f"{name}")
-                    for m in MAY[package]
-                )
-                assert allowed, f"{file.relative_to(ROOT)} imports {name}"
+def wing(module: str) -> str:
+    return ".".join(module.split(".")[:-1][:2]) or module
+
+
+def test_arrows_run_down_and_in_no_circle() -> None:
+    known = modules()
+    arrows = {name: imported(file) & set(known) for name, file in known.items()}
+    for name, below in arrows.items():
+        for other in below:
+            if (name, other) in UPWARD or other.endswith("__init__"):
+                continue
+            down = FLOORS.index(wing(other)) <= FLOORS.index(wing(name))
+            assert down, f"{name} imports {other}, which is above it"
+            if name.startswith("analysis") and not other.startswith("analysis"):
+                assert wing(other) == GROUND, f"{name} imports {other}: the analysis stands alone"
+            if name.startswith("study") and other.startswith("analysis") and name != "study.run":
+                assert other in SEARCH, f"{name} imports {other}: study.run alone asks the analysis"
+    graphlib.TopologicalSorter(arrows).prepare()  # raises CycleError
 
 
 @pytest.mark.parametrize(
     ("module", "without"),
     [
-        ("study.planner", {"ray", "torch"}),
-        ("study.results", {"ray", "torch"}),
+        ("study.plan.planner", {"ray", "torch"}),
+        ("study.show.results", {"ray", "torch"}),
         ("study.status", {"ray", "torch"}),
-        ("study.options", {"ray", "torch"}),
+        ("study.ask.options", {"ray", "torch"}),
         ("analysis.report", {"ray", "torch", "optuna"}),
+        ("analysis", {"ray", "torch", "optuna"}),
+        ("trainables.spec.trial", {"ray", "torch", "pandas", "numpy"}),
+        ("trainables.spec.grid", {"ray", "torch", "pandas", "numpy"}),
         ("trainables.training", {"ray", "torchvision"}),
     ],
 )

@@ -23,17 +23,18 @@ import pandas as pd
 from scipy import stats  # type: ignore[import-untyped,unused-ignore]
 from threadpoolctl import threadpool_limits
 
-from analysis.answers import learning_rates
-from analysis.cells import Cell, cells
-from analysis.compare import holm
-from analysis.dense import DenseCell, curves_of, dense, points_of
-from analysis.load import Study, load
-from analysis.proposal import chosen
-from analysis.scaling import IN_FIT, PLACED
-from analysis.surface import Surface
-from study.config import StudyConfig
+from analysis.data.cells import Cell, cells
+from analysis.data.load import load
+from analysis.data.study import Study
+from analysis.fit.dense import DenseCell, curves_of, dense, points_of
+from analysis.fit.proposal import chosen
+from analysis.fit.scaling import IN_FIT, PLACED
+from analysis.fit.surface import Surface
+from analysis.questions.answers import learning_rates
+from analysis.questions.compare import holm
+from study.plan.config import StudyConfig
 from tests.benchmarks.answer_search import OPTUNA, OPTUNA_GP, Way, searched
-from trainables.config import TrialConfig
+from trainables.spec.trial import TrialConfig
 
 TABLE = Path(__file__).parent.parent / "docs" / "truth"
 # By the planner, by plain Optuna with a study a cell, or without either (None).

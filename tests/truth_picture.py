@@ -12,8 +12,8 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter, ScalarFormatter
 
-from analysis.cells import cells
-from analysis.dense import DenseCell, dense
+from analysis.data.cells import cells
+from analysis.fit.dense import DenseCell, dense
 from tests.truth import TABLE, stored
 
 SIZES = (64, 512, 2048, 8192)

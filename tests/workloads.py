@@ -11,10 +11,10 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import cache
 
-from study.space import LR_RANGES, RHO_RANGES
-from trainables.batches import DeviceData
-from trainables.config import FORMULATIONS, OPTIMIZERS, TrialConfig
-from trainables.data import load
+from study.plan.space import LR_RANGES, RHO_RANGES
+from trainables.data.batches import DeviceData
+from trainables.data.image_data import load
+from trainables.spec.trial import FORMULATIONS, OPTIMIZERS, TrialConfig
 from trainables.training import Training
 
 NETWORKS = ("cnn", "cnn-bn", "resnet8")

@@ -5,12 +5,13 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from trainables import losses, models, plugins
-from trainables.batches import DeviceData
-from trainables.config import TrialConfig
-from trainables.data import ImageData
-from trainables.errors import UsageError
-from trainables.formulation import shifted
+from trainables.data.batches import DeviceData
+from trainables.data.image_data import ImageData
+from trainables.network import losses, models
+from trainables.spec import plugins
+from trainables.spec.errors import UsageError
+from trainables.spec.trial import TrialConfig
+from trainables.step.formulation import shifted
 from trainables.training import Training
 
 IMAGES = 8
@@ -54,7 +55,7 @@ def check(config: TrialConfig, data: ImageData, here: bool = True) -> None:
         kind = _culprit(error, {kind: getattr(config, kind) for kind in own})
         raise UsageError(
             f"{own[kind]}: {getattr(config, kind)} raised {plugins.reason(error)}; "
-            f"accepted: a {kind} that trains (see trainables/plugins.py)"
+            f"accepted: a {kind} that trains (see trainables/spec/plugins.py)"
         ) from error
 
 

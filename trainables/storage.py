@@ -3,7 +3,7 @@
 import contextlib
 from pathlib import Path
 
-from trainables.errors import UsageError
+from trainables.spec.errors import UsageError
 
 
 class Storage:

@@ -5,10 +5,10 @@ import re
 import signal
 import sys
 
-from trainables import options
-from trainables.config import TrialConfig, parse_method
-from trainables.errors import Parser, UsageError, exit_code
-from trainables.plugins import ACCEPTED
+from trainables.spec import options
+from trainables.spec.errors import Parser, UsageError, exit_code
+from trainables.spec.plugins import ACCEPTED
+from trainables.spec.trial import TrialConfig, parse_method
 
 
 def parser() -> Parser:
@@ -63,10 +63,10 @@ def train(config: TrialConfig, data_dir: str) -> int:
     from rich.console import Console
     from rich.progress import Progress, TimeRemainingColumn
 
-    from trainables.batches import DeviceData
-    from trainables.data import load_for
-    from trainables.gradient import Stopped
+    from trainables.data.batches import DeviceData
+    from trainables.data.image_data import load_for
     from trainables.rehearsal import check
+    from trainables.step.gradient import Stopped
     from trainables.training import Training
 
     data = load_for(config, data_dir, config.data_seed)

@@ -8,12 +8,13 @@ from typing import Any
 
 from ray import tune
 
-from trainables import memory, weights
-from trainables.batches import DeviceData
-from trainables.captured import Kept
-from trainables.config import TrialConfig
-from trainables.data import ImageData
-from trainables.plugins import reason
+from trainables.data.batches import DeviceData
+from trainables.data.image_data import ImageData
+from trainables.network import weights
+from trainables.spec.plugins import reason
+from trainables.spec.trial import TrialConfig
+from trainables.step import memory
+from trainables.step.captured import Kept
 from trainables.storage import Storage
 from trainables.training import Training
 

@@ -10,14 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainables import captured, memory, models, optimizers
-from trainables.batch_norm import recalibrate
-from trainables.batches import DeviceData, Images, parts
-from trainables.config import TrialConfig, stable_hash
-from trainables.errors import UsageError
-from trainables.gradient import NoiseScale
-from trainables.losses import correct
+from trainables.data.batches import DeviceData, Images, parts
+from trainables.network import models
+from trainables.network.batch_norm import recalibrate
+from trainables.network.losses import correct
 from trainables.score import score, worst_score
+from trainables.spec.errors import UsageError
+from trainables.spec.trial import TrialConfig, stable_hash
+from trainables.step import captured, memory, optimizers
+from trainables.step.gradient import NoiseScale
 
 TRAIN_SUBSET = 2048  # training images on which every report's train loss and accuracy are taken
 NOISE_EVERY = 16  # steps between two samples of the noise scale

@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from analysis.answers import Answers
-from analysis.cells import RULE_ROLES, labels
-from analysis.compensation import STEPS, Compensation
+from analysis.data.cells import RULE_ROLES, labels
+from analysis.data.rows import by, rows
+from analysis.data.words import interval
 from analysis.figures.grammar import Axis, Figure, Panel, figure, sizes_axis
-from analysis.rows import by, rows
-from analysis.words import interval
+from analysis.questions.answers import Answers
+from analysis.questions.compensation import STEPS, Compensation
 
 WORDS = {"lr_copied": "copied", "lr_sqrt": "× √B", "lr_linear": "× B", "tuned": "tuned"}
 RULE = "LR by a rule"

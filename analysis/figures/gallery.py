@@ -2,8 +2,7 @@
 
 from collections.abc import Iterator
 
-from analysis.answers import Answers
-from analysis.cells import series_of
+from analysis.data.cells import series_of
 from analysis.figures.compensation import recovered, waterfall
 from analysis.figures.fit import accuracy_vs_training_loss
 from analysis.figures.grammar import Figure, parts
@@ -13,6 +12,7 @@ from analysis.figures.price import cost_vs_batch_size, steps_to_target
 from analysis.figures.progress import learning_curves, rung_survival
 from analysis.figures.quality import accuracy_vs_batch_size, batch_size_and_m, gap_vs_batch_size
 from analysis.figures.response import responses
+from analysis.questions.answers import Answers
 
 SECTIONS = {
     "Does it compensate?": (waterfall, recovered, accuracy_vs_training_loss,

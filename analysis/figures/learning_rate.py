@@ -5,14 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from analysis.answers import Answers
-from analysis.cells import is_plain
+from analysis.data.cells import is_plain
+from analysis.data.words import interval, number
 from analysis.figures.grammar import Axis, Figure, Panel, figure, polyline, sizes_axis
-from analysis.optimum import Optimum
-from analysis.prediction import curve
-from analysis.scaling import CENSORED, IN_FIT, LEAST, PLACED, RULES, TELLING, Quantity, Scaling
-from analysis.statements import bend_words
-from analysis.words import interval, number
+from analysis.fit.optimum import Optimum
+from analysis.fit.scaling import CENSORED, IN_FIT, LEAST, PLACED, RULES, TELLING, Quantity, Scaling
+from analysis.questions.answers import Answers
+from analysis.questions.prediction import curve
+from analysis.say.statements import bend_words
 
 SIGNS = {"ring": "undetermined: the winner's"}
 ROOM = 2**0.8

@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.answers import Answers
-from analysis.cells import labels
+from analysis.data.cells import labels
+from analysis.data.load import landscape
+from analysis.data.rows import by, rows
 from analysis.figures.grammar import Axis, Figure, Panel, figure, polyline, sizes_axis
 from analysis.figures.quality import joined
-from analysis.flatness import verdicts
-from analysis.load import landscape
-from analysis.rows import by, rows
+from analysis.questions.answers import Answers
+from analysis.questions.flatness import verdicts
 
 NAMES = {
     "lambda_max": "λ_max", "hessian_trace": "trace of the Hessian",

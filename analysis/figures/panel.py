@@ -11,6 +11,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from matplotlib.transforms import blended_transform_factory
 
+from analysis.data.rows import by, rows
 from analysis.figures.grammar import Axis, Figure, Panel
 from analysis.figures.style import (
     ARROWED,
@@ -26,7 +27,6 @@ from analysis.figures.style import (
     SUBS,
     look,
 )
-from analysis.rows import by, rows
 
 Spot = tuple[Axes, Any, float, float, str, str]  # axes, transform, x, y, trial, words
 

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.answers import Answers
-from analysis.cells import complete, is_plain, series_of
+from analysis.data.cells import complete, is_plain, series_of
+from analysis.data.rows import by, rows
 from analysis.figures.grammar import Axis, Figure, Panel, figure, polyline, sizes_axis
 from analysis.figures.quality import joined
-from analysis.rows import by, rows
+from analysis.questions.answers import Answers
 
 COST_COLUMNS = ("label", "method", "batch_size", "m", "step_seconds", "images_per_second",
                 "overhead", "peak_memory", "n")  # fmt: skip

@@ -5,12 +5,12 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from analysis.answers import Answers
-from analysis.cells import Cell, series_of
+from analysis.data.cells import Cell, series_of
+from analysis.data.rows import by, rows
 from analysis.figures.grammar import Axis, Figure, Panel, figure, polyline
-from analysis.rows import by, rows
-from analysis.rungs import rungs, total_reports
-from analysis.steps import winner_curves
+from analysis.questions.answers import Answers
+from analysis.questions.rungs import rungs, total_reports
+from analysis.questions.steps import winner_curves
 
 SURVIVAL_COLUMNS = ("label", "report", "alive", "stopped", "diverged", "trials")
 

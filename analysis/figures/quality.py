@@ -5,10 +5,10 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.answers import Answers
-from analysis.cells import Cell, is_plain, series_of
-from analysis.compare import winners
+from analysis.data.cells import Cell, is_plain, series_of
 from analysis.figures.grammar import Axis, Figure, Panel, figure, polyline, sizes_axis
+from analysis.questions.answers import Answers
+from analysis.questions.compare import winners
 
 SPREAD = "Mean ± SD over fresh seeds of each cell's winner."
 

@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from analysis.answers import Answers
-from analysis.cells import Cell
+from analysis.data.cells import Cell
+from analysis.data.rows import rows
 from analysis.figures.grammar import Axis, Figure, Panel, figure, polyline
-from analysis.optimum import Optimum, Response
-from analysis.rows import rows
-from analysis.scaling import IN_FIT
+from analysis.fit.optimum import Optimum, Response
+from analysis.fit.scaling import IN_FIT
+from analysis.questions.answers import Answers
 
 SIGNS = {
     "dot": "ran to its end", "ring": "stopped by ASHA, its score then", "cross": "diverged",

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from analysis import equal_fit
-from analysis.answers import Answers
-from analysis.cells import Cell, complete
-from analysis.compensation import STEPS, Compensation
-from analysis.details import shares_table
+from analysis.data.cells import Cell, complete
 from analysis.latex.tex import Block, breakable, escape, fitting, fixed, floats, heading, interval
 from analysis.latex.words import accuracy, p_value, series, varied
+from analysis.questions import equal_fit
+from analysis.questions.answers import Answers
+from analysis.questions.compensation import STEPS, Compensation
+from analysis.say.details import shares_table
 
 TITLES = {"lr_copied": "copied", "lr_sqrt": r"$\times\sqrt{B}$", "lr_linear": r"$\times B$",
           "tuned": "tuned"}  # fmt: skip

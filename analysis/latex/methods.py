@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-from analysis.answers import Answers
-from analysis.compensation import SMALL_BATCH
+from analysis.data.provenance import directories, manifests
+from analysis.data.study import Study
 from analysis.latex.recipe import Facts, code, data_set, given, listed, methods, network, schedule
 from analysis.latex.tex import breakable, escape, num
-from analysis.load import Study
-from analysis.provenance import directories, manifests
-from analysis.rungs import rungs
+from analysis.questions.answers import Answers
+from analysis.questions.compensation import SMALL_BATCH
+from analysis.questions.rungs import rungs
 
 SAMPLERS = {
     "surface": "Thompson sampling from a Gaussian process over LR, radius and batch size, fitted "

@@ -4,11 +4,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from analysis.answers import Answers
-from analysis.flatness import verdicts
 from analysis.latex.tex import Block, escape, fitting, fixed, floats, heading, significant, spread
 from analysis.latex.words import looked_at, p_value, series, varied
-from analysis.minima import TARGETS
+from analysis.questions.answers import Answers
+from analysis.questions.flatness import verdicts
+from analysis.questions.minima import TARGETS
 
 WIDE = 3  # measures that fit on a page
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.answers import Answers
+from analysis.fit.scaling import LEAST, PLACED, TELLING, Scaling
 from analysis.latex.compare import (
     compensation_table,
     pairs_table,
@@ -14,8 +14,8 @@ from analysis.latex.compare import (
 from analysis.latex.minima import association_table, sharpness_table
 from analysis.latex.tex import Block, escape, fixed, floats, interval, significant, spread
 from analysis.latex.words import LOWEST, accuracy, looked_at, series, varied
-from analysis.scaling import LEAST, PLACED, TELLING, Scaling
-from analysis.statements import about
+from analysis.questions.answers import Answers
+from analysis.say.statements import about
 
 QUANTITIES = {"lr": "LR$^*$", "lr_at_rho": r"LR$^*$ at one $\rho$", "lr_max": r"LR$_{\max}$",
               "rho": r"$\rho^*$"}  # fmt: skip

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from analysis.words import number
+from analysis.data.words import number
 
 Item = TypeVar("Item")
 NEEDS = "% Needs \\usepackage{booktabs}; to be \\input as it is."

@@ -3,8 +3,8 @@
 import math
 from pathlib import Path
 
-from analysis.answers import Answers
 from analysis.latex.tex import fixed, num, spread
+from analysis.questions.answers import Answers
 
 LOWEST = 1e-3  # p values below are not told apart
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from analysis.cells import cell_name
+from analysis.data.cells import cell_name
 
 Verdict = Literal["holds", "caution", "unknown"]
 LISTED = 6  # cases named

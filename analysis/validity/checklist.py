@@ -1,6 +1,6 @@
 """The checklist as the report shows it."""
 
-from analysis.answers import Answers
+from analysis.questions.answers import Answers
 from analysis.validity import confirm, search
 from analysis.validity.check import Check
 

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from analysis.answers import Answers
-from analysis.budgets import DISTURBED
-from analysis.equal_fit import FITS, fitted, training_accuracy
-from analysis.rows import rows
+from analysis.data.rows import rows
+from analysis.questions.answers import Answers
+from analysis.questions.budgets import DISTURBED
+from analysis.questions.equal_fit import FITS, fitted, training_accuracy
 from analysis.validity.check import Check, check, named
 from analysis.validity.search import FEW
 

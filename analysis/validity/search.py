@@ -4,13 +4,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from analysis.answers import Answers
-from analysis.cells import RULE_ROLES, is_plain
-from analysis.crosscheck import ESTIMATORS, FAR
-from analysis.neighbours import ROLES
-from analysis.rows import by, rows
-from analysis.scaling import LEAST, PLACED, TELLING
-from analysis.statements import about
+from analysis.data.cells import RULE_ROLES, is_plain
+from analysis.data.rows import by, rows
+from analysis.fit.scaling import LEAST, PLACED, TELLING
+from analysis.questions.answers import Answers
+from analysis.questions.crosscheck import ESTIMATORS, FAR
+from analysis.questions.neighbours import ROLES
+from analysis.say.statements import about
 from analysis.validity.check import Check, check, named
 
 FEW = 3  # seeds: with fewer a mean is no more than a hint

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import Study
-from analysis.optimum import Optimum, Verdict
+from analysis.fit.optimum import Optimum, Verdict
 
 
 @dataclass(frozen=True)

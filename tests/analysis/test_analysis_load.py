@@ -12,9 +12,9 @@ from synthetic import trial
 import analysis
 import study
 from analysis import report
-from analysis.cells import cells, is_plain
-from analysis.compare import contrasts
-from analysis.load import NUMBER_COLUMNS, TEXT_COLUMNS, Study
+from analysis.data.cells import cells, is_plain
+from analysis.data.study import NUMBER_COLUMNS, TEXT_COLUMNS, Study
+from analysis.questions.compare import contrasts
 
 ROOT = Path(__file__).parents[2]
 METHODS = ["momentum", "momentum+sam"]

@@ -12,14 +12,14 @@ from synthetic import study, trial
 
 import analysis.report
 from analysis import Study
-from analysis.answers import answered
-from analysis.cells import cells
-from analysis.compensation_words import answer
-from analysis.details import details
-from analysis.optimum import responses
+from analysis.data.cells import cells
+from analysis.fit.optimum import responses
+from analysis.questions.answers import answered
+from analysis.questions.tables import COLUMNS, cell_table
+from analysis.say.compensation_words import answer
+from analysis.say.details import details
+from analysis.say.text import render
 from analysis.simulate import Design, Truth, simulate
-from analysis.tables import COLUMNS, cell_table
-from analysis.text import render
 
 METHODS = ("momentum", "momentum+sam", "adam+asam")
 SIZES = (64, 256, 1024, 4096)
@@ -64,8 +64,8 @@ def lines(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(Path(__file__).parents[1] / "study"))
         from simulated import make_config, simulate, study_event
-    from study.log import Log
-    from study.planner import Planner
+    from study.log.log import Log
+    from study.plan.planner import Planner
 
     path, config = tmp_path_factory.mktemp("planned"), make_config(trials=2, seeds=1)
     with Log(path) as log:

@@ -7,16 +7,16 @@ import pandas as pd
 import pytest
 from synthetic import study, trial
 
-from analysis.accuracies import lacking
-from analysis.answers import Answers, answered
-from analysis.cells import cells
-from analysis.compensation import compensations
-from analysis.crosscheck import disputed, estimates
-from analysis.optimum import responses
-from analysis.scaling import groups
+from analysis.data.cells import cells
+from analysis.fit.optimum import responses
+from analysis.fit.scaling import groups
+from analysis.questions.accuracies import lacking
+from analysis.questions.answers import Answers, answered
+from analysis.questions.compensation import compensations
+from analysis.questions.crosscheck import disputed, estimates
+from analysis.questions.tables import cell_table
+from analysis.say.text import render
 from analysis.simulate import Design, Truth, simulate
-from analysis.tables import cell_table
-from analysis.text import render
 
 DESIGN = Design(batch_sizes=(64, 256, 1024), trials=12, control_share=0.3)
 

@@ -8,14 +8,14 @@ import pytest
 from scipy import optimize, stats  # type: ignore[import-untyped,unused-ignore]
 from synthetic import point
 
-from analysis.bend import DRAWS, Bend, Estimate, fit_bend
-from analysis.details import law_lines, laws_table, slopes_table
 from analysis.figures.learning_rate import lr_vs_batch_size
+from analysis.fit.bend import DRAWS, Bend, Estimate, fit_bend
+from analysis.fit.laws import LAWS, Series, fit_law
+from analysis.fit.optimum import Response
+from analysis.fit.scaling import differences, groups, scaling
 from analysis.latex import tables as latex
-from analysis.laws import LAWS, Series, fit_law
-from analysis.optimum import Response
-from analysis.scaling import differences, groups, scaling
-from analysis.statements import bend_words, difference_line, exponent_line, law_answer
+from analysis.say.details import law_lines, laws_table, slopes_table
+from analysis.say.statements import bend_words, difference_line, exponent_line, law_answer
 from analysis.validity import search
 
 X = np.arange(6.0, 14.0)  # log2 of the batch sizes 64 to 8192

@@ -6,8 +6,8 @@ import pytest
 from scipy import stats  # type: ignore[import-untyped,unused-ignore]
 from synthetic import study, trial
 
-from analysis.cells import cells
-from analysis.compare import (
+from analysis.data.cells import cells
+from analysis.questions.compare import (
     common_seeds,
     compare_lines,
     detectable_effect,

@@ -7,11 +7,11 @@ import pytest
 from scipy import optimize, stats  # type: ignore[import-untyped,unused-ignore]
 from synthetic import study, trial
 
-from analysis.accuracies import Lacking, Mean, at_best, lacking
-from analysis.cells import RULE_ROLES, cells
-from analysis.compensation import compensations, share
-from analysis.compensation_words import answer
-from analysis.optimum import Optimum, seed_noise
+from analysis.data.cells import RULE_ROLES, cells
+from analysis.fit.optimum import Optimum, seed_noise
+from analysis.questions.accuracies import Lacking, Mean, at_best, lacking
+from analysis.questions.compensation import compensations, share
+from analysis.say.compensation_words import answer
 
 SPREAD = (-0.001, 0.0, 0.001)  # of three seeds, SD 0.001
 

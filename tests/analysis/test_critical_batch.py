@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import optimize, stats  # type: ignore[import-untyped,unused-ignore]
 
-from analysis.critical_batch import Estimate, fit_critical_batch, regime
+from analysis.questions.critical_batch import Estimate, fit_critical_batch, regime
 
 SIZES = 2.0 ** np.arange(6, 14)
 

@@ -6,8 +6,9 @@ import pytest
 from scipy import stats  # type: ignore[import-untyped,unused-ignore]
 from synthetic import Law, grid, point, study, trial
 
-from analysis.cells import cells
-from analysis.crosscheck import (
+from analysis.data.cells import cells
+from analysis.fit.optimum import Response, responses
+from analysis.questions.crosscheck import (
     ESTIMATE_COLUMNS,
     ESTIMATORS,
     crosscheck_lines,
@@ -17,7 +18,6 @@ from analysis.crosscheck import (
     local_quadratic,
     top_k,
 )
-from analysis.optimum import Response, responses
 
 SIZES = tuple(2**i for i in range(6, 12))
 

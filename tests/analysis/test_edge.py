@@ -7,7 +7,7 @@ from scipy.special import expit  # type: ignore[import-untyped,unused-ignore]
 from synthetic import trial
 from test_optimum import DIVERGED, curve, judge, last, octaves, others
 
-from analysis.edge import edge
+from analysis.fit.edge import edge
 
 
 def one(x, failed, z=None):

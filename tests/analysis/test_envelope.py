@@ -5,9 +5,9 @@ import pytest
 from scipy import optimize, stats  # type: ignore[import-untyped,unused-ignore]
 from synthetic import study, trial
 
-from analysis.cells import cells
-from analysis.envelope import ROUNDS, _regress, envelope, envelope_responses
-from analysis.scaling import groups, scaling
+from analysis.data.cells import cells
+from analysis.fit.envelope import ROUNDS, _regress, envelope, envelope_responses
+from analysis.fit.scaling import groups, scaling
 
 MU = 0.7
 

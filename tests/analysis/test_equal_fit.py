@@ -8,11 +8,13 @@ import pytest
 from scipy import stats  # type: ignore[import-untyped,unused-ignore]
 from synthetic import study, trial
 
-from analysis.answers import answered
-from analysis.cells import cells
-from analysis.compensation import compensations
-from analysis.compensation_words import answer, split_lines
-from analysis.equal_fit import (
+from analysis.data.cells import cells
+from analysis.figures.compensation import waterfall
+from analysis.figures.fit import accuracy_vs_training_loss
+from analysis.latex.tables import latex_tables
+from analysis.questions.answers import answered
+from analysis.questions.compensation import compensations
+from analysis.questions.equal_fit import (
     COLUMNS,
     Run,
     at_loss,
@@ -23,11 +25,9 @@ from analysis.equal_fit import (
     split_run,
     split_table,
 )
-from analysis.figures.compensation import waterfall
-from analysis.figures.fit import accuracy_vs_training_loss
-from analysis.latex.tables import latex_tables
-from analysis.steps import winner_curves
-from analysis.text import render
+from analysis.questions.steps import winner_curves
+from analysis.say.compensation_words import answer, split_lines
+from analysis.say.text import render
 
 LOSSES = np.array([1.0, 0.5, 0.2, 0.1, 0.05])
 SPREAD = (-0.001, 0.0, 0.001)  # of three seeds

@@ -8,9 +8,9 @@ import pytest
 from scipy import stats  # type: ignore[import-untyped,unused-ignore]
 from synthetic import study, trial
 
-from analysis.cells import cells
-from analysis.evidence import FORETELL, observations
-from analysis.optimum import responses
+from analysis.data.cells import cells
+from analysis.fit.evidence import FORETELL, observations
+from analysis.fit.optimum import responses
 
 NAN = float("nan")
 

@@ -6,12 +6,12 @@ import pytest
 from everything import METHODS, NOISE_SCALE, SIZES, everything
 from synthetic import study, trial
 
-from analysis.accuracies import lacking
-from analysis.answers import answered
 from analysis.figures.gallery import SECTIONS, gallery
 from analysis.figures.grammar import BOUNDS, LINES, MARKS, Axis, Panel, figure, parts
 from analysis.figures.price import cost_table
 from analysis.figures.progress import survival_table
+from analysis.questions.accuracies import lacking
+from analysis.questions.answers import answered
 
 SERIES = ("momentum", *(f"{method}, m={m}" for method in METHODS[1:] for m in ("B", 64)))
 EXPECTED = {

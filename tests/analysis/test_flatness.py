@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from synthetic import minimum, study, trial, unlike_minima
 
-from analysis.cells import cells
-from analysis.flatness import association, flatness_lines, verdicts
-from analysis.minima import minima, sharpness_table
+from analysis.data.cells import cells
+from analysis.questions.flatness import association, flatness_lines, verdicts
+from analysis.questions.minima import minima, sharpness_table
 
 METHODS = ("momentum", "momentum+sam", "momentum+asam")
 SIZES = tuple(2**i for i in range(6, 14))

@@ -13,9 +13,9 @@ from synthetic import Law, grid, trial
 
 import analysis
 from analysis import ForeignTableError
-from analysis.cells import cells
-from analysis.foreign import OURS, parse_columns, read
-from analysis.load import NUMBER_COLUMNS, TEXT_COLUMNS
+from analysis.data.cells import cells
+from analysis.data.foreign import OURS, parse_columns, read
+from analysis.data.study import NUMBER_COLUMNS, TEXT_COLUMNS
 
 THEIRS = {"lr": "learning rate", "batch_size": "bs", "score": "val/top1", "method": "algo",
           "rho": "radius", "status": "state", "phase": "stage", "role": "purpose",

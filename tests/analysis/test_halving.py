@@ -8,8 +8,8 @@ import pytest
 from scipy import stats  # type: ignore[import-untyped,unused-ignore]
 from synthetic import study, trial
 
-from analysis.cells import cells, complete
-from analysis.halving import (
+from analysis.data.cells import cells, complete
+from analysis.questions.halving import (
     at_report,
     halving,
     halving_lines,

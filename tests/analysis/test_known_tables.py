@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.answers import learning_rates
-from analysis.cells import cells
-from analysis.load import load
-from analysis.optimum import Optimum
-from analysis.scaling import Scaling, groups, scaling
+from analysis.data.cells import cells
+from analysis.data.load import load
+from analysis.fit.optimum import Optimum
+from analysis.fit.scaling import Scaling, groups, scaling
+from analysis.questions.answers import learning_rates
 
 Rows = list[dict[str, Any]]
 SEEDS = range(4)

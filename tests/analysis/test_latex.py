@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from synthetic import minimum, study, trial
 
-from analysis.answers import answered
-from analysis.cells import complete
-from analysis.details import laws_table, shares_table
+from analysis.data.cells import complete
 from analysis.latex.methods import methods_tex
 from analysis.latex.tables import latex_tables
 from analysis.latex.tex import Block, breakable, escape, fixed, floats, interval, num, significant
+from analysis.questions.answers import answered
+from analysis.say.details import laws_table, shares_table
 from analysis.simulate import Design, Truth, simulate
 
 MEASURED = ("lambda_max", "hessian_trace", "sam_sharpness", "asam_sharpness")

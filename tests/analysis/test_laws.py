@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import optimize, stats  # type: ignore[import-untyped,unused-ignore]
 
-from analysis.laws import LAWS, SLOPES, TAUS, Series, fit_law
+from analysis.fit.laws import LAWS, SLOPES, TAUS, Series, fit_law
 
 X = np.arange(6.0, 14.0)  # log2 of the batch sizes 64 to 8192
 TRUE = {"constant": 0.0, "sqrt": 0.0, "linear": 0.0, "power": 0.72, "saturating": 10.0,

@@ -7,9 +7,9 @@ import pytest
 from scipy import optimize, special, stats  # type: ignore[import-untyped,unused-ignore]
 from test_surface import TILTED, many, observe, quadratic
 
-from analysis.location import locate
-from analysis.optimum import tried
-from analysis.surface import fit
+from analysis.fit.location import locate
+from analysis.fit.optimum import tried
+from analysis.fit.surface import fit
 
 
 def located(seen, bounds=None, asked=None):

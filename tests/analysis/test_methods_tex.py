@@ -10,7 +10,6 @@ import pytest
 from synthetic import study, trial
 
 from analysis import Study, join
-from analysis.answers import answered
 from analysis.latex.methods import SAMPLERS, SCORES, methods_tex
 from analysis.latex.recipe import (
     AUGMENTATIONS,
@@ -25,7 +24,8 @@ from analysis.latex.recipe import (
     UNITS,
     network,
 )
-from analysis.rungs import rungs
+from analysis.questions.answers import answered
+from analysis.questions.rungs import rungs
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "study"))
 from simulated import make_config
@@ -61,9 +61,9 @@ def said(found):
 
 
 def test_every_part_that_a_study_can_have_is_described():
-    from study.config import SAMPLERS as samplers
-    from trainables import config
-    from trainables.models import MODELS as models
+    from study.plan.config import SAMPLERS as samplers
+    from trainables.network.models import MODELS as models
+    from trainables.spec import trial as config
 
     assert set(OPTIMIZERS) == set(config.OPTIMIZERS) == {*COUPLED, *DECOUPLED, *LAYERWISE}
     assert set(FORMULATIONS) == set(config.FORMULATIONS) - {"none"}
@@ -75,7 +75,7 @@ def test_every_part_that_a_study_can_have_is_described():
 
 @pytest.mark.parametrize(("reports", "warmup"), [(9, 0.1), (9, 0.0), (16, 0.05), (3, 0.3), (1, 0)])
 def test_the_rungs_are_those_of_a_study(reports, warmup):
-    from study.asha import Ladder
+    from trainables.spec.ladder import Ladder
 
     assert rungs({"reports": reports, "warmup": warmup}) == Ladder.build(reports, warmup).rungs
 

@@ -6,9 +6,9 @@ from scipy import stats  # type: ignore[import-untyped,unused-ignore]
 from synthetic import study
 from test_optimum import winner
 
-from analysis.cells import cells
-from analysis.noise import MOST, moderated
-from analysis.optimum import seed_noise
+from analysis.data.cells import cells
+from analysis.fit.noise import MOST, moderated
+from analysis.fit.optimum import seed_noise
 
 
 def test_one_sample_keeps_its_own_variance():

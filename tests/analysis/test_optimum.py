@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from synthetic import study, trial
 
-from analysis.cells import cells
-from analysis.optimum import responses
+from analysis.data.cells import cells
+from analysis.fit.optimum import responses
 
 FALL = 0.1  # score lost an octave squared of LR
 RHO = -4.0  # log2 of the best radius

@@ -11,9 +11,9 @@ import pytest
 from everything import METHODS, everything
 
 import analysis.report
-from analysis.answers import answered
-from analysis.load import Study
+from analysis.data.study import Study
 from analysis.page import page, sentences
+from analysis.questions.answers import answered
 from analysis.validity.checklist import validity
 
 CHROMIUM = (
@@ -37,7 +37,7 @@ def written(made, found):
     """The directory of the whole report."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(analysis.report, "load", lambda *paths, columns=None: made)
-        patch.setattr("analysis.answers.answered", lambda study, watch: found)
+        patch.setattr("analysis.questions.answers.answered", lambda study, watch: found)
         analysis.report.write(made.path)
     return made.path / "report"
 

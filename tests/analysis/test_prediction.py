@@ -8,9 +8,10 @@ import pytest
 from scipy import stats  # type: ignore[import-untyped,unused-ignore]
 from synthetic import study, trial
 
-from analysis.cells import cells
-from analysis.optimum import Optimum, Response, responses
-from analysis.prediction import (
+from analysis.data.cells import cells
+from analysis.fit.optimum import Optimum, Response, responses
+from analysis.fit.scaling import groups, groups_along_m
+from analysis.questions.prediction import (
     curve,
     measured,
     noise_scales,
@@ -18,7 +19,6 @@ from analysis.prediction import (
     prediction_lines,
     predictions,
 )
-from analysis.scaling import groups, groups_along_m
 
 SIZES = 2.0 ** np.arange(6, 14)
 B_SIMPLE, ETA = 700.0, 0.8

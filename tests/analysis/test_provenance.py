@@ -9,8 +9,8 @@ import pytest
 from synthetic import trial
 
 from analysis import Study, join
-from analysis.provenance import again, directories, manifests, replay
-from trainables.errors import UsageError
+from analysis.data.provenance import again, directories, manifests, replay
+from trainables.spec.errors import UsageError
 
 OPTIONS = {"preset": "smoke", "methods": "adam", "lr_range": "adam=0.001..0.1", "rho_range": ""}
 WHOLE = json.dumps({"name": "n", "options": OPTIONS})
@@ -65,8 +65,8 @@ def test_joined_studies_have_one_each_and_a_table_none(made):
 @pytest.mark.parametrize("path", ["results/A", "my runs/A", "A", "../beside/A", "results/deep/A"])
 def test_the_commands_name_what_is_there(made, path, monkeypatch):
     """Both are parsed by the programs themselves, in the directory they are typed in."""
-    from study import options
     from study import replay as program
+    from study.ask import options
 
     study = made(path)
     command = again(study.path, manifests(study)["A"], name="new")

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy import stats  # type: ignore[import-untyped,unused-ignore]
 
-from analysis.rank import associations, rank_test, stratified_tau
+from analysis.questions.rank import associations, rank_test, stratified_tau
 
 
 def tau(x, y, controls=None, strata=None):

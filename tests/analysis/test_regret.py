@@ -6,9 +6,9 @@ import pytest
 from scipy import stats  # type: ignore[import-untyped,unused-ignore]
 from synthetic import study, trial
 
-from analysis.cells import cells
-from analysis.optimum import Optimum, Response
-from analysis.regret import regret_by_distance, regret_lines, rule_regret, rule_summary
+from analysis.data.cells import cells
+from analysis.fit.optimum import Optimum, Response
+from analysis.questions.regret import regret_by_distance, regret_lines, rule_regret, rule_summary
 
 NAN = float("nan")
 TUNED = [0.90, 0.91, 0.92]

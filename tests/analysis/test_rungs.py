@@ -8,9 +8,9 @@ import pytest
 from scipy import stats  # type: ignore[import-untyped,unused-ignore]
 from synthetic import study, trial
 
-from analysis.cells import cells
-from analysis.rungs import ALL, rank_correlations, rung_lines, rungs
-from study.asha import Ladder
+from analysis.data.cells import cells
+from analysis.questions.rungs import ALL, rank_correlations, rung_lines, rungs
+from trainables.spec.ladder import Ladder
 
 SIZES = tuple(2**i for i in range(6, 14))
 ONE_RUNG = {"reports": 4, "warmup": 0.2}  # report 2 of 4

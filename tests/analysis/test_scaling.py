@@ -7,10 +7,10 @@ import pytest
 from scipy import stats  # type: ignore[import-untyped,unused-ignore]
 from synthetic import point, study
 
-from analysis.cells import cells
-from analysis.laws import LAWS, Series, fit_law, local_slopes
-from analysis.optimum import Response, responses
-from analysis.scaling import (
+from analysis.data.cells import cells
+from analysis.fit.laws import LAWS, Series, fit_law, local_slopes
+from analysis.fit.optimum import Response, responses
+from analysis.fit.scaling import (
     differences,
     groups,
     groups_along_m,

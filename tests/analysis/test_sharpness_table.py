@@ -5,8 +5,8 @@ import pytest
 from scipy import stats  # type: ignore[import-untyped,unused-ignore]
 from synthetic import minimum, study, trial, unlike_minima
 
-from analysis.cells import cells
-from analysis.minima import minima, sharpness_lines, sharpness_table
+from analysis.data.cells import cells
+from analysis.questions.minima import minima, sharpness_lines, sharpness_table
 
 SIZES = tuple(2**i for i in range(6, 14))
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats  # type: ignore[import-untyped,unused-ignore]
 
-from analysis.cells import cells, complete
+from analysis.data.cells import cells, complete
 from analysis.simulate import REPORTS, RUNGS, Design, Truth, simulate
 
 SIZES = (64, 256, 1024, 4096)

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 from synthetic import study, trial
 
-from analysis.cells import cells, series_of
-from analysis.optimum import responses
-from analysis.scaling import groups
-from analysis.steps import crossing, steps_lines, steps_to_target
+from analysis.data.cells import cells, series_of
+from analysis.fit.optimum import responses
+from analysis.fit.scaling import groups
+from analysis.questions.steps import crossing, steps_lines, steps_to_target
 
 SIZES = 2.0 ** np.arange(6, 14)
 

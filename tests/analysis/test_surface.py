@@ -13,8 +13,8 @@ from sklearn.gaussian_process.kernels import (  # type: ignore[import-untyped,un
     Matern,
 )
 
-from analysis.kernels import CONSTANT, JITTER, PRIORS, Points, Posterior
-from analysis.surface import MOST, Observations, fit, unwarped, warped
+from analysis.fit.kernels import CONSTANT, JITTER, PRIORS, Points, Posterior
+from analysis.fit.surface import MOST, Observations, fit, unwarped, warped
 
 TILTED = np.array([[-0.10, 0.03], [0.03, -0.08]])
 ALL, ONE = 1e6, 1e-3  # lengths over which nothing differs, and everything

@@ -8,10 +8,10 @@ import pytest
 from everything import everything
 from synthetic import study, trial
 
-from analysis.answers import answered
-from analysis.cells import cells
-from analysis.load import Study
-from analysis.neighbours import neighbours
+from analysis.data.cells import cells
+from analysis.data.study import Study
+from analysis.questions.answers import answered
+from analysis.questions.neighbours import neighbours
 from analysis.validity.checklist import validity
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from study import machine
+from study.cluster import machine
 from tests.benchmarks import page, table
 from tests.benchmarks.all import BENCHMARKS
-from trainables.errors import Parser, exit_code
+from trainables.spec.errors import Parser, exit_code
 
 
 def parser() -> Parser:

@@ -13,7 +13,7 @@ import pandas as pd
 from scipy import stats  # type: ignore[import-untyped,unused-ignore]
 
 from analysis.simulate import Design, Truth, outcome
-from study.config import StudyConfig
+from study.plan.config import StudyConfig
 from tests.benchmarks import answer_real
 from tests.benchmarks.answer_search import (
     GRACE,
@@ -30,7 +30,7 @@ from tests.benchmarks.answer_search import (
     winners,
 )  # fmt: skip
 from tests.benchmarks.table import Benchmark, Goal, Row
-from trainables.config import TrialConfig
+from trainables.spec.trial import TrialConfig
 
 READ_AT = (4, 6, 8, 12, 16, 24, 40)  # trials a cell
 SPENT, SLOTS = 30.0, 2  # the cost at which winners are compared; trials at a time

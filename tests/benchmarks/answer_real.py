@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from study.config import StudyConfig
-from study.space import LR_RANGES
+from study.plan.config import StudyConfig
+from study.plan.space import LR_RANGES
 from tests.benchmarks.answer_search import (
     NARROW,
     OPTUNA,
@@ -21,9 +21,9 @@ from tests.benchmarks.answer_search import (
     sooner,
 )
 from tests.benchmarks.table import Row
-from trainables.batches import DeviceData
-from trainables.config import TrialConfig
-from trainables.data import load_for
+from trainables.data.batches import DeviceData
+from trainables.data.image_data import load_for
+from trainables.spec.trial import TrialConfig
 from trainables.training import Training
 
 LEAST = 4  # trials a cell at the first reading

@@ -9,16 +9,16 @@ import numpy as np
 import pandas as pd
 from scipy import stats  # type: ignore[import-untyped,unused-ignore]
 
-from analysis.cells import cells
-from analysis.laws import LAWS, fit_law
-from analysis.load import Study
-from analysis.optimum import responses
-from analysis.scaling import groups, series
-from study.config import StudyConfig
-from study.log import MemoryLog
-from study.planner import Planner
+from analysis.data.cells import cells
+from analysis.data.study import Study
+from analysis.fit.laws import LAWS, fit_law
+from analysis.fit.optimum import responses
+from analysis.fit.scaling import groups, series
+from study.log.log import MemoryLog
+from study.plan.config import StudyConfig
+from study.plan.planner import Planner
 from tests.benchmarks.table import Row
-from trainables.config import TrialConfig
+from trainables.spec.trial import TrialConfig
 
 NARROW = 0.3  # of the exponent's 95 % interval
 Train = Callable[[TrialConfig], Iterator[Row]]  # the reports of a trial, one by one

@@ -8,7 +8,6 @@ from torch import Tensor
 from torch.func import functional_call, grad, stack_module_state, vmap
 from torch.nn import functional
 
-from study.cells import parse_batch_sizes
 from tests.benchmarks.step import training
 from tests.benchmarks.table import (
     IMAGES,
@@ -20,9 +19,10 @@ from tests.benchmarks.table import (
     repeated,
     rounds,
 )
-from trainables.batches import DeviceData
-from trainables.captured import graphed
-from trainables.data import load
+from trainables.data.batches import DeviceData
+from trainables.data.image_data import load
+from trainables.spec.grid import parse_batch_sizes
+from trainables.step.captured import graphed
 from trainables.training import Training
 
 

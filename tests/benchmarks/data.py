@@ -11,11 +11,11 @@ import torch
 from torch.utils.data import DataLoader, Subset
 from torchvision import datasets, transforms  # type: ignore[import-untyped,unused-ignore]
 
-from study.cells import parse_batch_sizes
 from tests.benchmarks.table import IMAGES, Benchmark, Goal, Row, ratio, repeated, rounds
-from trainables.batches import DeviceData
-from trainables.config import TrialConfig
-from trainables.data import ImageData, load
+from trainables.data.batches import DeviceData
+from trainables.data.image_data import ImageData, load
+from trainables.spec.grid import parse_batch_sizes
+from trainables.spec.trial import TrialConfig
 from trainables.training import Training
 
 

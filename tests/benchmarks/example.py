@@ -23,10 +23,10 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Subset
 
 from tests.benchmarks.data import mnist, write_mnist
-from trainables import models
-from trainables.batches import DeviceData
-from trainables.config import TrialConfig
-from trainables.data import load
+from trainables.data.batches import DeviceData
+from trainables.data.image_data import load
+from trainables.network import models
+from trainables.spec.trial import TrialConfig
 from trainables.training import Training
 
 Config = dict[str, Any]  # of a TrialConfig

@@ -10,12 +10,12 @@ from multiprocessing.connection import Connection
 
 import torch
 
-from study import mps
+from study.cluster import mps
 from tests.benchmarks.step import training
 from tests.benchmarks.table import Benchmark, Goal, Row, require_gpu
-from trainables.batches import DeviceData
-from trainables.data import load
-from trainables.errors import UsageError
+from trainables.data.batches import DeviceData
+from trainables.data.image_data import load
+from trainables.spec.errors import UsageError
 from trainables.training import Training
 
 NETWORKS = ("mlp", "cnn")

@@ -20,11 +20,11 @@ from tests.benchmarks.table import (
     require_gpu,
     rounds,
 )
-from trainables import memory
-from trainables.batches import DeviceData
-from trainables.captured import Captured
-from trainables.data import load
-from trainables.step import Step
+from trainables.data.batches import DeviceData
+from trainables.data.image_data import load
+from trainables.step import memory
+from trainables.step.captured import Captured
+from trainables.step.step import Step
 from trainables.training import Training
 
 NETWORKS = ("mlp", "cnn", POOLED, "resnet8")

@@ -15,20 +15,20 @@ from ray import tune
 from ray.cluster_utils import Cluster
 from rich.console import Console
 
-from study import results
-from study.cells import parse_methods
-from study.cluster import Resources
-from study.config import StudyConfig
-from study.execute import execute
-from study.forecast import Forecast
-from study.log import Log, MemoryLog, read
-from study.planner import Planner
-from study.progress import Progress
-from study.space import LR_RANGES, RHO_RANGES
-from study.views import Views
+from study.cluster.cluster import Resources
+from study.cluster.execute import execute
+from study.log.log import Log, MemoryLog, read
+from study.plan.config import StudyConfig
+from study.plan.planner import Planner
+from study.plan.space import LR_RANGES, RHO_RANGES
+from study.show import results
+from study.show.forecast import Forecast
+from study.show.progress import Progress
+from study.show.views import Views
 from tests.benchmarks.table import Benchmark, Goal, Row
 from tests.study.simulated import figures, study_event
-from trainables.config import TrialConfig
+from trainables.spec.grid import parse_methods
+from trainables.spec.trial import TrialConfig
 
 SLOTS = 16  # as in Ray's published benchmark
 PUBLISHED = 715 / 625  # its time over the nominal one, 10,000 trials of a second

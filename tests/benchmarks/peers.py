@@ -15,9 +15,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from tests.benchmarks.table import IMAGES, repeated
-from trainables import memory, models
-from trainables.batches import DeviceData
-from trainables.data import load
+from trainables.data.batches import DeviceData
+from trainables.data.image_data import load
+from trainables.network import models
+from trainables.step import memory
 
 try:
     from pytorch_optimizer import SAM

@@ -16,7 +16,6 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from study.cells import parse_batch_sizes
 from tests.benchmarks.peers import KINDS, SAM, Elsewhere, grown
 from tests.benchmarks.table import (
     IMAGES,
@@ -29,11 +28,12 @@ from tests.benchmarks.table import (
     repeated,
     rounds,
 )
-from trainables import memory
-from trainables.batches import DeviceData
-from trainables.config import TrialConfig
-from trainables.data import load
-from trainables.errors import UsageError
+from trainables.data.batches import DeviceData
+from trainables.data.image_data import load
+from trainables.spec.errors import UsageError
+from trainables.spec.grid import parse_batch_sizes
+from trainables.spec.trial import TrialConfig
+from trainables.step import memory
 from trainables.training import Training
 
 POOLED = "tests.benchmarks.step:pooled"

@@ -10,8 +10,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from study.log import read
-from study.record import fold
+from study.log.log import read
+from study.log.record import fold
 from tests.benchmarks.table import Benchmark, Goal, Row
 
 FIXED, LONGER, SEARCHED = "fixed list", "longer fixed list", "ASHA and TPE"

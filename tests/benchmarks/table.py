@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from study import machine
-from trainables.errors import UsageError
+from study.cluster import machine
+from trainables.spec.errors import UsageError
 
 Row = dict[str, Any]
 BLOCK, LEAST = 0.03, 5

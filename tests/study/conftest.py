@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from simulated import make_config, simulate, study_event
 
-from study.log import Log
-from study.planner import Planner
+from study.log.log import Log
+from study.plan.planner import Planner
 from tests.faults import MEASURED_TOO, run
 
 

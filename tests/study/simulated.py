@@ -4,10 +4,10 @@ import math
 import random
 from typing import Any
 
-from study.config import StudyConfig
-from study.planner import Planner
-from study.space import LR_RANGES, RHO_RANGES
-from trainables.config import TrialConfig, stable_hash
+from study.plan.config import StudyConfig
+from study.plan.planner import Planner
+from study.plan.space import LR_RANGES, RHO_RANGES
+from trainables.spec.trial import TrialConfig, stable_hash
 
 
 def make_config(**changes: Any) -> StudyConfig:

@@ -13,9 +13,9 @@ import pytest
 from simulated import make_config, simulate, study_event
 from tensorboard import program
 
-from study.log import Log
-from study.planner import Planner
-from study.views import Views
+from study.log.log import Log
+from study.plan.planner import Planner
+from study.show.views import Views
 
 Get = Callable[..., Any]
 

@@ -9,9 +9,9 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
-from study.cluster import Resources, require_shared
+from study.cluster.cluster import Resources, require_shared
 from tests.faults import DETERMINED, begin, determined, ended, events, kill, run, wait_for, workers
-from trainables.errors import UsageError
+from trainables.spec.errors import UsageError
 from trainables.storage import Storage
 
 

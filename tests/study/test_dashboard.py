@@ -15,11 +15,11 @@ import ray
 from ray.job_submission import JobSubmissionClient
 from ray.util.state import list_actors
 
-from study.cells import Cell
-from study.config import StudyConfig
-from study.gauges import BUSY, GAUGES, SPEED
-from study.log import MemoryLog, read
-from study.planner import Planner
+from study.log.log import MemoryLog, read
+from study.plan.config import StudyConfig
+from study.plan.planner import Planner
+from study.show.gauges import BUSY, GAUGES, SPEED
+from trainables.spec.grid import Cell
 
 OPTIONS = (
     "--dataset digits --train-size 1024 --model mlp --batch-sizes 64,256 --trials 3 --seeds 1 "

@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 from simulated import make_config, simulate, study_event
 
-from analysis.cells import cells
-from analysis.load import load
-from analysis.optimum import responses
-from analysis.scaling import groups, scaling
-from study import results
-from study.config import StudyConfig
-from study.continuing import continued
-from study.log import Log, MemoryLog, read
-from study.planner import Planner
-from study.space import LR_RANGES, RHO_RANGES
-from study.warm import POINTS, warm_points
-from trainables.data import ImageData, Split
-from trainables.errors import UsageError
+from analysis.data.cells import cells
+from analysis.data.load import load
+from analysis.fit.optimum import responses
+from analysis.fit.scaling import groups, scaling
+from study.ask.continuing import continued
+from study.ask.warm import POINTS, warm_points
+from study.log.log import Log, MemoryLog, read
+from study.plan.config import StudyConfig
+from study.plan.planner import Planner
+from study.plan.space import LR_RANGES, RHO_RANGES
+from study.show import results
+from trainables.data.image_data import ImageData, Split
+from trainables.spec.errors import UsageError
 
 NONE = Split(np.zeros((0, 1, 1, 1)), np.zeros(0))
 DATA = ImageData("glyphs", NONE, NONE, NONE, (0.0,), (1.0,), ("a", "b"), "0" * 64)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from study import results
+from study.show import results
 from tests.faults import DETERMINED, command, determined, ended, events, run, wait_for
 
 # Raises once it has learned something, while there is a file `broken`, but not on the 8 images of a

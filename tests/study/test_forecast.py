@@ -6,10 +6,10 @@ import pytest
 from simulated import make_config, simulate
 from test_planner import planner_of
 
-from study.calibrate import merge
-from study.cells import Cell
-from study.forecast import Forecast, expected_progress, sized
-from trainables.errors import UsageError
+from study.cluster.calibrate import merge
+from study.show.forecast import Forecast, expected_progress, sized
+from trainables.spec.errors import UsageError
+from trainables.spec.grid import Cell
 
 
 def forecast_of(**changes: object) -> Forecast:

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from simulated import make_config, simulate
 
-from study.gauges import BUSY, EXPECTED, GAUGES, LR, RHO, SCORE, SPEED, TRIALS, Gauge, Gauges
-from study.log import MemoryLog
-from study.planner import Planner
+from study.log.log import MemoryLog
+from study.plan.planner import Planner
+from study.show.gauges import BUSY, EXPECTED, GAUGES, LR, RHO, SCORE, SPEED, TRIALS, Gauge, Gauges
 
 Told = dict[tuple[str, ...], float]
 
@@ -83,7 +83,7 @@ def test_a_trial_that_waits_for_a_slot_is_not_running() -> None:
 
 def test_the_busy_share_is_of_this_session(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr("study.gauges.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("study.show.gauges.time.monotonic", lambda: now[0])
     planner = Planner(make_config(), MemoryLog([]))
     simulate(planner, events=9)
     endpoint = Endpoint()
@@ -103,7 +103,7 @@ def test_the_busy_share_is_of_this_session(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_slots_that_come_count_from_then_on(monkeypatch: pytest.MonkeyPatch) -> None:
     now, slots = [100.0], [1]
-    monkeypatch.setattr("study.gauges.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("study.show.gauges.time.monotonic", lambda: now[0])
     planner = Planner(make_config(), MemoryLog([]))
     endpoint = Endpoint()
     gauges = Gauges("name", planner, lambda: slots[0], endpoint)

@@ -7,10 +7,10 @@ import pytest
 from simulated import make_config, simulate
 from test_planner import planner_of
 
-from study.cells import parse_grid, parse_search_seeds
-from study.config import StudyConfig
-from study.planner import Planner
-from trainables.errors import UsageError
+from study.plan.config import StudyConfig
+from study.plan.planner import Planner
+from trainables.spec.errors import UsageError
+from trainables.spec.grid import parse_grid, parse_search_seeds
 
 GRID = {"sampler": "grid", "grid": (5, 3), "scheduler": "none", "search_seeds": (2, 4)}
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from study import results
+from study.show import results
 from tests.faults import DETERMINED, begin, determined, ended, run, wait_for
 
 

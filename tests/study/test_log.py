@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from study.log import Log, finite, read
-from trainables.errors import Halted, UsageError
+from study.log.log import Log, finite, read
+from trainables.spec.errors import Halted, UsageError
 
 
 def test_events_come_back_in_order(tmp_path: Path) -> None:
@@ -43,7 +43,7 @@ def test_a_damaged_line_is_named(tmp_path: Path, line: bytes) -> None:
 
 
 def test_a_second_process_is_refused_and_the_next_one_not(tmp_path: Path) -> None:
-    code = "import sys; from pathlib import Path; from study.log import Log; Log(Path(sys.argv[1]))"
+    code = "import sys, pathlib; from study.log.log import Log; Log(pathlib.Path(sys.argv[1]))"
     command = [sys.executable, "-c", code, str(tmp_path)]
     with Log(tmp_path):
         refused = subprocess.run(command, capture_output=True, text=True)

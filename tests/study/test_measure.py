@@ -11,9 +11,10 @@ import pandas as pd
 import pytest
 
 from study import measure as measure_command
-from study import results
+from study.show import results
 from tests.faults import MEASURED_TOO, run
-from trainables.errors import exit_code
+from trainables.spec.columns import SHARPNESS_COLUMNS
+from trainables.spec.errors import exit_code
 
 
 def measure(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -42,7 +43,7 @@ def test_a_study_killed_while_it_measured_measures_the_rest(
     (place / "half" / "log.jsonl").write_bytes(b"".join(lines[:-2]))
     again = run(place, "half", *MEASURED_TOO)
     assert again.returncode == 0 and "--sharpness fast: 2 minima" in again.stderr
-    columns = [name for name in results.SHARPNESS_COLUMNS if name != "sharpness_seconds"]
+    columns = [name for name in SHARPNESS_COLUMNS if name != "sharpness_seconds"]
     whole, half = (
         results.load(place / name)[1].set_index("trial_id")[columns].sort_index()
         for name in ("whole", "half")
@@ -60,7 +61,7 @@ def test_saved_minima_are_measured_again_by_command(
     assert "momentum+sam-b64-winner, full/64 (1)" in ran.stdout
     trials = pd.read_parquet(place / "again" / "trials.parquet").set_index("trial_id")
     for name in both:
-        columns = trials.loc[name, list(results.SHARPNESS_COLUMNS)]
+        columns = trials.loc[name, list(SHARPNESS_COLUMNS)]
         assert columns.notna().all(), columns
         assert columns["sharpness"] == "full" and columns["sharpness_images"] == 64
     points = pd.read_parquet(place / "again" / "landscape.parquet")

@@ -9,16 +9,17 @@ import pandas as pd
 import pytest
 from simulated import make_config, simulate, study_event
 
-from study import results
-from study.continuing import continued
-from study.forecast import Forecast
-from study.log import Log, MemoryLog, read
+from study.ask.continuing import continued
+from study.cluster.minima import Job, lines, lost, missing, pending, saved, winners
+from study.log.log import Log, MemoryLog, read
 from study.measure import asked, summary
-from study.minima import Job, lines, lost, missing, pending, saved, winners
-from study.planner import Planner
-from trainables import weights
-from trainables.data import load
-from trainables.errors import UsageError
+from study.plan.planner import Planner
+from study.show import results
+from study.show.forecast import Forecast
+from trainables.data.image_data import load
+from trainables.network import weights
+from trainables.spec.columns import POINT_COLUMNS, SHARPNESS_COLUMNS
+from trainables.spec.errors import UsageError
 
 
 def keep_weights(planner: Planner, path: Path) -> None:
@@ -114,12 +115,12 @@ def test_the_tables_hold_what_was_measured_and_null_elsewhere(kept: tuple[Planne
     planner.measured(measured(name, "fast", 2.0))
     results.write_tables(path, planner)
     table = pd.read_parquet(path / "trials.parquet").set_index("trial_id")
-    assert set(results.SHARPNESS_COLUMNS) <= set(table.columns)
+    assert set(SHARPNESS_COLUMNS) <= set(table.columns)
     row, others = table.loc[name], table.drop(index=name)
     assert row["lambda_max"] == 2 and row["hessian_trace"] == 20
     assert row["hessian_trace_stderr"] == 0.25 and row["sharpness_seconds"] == 1.5
     assert bool(row["sharpness_converged"]) and pd.isna(row["epsilon_sharpness_1e3"])
-    assert others[list(results.SHARPNESS_COLUMNS)].isna().all(axis=None)
+    assert others[list(SHARPNESS_COLUMNS)].isna().all(axis=None)
     for name in (
         "lambda_max lambda_min lambda_ratio_5 hessian_trace hessian_trace_stderr "
         "epsilon_sharpness_1e3 epsilon_sharpness_5e4 sam_sharpness asam_sharpness "
@@ -188,7 +189,7 @@ def test_points_of_the_landscape_become_a_table(kept: tuple[Planner, Path]) -> N
     assert job not in pending(planner, path, "full")
     results.write_tables(path, planner)
     table = pd.read_parquet(path / "landscape.parquet")
-    assert list(table.columns) == list(results.POINT_COLUMNS)
+    assert list(table.columns) == list(POINT_COLUMNS)
     assert table["alpha"].tolist() == [0, 1] and table["train_loss"].tolist() == [2, 2]
     assert table["trial_id"].tolist() == [job.trial_id] * 2
     assert table["other"].tolist() == [job.other] * 2

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from study import mps
+from study.cluster import mps
 
 
 @pytest.fixture

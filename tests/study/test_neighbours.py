@@ -9,10 +9,10 @@ import simulated
 from simulated import figures, make_config, simulate
 from test_planner import outcome, planner_of
 
-from study.log import MemoryLog
-from study.neighbours import _milestone
-from study.planner import Planner
-from trainables.config import TrialConfig, stable_hash
+from study.log.log import MemoryLog
+from study.plan.neighbours import _milestone
+from study.plan.planner import Planner
+from trainables.spec.trial import TrialConfig, stable_hash
 
 SIZES = (64, 128, 256, 512, 1024, 2048)
 PLAIN: dict[str, Any] = {"methods": ("momentum",), "batch_sizes": SIZES, "rho_ranges": {}}

@@ -9,9 +9,9 @@ from PIL import Image
 from simulated import make_config, study_event
 
 from study import run
-from study.log import Log
-from study.options import PRESETS, parse, resolve, resolved
-from trainables.errors import exit_code
+from study.ask.options import PRESETS, parse, resolve, resolved
+from study.log.log import Log
+from trainables.spec.errors import exit_code
 
 BAD = {
     "--batch-sizes 8192..64": "--batch-sizes",

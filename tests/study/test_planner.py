@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from simulated import figures, make_config, simulate, study_event
 
-from study.asha import Ladder
-from study.config import RULES
-from study.log import Log, MemoryLog
-from study.planner import ERROR_BUDGET, TRIES, Planner
-from study.record import Record, fold
+from study.log.log import Log, MemoryLog
+from study.log.record import Record, fold
+from study.plan.config import RULES
+from study.plan.planner import ERROR_BUDGET, TRIES, Planner
+from trainables.spec.ladder import Ladder
 
 
 class Recording(MemoryLog):

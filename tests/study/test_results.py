@@ -15,11 +15,13 @@ from simulated import make_config, simulate, study_event
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import analysis
-from study import machine, results
-from study.log import Log
-from study.planner import Planner
-from study.views import Views
-from trainables.data import load
+from study.cluster import machine
+from study.log.log import Log
+from study.plan.planner import Planner
+from study.show import results
+from study.show.views import Views
+from trainables.data.image_data import load
+from trainables.spec.columns import REPORT_COLUMNS, TRIAL_COLUMNS
 
 Finished = tuple[Planner, Path]
 
@@ -27,8 +29,8 @@ Finished = tuple[Planner, Path]
 def test_tables_have_the_documented_columns_and_every_row(finished: Finished) -> None:
     planner, path = finished
     config, trials, reports = results.load(path)
-    assert list(trials) == list(results.TRIAL_COLUMNS)
-    assert list(reports) == list(results.REPORT_COLUMNS)
+    assert list(trials) == list(TRIAL_COLUMNS)
+    assert list(reports) == list(REPORT_COLUMNS)
     assert set(trials.trial_id) == set(planner.records)
     assert len(reports) == sum(len(record.reports) for record in planner.records.values())
     assert config["lr_range"]["momentum+sam"] == [3e-3, 3.0]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from study import results
+from study.show import results
 from tests.faults import MEASURED_TOO, command, ended, run
 
 
@@ -109,8 +109,8 @@ def test_a_signal_stops_within_ten_seconds_and_keeps_everything(
 def test_a_formulation_from_outside_is_searched_by_the_same_command(place: Path) -> None:
     # The example of docs/studies.md, in a directory of its own.
     text = (Path(__file__).parents[2] / "docs" / "studies.md").read_text()
-    code = text.split("```python\nfrom trainables.formulation", 1)[1].split("```", 1)[0]
-    (place / "my_parts.py").write_text("from trainables.formulation" + code)
+    code = text.split("```python\nfrom trainables.step.formulation", 1)[1].split("```", 1)[0]
+    (place / "my_parts.py").write_text("from trainables.step.formulation" + code)
     assert len(code.splitlines()) <= 40
     more = "--trials 1 --lr-range 0.03..0.1 --model cnn-bn --augment shift --label-noise 0.1"
     line = command(place, "own", "--methods", "momentum+my_parts:GSAM", *more.split())

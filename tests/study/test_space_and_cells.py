@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from simulated import make_config, simulate
 from test_planner import planner_of
 
-from study.cells import Cell, grid, parse_batch_sizes, parse_m, parse_methods
-from study.config import StudyConfig
-from study.neighbours import Neighbours
-from study.record import Record
-from study.search import frozen, is_control, suggest
-from study.space import LR_RANGES, Space, parse_range, parse_ranges
-from trainables.config import OPTIMIZERS
-from trainables.errors import UsageError
+from study.log.record import Record
+from study.plan.config import StudyConfig
+from study.plan.neighbours import Neighbours
+from study.plan.search import frozen, is_control, suggest
+from study.plan.space import LR_RANGES, Space, parse_range, parse_ranges
+from trainables.spec.errors import UsageError
+from trainables.spec.grid import Cell, grid, parse_batch_sizes, parse_m, parse_methods
+from trainables.spec.trial import OPTIMIZERS
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ sys.path[:0] = [str(HERE), str(HERE.parents[1])]
 
 from trial_reference import dropout_net, tanh_net  # noqa: E402
 
-from trainables.models import MODELS  # noqa: E402
+from trainables.network.models import MODELS  # noqa: E402
 
 
 @pytest.fixture(autouse=True)

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from trial_reference import image_data
 
-from trainables.batches import DeviceData, Images
-from trainables.losses import Loss, cross_entropy
-from trainables.objective import Objective
+from trainables.data.batches import DeviceData, Images
+from trainables.minima.objective import Objective
+from trainables.network.losses import Loss, cross_entropy
 
 
 class Point(nn.Module):

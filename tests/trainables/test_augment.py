@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from trainables.augment import Augment, uniform
-from trainables.config import TrialConfig, parse_augment
+from trainables.data.augment import Augment, uniform
+from trainables.spec.trial import TrialConfig, parse_augment
 
 INDICES = torch.arange(5000, 5400)
 

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 from trial_reference import finish, image_data, same_bits, start, trial, weights
 
-from trainables.augment import Augment
-from trainables.batch_norm import recalibrate
-from trainables.batches import DeviceData
-from trainables.errors import UsageError
-from trainables.gradient import Gradient, NoiseScale, Stopped
-from trainables.losses import LOSSES
-from trainables.models import MODELS
+from trainables.data.augment import Augment
+from trainables.data.batches import DeviceData
+from trainables.network.batch_norm import recalibrate
+from trainables.network.losses import LOSSES
+from trainables.network.models import MODELS
+from trainables.spec.errors import UsageError
+from trainables.step.gradient import Gradient, NoiseScale, Stopped
 from trainables.training import Training
 
 DATA = image_data(200, 30, 30, side=8)

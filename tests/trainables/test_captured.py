@@ -22,11 +22,11 @@ from tests.trainables.trial_reference import (
     untimed,
     weights,
 )
-from trainables import captured
-from trainables.batches import DeviceData
-from trainables.captured import KEPT, Captured, Kept, Replay, capturable
-from trainables.config import TrialConfig
-from trainables.gradient import Stopped
+from trainables.data.batches import DeviceData
+from trainables.spec.trial import TrialConfig
+from trainables.step import captured
+from trainables.step.captured import KEPT, Captured, Kept, Replay, capturable
+from trainables.step.gradient import Stopped
 from trainables.training import Training
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"

@@ -21,11 +21,11 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 from scipy.stats import binomtest, t
 from torch import nn
 
-from trainables import curvature
-from trainables import objective as module
-from trainables.curvature import spectrum, trace
-from trainables.losses import cross_entropy
-from trainables.objective import Objective
+from trainables.minima import curvature
+from trainables.minima import objective as module
+from trainables.minima.curvature import spectrum, trace
+from trainables.minima.objective import Objective
+from trainables.network.losses import cross_entropy
 
 NETWORKS = pytest.mark.parametrize("network", [smooth_mlp, relu_mlp, small_cnn])
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainables.formulation import shifted
+from trainables.step.formulation import shifted
 
 
 @pytest.fixture

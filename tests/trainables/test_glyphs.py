@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from matplotlib import get_data_path
 
-from trainables import glyphs
+from trainables.data import glyphs
 
 
 @pytest.fixture(scope="module")

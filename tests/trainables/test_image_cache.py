@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trainables import data, glyphs, sources
+from trainables.data import glyphs, sources
+from trainables.data import image_data as data
 
 ROOT = Path(__file__).parents[2]
 
@@ -103,7 +104,8 @@ WRITER = """
 import sys, time
 from pathlib import Path
 import numpy as np
-from trainables import data, sources
+from trainables.data import image_data as data
+from trainables.data import sources
 
 def make():
     Path(sys.argv[1] + sys.argv[2]).touch()

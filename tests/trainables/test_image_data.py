@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainables import data, sources
-from trainables.errors import UsageError
+from trainables.data import image_data as data
+from trainables.data import sources
+from trainables.spec.errors import UsageError
 
 
 def rows(split: data.Split) -> set[bytes]:

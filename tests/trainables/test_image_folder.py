@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trainables import data, sources
-from trainables.errors import UsageError
+from trainables.data import image_data as data
+from trainables.data import sources
+from trainables.spec.errors import UsageError
 
 CLASSES = ("ant", "bee", "cow")
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from trainables import data
-from trainables.errors import UsageError
+from trainables.data import image_data as data
+from trainables.spec.errors import UsageError
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 

@@ -5,9 +5,8 @@ import torch
 from minima_reference import Point, images, quadratic, relu_mlp, small_cnn, symmetric, trained
 from torch import Tensor, nn
 
-from trainables.batch_norm import recalibrate
-from trainables.batches import Images
-from trainables.landscape import (
+from trainables.data.batches import Images
+from trainables.minima.landscape import (
     LINE,
     PLANE,
     SLICE,
@@ -17,7 +16,8 @@ from trainables.landscape import (
     plane,
     slices,
 )
-from trainables.losses import correct, cross_entropy
+from trainables.network.batch_norm import recalibrate
+from trainables.network.losses import correct, cross_entropy
 
 
 def with_batch_norm(seed: int) -> nn.Module:

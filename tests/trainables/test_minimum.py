@@ -11,12 +11,13 @@ from minima_reference import images, small_cnn, trained
 from torch import nn
 from trial_reference import finish, image_data, start, trial
 
-from trainables import landscape, models, weights
-from trainables.batches import DeviceData
-from trainables.errors import UsageError
-from trainables.losses import cross_entropy
-from trainables.minimum import DIMENSIONS, EPSILONS, IMAGES, PROBES, examine
-from trainables.models import MODELS
+from trainables.data.batches import DeviceData
+from trainables.minima import landscape
+from trainables.minima.minimum import DIMENSIONS, EPSILONS, IMAGES, PROBES, examine
+from trainables.network import models, weights
+from trainables.network.losses import cross_entropy
+from trainables.network.models import MODELS
+from trainables.spec.errors import UsageError
 
 FAST = {
     "sharpness_loss", "weight_norm", "gradient_norm", "hessian_trace", "lambda_max",

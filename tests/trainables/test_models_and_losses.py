@@ -8,11 +8,11 @@ import torch
 from torch import nn
 from trial_reference import finish, image_data, start, trial
 
-from trainables import losses, models
-from trainables.batch_norm import has_batch_norm
-from trainables.config import NETWORKS
-from trainables.data import noisy
-from trainables.errors import UsageError
+from trainables.data.image_data import noisy
+from trainables.network import losses, models
+from trainables.network.batch_norm import has_batch_norm
+from trainables.spec.errors import UsageError
+from trainables.spec.trial import NETWORKS
 
 LOGITS = torch.tensor([[2.0, -1.0, 0.5], [0.0, 0.3, -2.0]])
 LABELS = torch.tensor([0, 2])

@@ -10,21 +10,21 @@ import pytest
 import torch
 from trial_reference import finish, image_data, same_bits, start, trial, weights
 
-from study.space import lr_defaults, rho_defaults
-from trainables import data
-from trainables.config import TrialConfig, parse_method
-from trainables.errors import UsageError
-from trainables.plugins import fingerprint
+from study.plan.space import lr_defaults, rho_defaults
+from trainables.data import image_data as data
 from trainables.rehearsal import check
+from trainables.spec.errors import UsageError
+from trainables.spec.plugins import fingerprint
+from trainables.spec.trial import TrialConfig, parse_method
 
 DATA = image_data(60, 12, 12, side=8)
 
 OWN = """
 import numpy as np
 import torch
-from trainables.plugins import Formulation
-from trainables.formulation import SAM, norm, shifted
-from trainables.sources import Raw
+from trainables.spec.plugins import Formulation
+from trainables.step.formulation import SAM, norm, shifted
+from trainables.data.sources import Raw
 
 
 class GSAM(SAM):

@@ -21,16 +21,16 @@ from minima_reference import (
 from scipy.optimize import brentq
 from torch import Tensor, nn
 
-from trainables import sharpness
-from trainables.curvature import spectrum
-from trainables.losses import cross_entropy, mse
-from trainables.objective import Objective
-from trainables.sharpness import (
+from trainables.minima import sharpness
+from trainables.minima.curvature import spectrum
+from trainables.minima.objective import Objective
+from trainables.minima.sharpness import (
     ball_sharpness,
     epsilon_sharpness,
     mean_sharpness,
     normalised,
 )
+from trainables.network.losses import cross_entropy, mse
 
 
 def vector(*values: float) -> Tensor:

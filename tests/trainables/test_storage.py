@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from trainables.errors import UsageError
+from trainables.spec.errors import UsageError
 from trainables.storage import Storage
 
 

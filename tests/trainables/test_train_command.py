@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from trainables import data, train
-from trainables.errors import UsageError, exit_code
+from trainables import train
+from trainables.data import image_data as data
+from trainables.spec.errors import UsageError, exit_code
 
 ROOT = Path(__file__).parents[2]
 QUICK = ["--dataset", "digits", "--budget", "6steps", "--reports", "2", "--batch-size", "32"]

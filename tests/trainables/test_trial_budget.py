@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trial_reference import trial
 
-from trainables.config import SCHEDULES, Budget, TrialConfig
-from trainables.errors import UsageError
-from trainables.optimizers import learning_rate
+from trainables.spec.errors import UsageError
+from trainables.spec.trial import SCHEDULES, Budget, TrialConfig
+from trainables.step.optimizers import learning_rate
 
 
 @pytest.mark.parametrize(

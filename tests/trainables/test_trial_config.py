@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainables.config import (
+from trainables.spec.errors import UsageError
+from trainables.spec.trial import (
     FORMULATIONS,
     OPTIMIZERS,
     SCHEDULES,
@@ -22,7 +23,6 @@ from trainables.config import (
     parse_method,
     stable_hash,
 )
-from trainables.errors import UsageError
 
 CONFIGS = st.builds(
     TrialConfig,
@@ -158,7 +158,7 @@ def test_stable_hash_is_a_seed(parts: list[object]) -> None:
 
 
 def test_stable_hash_is_the_same_in_every_process() -> None:
-    code = "from trainables.config import stable_hash; print(stable_hash(1, 'weights', 0.5))"
+    code = "from trainables.spec.trial import stable_hash; print(stable_hash(1, 'weights', 0.5))"
     outputs = {
         subprocess.run(
             [sys.executable, "-c", code],

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trial_reference import finish, image_data, start, trial
 
-from trainables import losses
-from trainables.config import FORMULATIONS, OPTIMIZERS, SCORES
+from trainables.network import losses
 from trainables.score import score, worst_score
+from trainables.spec.trial import FORMULATIONS, OPTIMIZERS, SCORES
 
 DATA = image_data(120, 50, 50)
 

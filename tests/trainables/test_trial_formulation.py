@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 from trial_reference import finish, image_data, same_bits, start, trial, weights
 
-from trainables import losses
-from trainables.config import FORMULATIONS, OPTIMIZERS
-from trainables.formulation import ASAM, SAM, build
-from trainables.gradient import Gradients
+from trainables.network import losses
+from trainables.spec.trial import FORMULATIONS, OPTIMIZERS
+from trainables.step.formulation import ASAM, SAM, build
+from trainables.step.gradient import Gradients
 
 INDICES = torch.arange(6)
 

@@ -9,13 +9,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 from trial_reference import finish, image_data, start, trial, weights
 
-from trainables import losses
-from trainables.augment import Augment
-from trainables.batches import DeviceData
-from trainables.config import OPTIMIZERS
-from trainables.gradient import Gradient, NoiseScale, Stopped, norm
-from trainables.losses import LOSSES
-from trainables.models import MODELS
+from trainables.data.augment import Augment
+from trainables.data.batches import DeviceData
+from trainables.network import losses
+from trainables.network.losses import LOSSES
+from trainables.network.models import MODELS
+from trainables.spec.trial import OPTIMIZERS
+from trainables.step.gradient import Gradient, NoiseScale, Stopped, norm
 
 DATA = image_data(300, side=10, channels=3, classes=4)
 IMAGES = DeviceData(DATA, "cpu").train

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from trial_reference import finish, image_data, same_bits, start, trial, weights
 
-from trainables.config import OPTIMIZERS, TrialConfig, stable_hash
-from trainables.models import MODELS
+from trainables.network.models import MODELS
+from trainables.spec.trial import OPTIMIZERS, TrialConfig, stable_hash
 
 DATA = image_data(200, 30, 30, side=6)
 # B > 32 and a noise-scale sample every 16th step after the warmup: steps 2 and 18 of 20.

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from trial_reference import Reference, image_data, start, trial, weights
 
-from trainables.models import MODELS
+from trainables.network.models import MODELS
 
 
 class Scores(nn.Module):

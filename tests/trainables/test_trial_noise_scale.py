@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 from trial_reference import finish, image_data, start, trial
 
-from trainables.batches import Images
-from trainables.data import Split
-from trainables.gradient import Gradient, NoiseScale
-from trainables.losses import LOSSES
-from trainables.models import MODELS
+from trainables.data.batches import Images
+from trainables.data.image_data import Split
+from trainables.network.losses import LOSSES
+from trainables.network.models import MODELS
+from trainables.step.gradient import Gradient, NoiseScale
 
 SIDE = 4
 D = SIDE * SIDE

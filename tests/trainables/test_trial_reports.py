@@ -7,8 +7,8 @@ import pytest
 import torch
 from trial_reference import finish, image_data, start, trial
 
-from trainables.batches import DeviceData
-from trainables.errors import UsageError
+from trainables.data.batches import DeviceData
+from trainables.spec.errors import UsageError
 from trainables.training import TRAIN_SUBSET, Training
 
 FIGURES = set(
@@ -103,7 +103,7 @@ def test_evaluation_leaves_training_as_it_was() -> None:
 
 
 def test_evaluation_is_in_evaluation_mode(monkeypatch: pytest.MonkeyPatch) -> None:
-    from trainables.models import MODELS
+    from trainables.network.models import MODELS
 
     def dropout_last(shape: tuple[int, int, int], classes: int) -> torch.nn.Module:
         return torch.nn.Sequential(MODELS["tanh"](shape, classes), torch.nn.Dropout(0.9))

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from trial_reference import finish, image_data, same_bits, start, trial, untimed, weights
 
-from trainables.config import FORMULATIONS, OPTIMIZERS, TrialConfig
-from trainables.errors import UsageError
-from trainables.gradient import Stopped
+from trainables.spec.errors import UsageError
+from trainables.spec.trial import FORMULATIONS, OPTIMIZERS, TrialConfig
+from trainables.step.gradient import Stopped
 from trainables.training import Training
 
 DATA = image_data(240, 30, 30, side=6)

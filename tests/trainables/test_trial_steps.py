@@ -8,11 +8,11 @@ import pytest
 import torch
 from trial_reference import Reference, image_data, start, trial, weights
 
-from trainables import formulation, optimizers
-from trainables.batches import DeviceData
-from trainables.config import FORMULATIONS, OPTIMIZERS, TrialConfig
-from trainables.gradient import Gradient
-from trainables.losses import LOSSES
+from trainables.data.batches import DeviceData
+from trainables.network.losses import LOSSES
+from trainables.spec.trial import FORMULATIONS, OPTIMIZERS, TrialConfig
+from trainables.step import formulation, optimizers
+from trainables.step.gradient import Gradient
 from trainables.training import Training
 
 RADIUS = {"none": 0.0, "sam": 0.3, "asam": 1.5}  # large, so that a wrong ascent shows
@@ -133,9 +133,9 @@ def test_no_optimizer_of_torch_imports_its_compiler() -> None:
     """It would take three seconds of every process."""
     code = """
 import sys
-from trainables.batches import DeviceData
-from trainables.config import TrialConfig
-from trainables.data import load
+from trainables.data.batches import DeviceData
+from trainables.spec.trial import TrialConfig
+from trainables.data.image_data import load
 from trainables.training import Training
 data = DeviceData(load("glyphs", train_size=64), "cpu")
 for name in ("sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "adagrad"):

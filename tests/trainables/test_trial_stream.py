@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trial_reference import image_data, trial
 
-from trainables.batches import DeviceData
+from trainables.data.batches import DeviceData
 from trainables.training import Training
 
 SIZE = 23

@@ -10,12 +10,12 @@ import torch
 from torch import nn
 from trial_reference import finish, image_data, same_bits, start, trial, untimed, weights
 
-from trainables import models
 from trainables import trainable as module
-from trainables import weights as kept
-from trainables.config import TrialConfig
-from trainables.data import ImageData
-from trainables.models import MODELS
+from trainables.data.image_data import ImageData
+from trainables.network import models
+from trainables.network import weights as kept
+from trainables.network.models import MODELS
+from trainables.spec.trial import TrialConfig
 from trainables.storage import Storage
 from trainables.trainable import TrialTrainable
 from trainables.training import Training

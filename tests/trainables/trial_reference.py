@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from trainables.batches import DeviceData
-from trainables.config import TrialConfig
-from trainables.data import ImageData, Split
+from trainables.data.batches import DeviceData
+from trainables.data.image_data import ImageData, Split
+from trainables.spec.trial import TrialConfig
 from trainables.training import Training
 
 TIMED = {"seconds", "eval_seconds", "images_per_second", "peak_memory"}

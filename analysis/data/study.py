@@ -1,0 +1,90 @@
+"""A study as tables, and what is raised where there is none.
+
+Everything downstream may rely on the columns below being present, whatever a running or an empty
+study has written so far.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+TEXT_COLUMNS = ("trial_id", "method", "optimizer", "formulation", "phase", "role", "status",
+                "sharpness")  # fmt: skip
+NUMBER_COLUMNS = (
+    "batch_size", "m", "lr", "rho", "asha_would_stop_at", "score", "progress", "epochs", "steps",
+    "samples", "grads", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "test_loss",
+    "test_accuracy", "generalization_gap", "noise_scale", "seconds", "images_per_second",
+    "peak_memory", "lambda_max", "lambda_min", "lambda_ratio_5", "hessian_trace",
+    "hessian_trace_stderr", "epsilon_sharpness_1e3", "epsilon_sharpness_5e4",
+    "epsilon_sharpness_1e3_subspace", "epsilon_sharpness_5e4_subspace", "sam_sharpness",
+    "asam_sharpness", "asam_sharpness_mean", "asam_sharpness_mean_stderr", "weight_norm",
+    "gradient_norm", "sharpness_loss", "sharpness_images", "sharpness_converged",
+    "sharpness_seconds",
+)  # fmt: skip
+TABLE_SUFFIXES = (".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz", ".json",
+                  ".parquet")  # fmt: skip
+
+
+class NotAStudyError(FileNotFoundError):
+    """The given directory does not hold a study."""
+
+
+class ForeignTableError(ValueError):
+    """A table, or the mapping of its columns, cannot be understood: one line, for a person."""
+
+    def __init__(self, where: str | Path, wrong: str, accepted: str) -> None:
+        super().__init__(" ".join(f"{where}: {wrong}; accepted: {accepted}".split()))
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """A study as tables: `trials` has one row a trial, `reports` one row a report of a trial.
+
+    `path` is the results directory, or the one in which the table lies; of several the first's.
+    """
+
+    config: dict[str, Any]
+    trials: pd.DataFrame
+    reports: pd.DataFrame
+    path: Path
+
+    @classmethod
+    def from_tables(
+        cls, config: dict[str, Any], trials: pd.DataFrame, reports: pd.DataFrame, path: Path
+    ) -> "Study":
+        """Build a study from raw tables; columns a young study lacks are added as missing."""
+        trials = _with_columns(trials, TEXT_COLUMNS, NUMBER_COLUMNS)
+        trials["rho"] = trials["rho"].fillna(0.0)  # plain methods have no radius
+        return cls(config, trials, _with_columns(reports, ("trial_id",), ("report",)), path)
+
+    @property
+    def report_dir(self) -> Path:
+        """Where its report belongs; no two sets of studies share a directory.
+
+        DIR/report, or FOLDER/STEM-report of a table, or report-A-B-DIGEST in the current directory
+        for several, where the digest of their paths tells sets of equal names apart.
+        """
+        if studies := self.config.get("studies"):
+            names, paths = sorted(studies), "\n".join(sorted(studies.values()))
+            more = [f"and-{len(names) - 3}"] if len(names) > 3 else []
+            digest = hashlib.sha256(paths.encode(errors="surrogateescape")).hexdigest()[:6]
+            return Path("-".join(["report", *(name[:40] for name in names[:3]), *more, digest]))
+        if table := self.config.get("table"):
+            stem = self.config["name"]
+            twins = sum((self.path / (stem + suffix)).is_file() for suffix in TABLE_SUFFIXES)
+            return self.path / f"{table if twins > 1 else stem}-report"
+        return self.path / "report"
+
+
+def _with_columns(table: pd.DataFrame, text: Iterable[str], numbers: Iterable[str]) -> pd.DataFrame:
+    table = table.copy().reset_index(drop=True)
+    for name in text:
+        table[name] = table[name].fillna("").astype(str) if name in table else ""
+    for name in numbers:
+        column = table[name] if name in table else pd.Series(float("nan"), index=table.index)
+        table[name] = pd.to_numeric(column, errors="coerce").astype(float)
+    return table

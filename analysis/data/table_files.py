@@ -1,0 +1,145 @@
+"""Files of tables (CSV, JSONL, JSON, Parquet) as rows of values, and paths into nested ones.
+
+Nothing in a file is executed.
+"""
+
+import csv
+import gzip
+import json
+import re
+import reprlib
+import zlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+import pandas as pd
+
+from analysis.data.study import TABLE_SUFFIXES, ForeignTableError
+
+PATH = re.compile(r"([^.\[\]]+)((?:\.[^.\[\]]+|\[-?[0-9]{1,9}\])*)")
+STEP = re.compile(r"\.([^.\[\]]+)|\[(-?[0-9]+)\]")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A file as it is: the names of its columns, its rows, and notes on what was passed over."""
+
+    file: str
+    names: list[str]
+    rows: list[dict[str, Any]]
+    notes: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        """What an error says of the columns."""
+        more = f" and {len(self.names) - 30} more" if len(self.names) > 30 else ""
+        return f"{self.file} has the columns {', '.join(self.names[:30])}{more}"
+
+
+@dataclass(frozen=True)
+class Expression:
+    """Where a value stands in a row: a column, then fields and indices; `sign` -1 negates it."""
+
+    text: str
+    sign: int
+    steps: tuple[str | int, ...]
+
+    @classmethod
+    def parse(cls, text: str, table: Table) -> "Expression":
+        """`column`, `column[-1].field` or `-column`; a column's own name goes before a path."""
+        negated = text.startswith("-") and text not in table.names
+        path, sign = (text[1:].strip(), -1) if negated else (text, 1)
+        if path in table.names:
+            return cls(text, sign, (path,))
+        found = PATH.fullmatch(path)
+        if found is None or found[1] not in table.names:
+            accepted = f"COLUMN, COLUMN[-1].FIELD or -COLUMN, where {table}"
+            raise ForeignTableError("--columns", f"{text} is no column", accepted)
+        inner = (int(index) if index else name for name, index in STEP.findall(found[2]))
+        return cls(text, sign, (found[1], *inner))
+
+    @property
+    def curve(self) -> tuple[str | int, ...] | None:
+        """The steps to the list whose last element is meant, if one is."""
+        ends = [i for i, step in enumerate(self.steps) if step == -1]
+        return self.steps[: ends[-1]] if ends else None
+
+
+def read_table(path: Path) -> Table:
+    """The file's rows by the ending of its name; `ForeignTableError` where it is broken."""
+    kind = name_and_ending(path)[1].removesuffix(".gz")
+    try:
+        if kind == ".parquet":
+            frame = pd.read_parquet(path, dtype_backend="pyarrow")  # keeps nested lists and ints
+            if frame.index.names != [None]:
+                frame = frame.reset_index()
+            return Table(str(path), list(map(str, frame)), frame.to_dict("records"))  # type: ignore[arg-type]
+        opened: Callable[..., TextIO] = gzip.open if path.name.lower().endswith(".gz") else open
+        with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
+            return {".csv": _csv, ".json": _json}.get(kind, _jsonl)(str(path), file)
+    except ForeignTableError:
+        raise
+    except (OSError, EOFError, ValueError, NotImplementedError, RecursionError, zlib.error,
+            csv.Error) as error:  # fmt: skip
+        why = reprlib.repr(str(error))
+        raise ForeignTableError(path, f"cannot be read ({why})", f"a whole {kind} file") from error
+
+
+def _csv(path: str, file: TextIO) -> Table:
+    reader = csv.DictReader(file, skipinitialspace=True)
+    names = reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
+    if twice := [name for name in dict.fromkeys(names) if name and names.count(name) > 1]:
+        raise ForeignTableError(path, f"column {twice[0]} occurs twice", "once")
+    rows = []
+    for row in reader:
+        if None in row:
+            wrong = f"line {reader.line_num} has more fields than the header"
+            raise ForeignTableError(path, wrong, f"{len(names)}, separated by commas")
+        rows.append({name: value and value.strip() for name, value in row.items()})
+    return Table(path, list(names), rows)
+
+
+def _json(path: str, file: TextIO) -> Table:
+    rows = json.load(file)
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise ForeignTableError(path, "is no table", "a list of objects")
+    return Table(path, _names(rows), rows)
+
+
+def _jsonl(path: str, file: TextIO) -> Table:
+    rows, notes = [], []
+    lines = [(number, line) for number, line in enumerate(file, 1) if line.strip()]
+    for number, line in lines:
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            row = None
+        if isinstance(row, dict):
+            rows.append(row)
+        elif number == lines[-1][0] and not line.endswith(("\n", "\r")):
+            notes.append(f"1 line left out: the last, line {number}, is torn")
+        else:
+            raise ForeignTableError(path, f"line {number} is broken", "a JSON object a line")
+    return Table(path, _names(rows), rows, notes)
+
+
+def _names(rows: Iterable[dict[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(name for row in rows for name in row))
+
+
+def value_at(value: Any, steps: Iterable[str | int]) -> Any:
+    """What stands at the end of the steps; None where there is nothing."""
+    for step in steps:
+        kind: type[Any] = list if isinstance(step, int) else dict
+        try:
+            value = value[step] if isinstance(value, kind) else None
+        except LookupError:
+            return None
+    return value
+
+
+def name_and_ending(path: Path) -> tuple[str, str]:
+    """Stem and ending of a table's name: `runs`, `.csv.gz`."""
+    ending = max((s for s in TABLE_SUFFIXES if path.name.lower().endswith(s)), key=len)
+    return path.name[: -len(ending)], ending

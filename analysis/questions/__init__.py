@@ -1,0 +1,1 @@
+"""What a study is asked, a question a file; answers.py asks them all."""

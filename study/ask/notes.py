@@ -1,0 +1,58 @@
+"""What a reader of the results must know of the configuration, said at the start and at the end."""
+
+from study.plan.config import StudyConfig
+from trainables.data.image_data import ImageData
+from trainables.spec.errors import UsageError
+from trainables.spec.trial import NETWORKS, parse_method
+
+
+def notes(config: StudyConfig, data: ImageData) -> list[str]:
+    """Lines on what differs between batch sizes that no column shows.
+
+    Raises
+    ------
+    UsageError
+        If m would change the network beside the perturbation, or batch norm is over one image.
+    """
+    lines = config.infeasible()
+    effective = [
+        m for m in config.methods if parse_method(m)[0] in ("momentum", "nesterov", "lars")
+    ]
+    if config.scale_momentum and effective:
+        lines.append(
+            f"--scale-momentum: LR of {', '.join(effective)} is as given, not lr / (1 - momentum): "
+            "while 1 - momentum grows like B, LR* ~ B^1 is a constant lr / (1 - momentum)"
+        )
+    if _normalises(config.model, data):
+        lines += _ghosts(config)
+    return lines
+
+
+def _normalises(model: str, data: ImageData) -> bool:
+    if model in NETWORKS:
+        return NETWORKS[model]
+    from trainables.network import (
+        batch_norm,
+        models,  # with torch, which takes seconds to import
+    )
+
+    return batch_norm.has_batch_norm(models.build(model, data.shape, len(data.classes)))
+
+
+def _ghosts(config: StudyConfig) -> list[str]:
+    """Batch norm is over shards where m is smaller, or what a batch can be cut into evenly."""
+    from trainables.network.batch_norm import ghost_size, require_pairs
+
+    for cell in config.cells:
+        if cell.m < cell.batch_size and cell.m % config.bn_batch:
+            raise UsageError(
+                f"--m: shards of {cell.m} would normalise over other batches than --bn-batch "
+                f"{config.bn_batch}, so m would also change the network; accepted: its multiples"
+            )
+        require_pairs(config.trial(cell, "check", "search", "search", 0, {"lr": 1.0}))
+    sizes = {size: ghost_size(size, config.bn_batch) for size in config.batch_sizes}
+    others = {size: ghost for size, ghost in sizes.items() if ghost != config.bn_batch}
+    listed = ", ".join(f"{ghost} at B={size}" for size, ghost in others.items())
+    return (
+        [f"--bn-batch: batch norm is over {listed}, else over {config.bn_batch}"] if others else []
+    )

@@ -1,0 +1,71 @@
+"""Where a study lies and what it may occupy: what may change without changing its trials."""
+
+import argparse
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainables.spec.errors import UsageError
+from trainables.spec.trial import stable_hash
+from trainables.storage import Storage
+
+
+@dataclass(frozen=True)
+class Where:
+    """What does not change a study's trials: where its data and results lie, what it may occupy."""
+
+    results: Path
+    data_dir: str
+    cpus: float
+    gpus: float
+    address: str | None
+    warm_start: str | None = None
+    storage: str | None = None
+
+    @property
+    def checkpoints(self) -> Storage:
+        """Of this study, apart from those of others in the same storage."""
+        if self.storage is None:
+            return Storage(str(self.results), "checkpoints")
+        path = stable_hash(self.results.resolve())
+        return Storage(self.storage, f"{self.results.name}-{path:x}")
+
+
+def where_of(options: argparse.Namespace) -> Where:
+    """Raises UsageError for a name, resources or a storage that cannot be."""
+    name = options.name or re.sub(r"\W+", "-", f"{options.dataset}-{options.preset}")
+    if not re.fullmatch(r"[\w.-]+", name) or name.startswith("."):
+        raise UsageError(f"--name: {name!r} is no name; accepted: letters, digits, '.', '_', '-'")
+    cpus, gpus = options.cpus_per_trial, options.gpus_per_trial
+    check_resources(cpus, gpus, options.address)
+    warm = options.warm_start and str(Path(options.warm_start).resolve())
+    path = Path(options.results) / name
+    storage = options.storage
+    if storage and "://" not in storage:
+        storage = str(Path(storage).resolve())
+    where = Where(path, options.data_dir, cpus, gpus, options.address, warm, storage)
+    _ = where.checkpoints  # raises for what is no storage
+    return where
+
+
+def check_resources(cpus: int, gpus: float, address: str | None) -> None:
+    """Raises UsageError for what no trial can have, or none here where there is no address."""
+    if cpus < 1:
+        raise UsageError(f"--cpus-per-trial: {cpus} is out of range; accepted: 1 or more")
+    if not 0 <= gpus < 1e6 or (gpus > 1 and gpus != int(gpus)):
+        raise UsageError(f"--gpus-per-trial: {gpus:g} cannot be given; accepted: 0 to 1, or whole")
+    if address is None:
+        _fits_here(cpus, gpus)
+
+
+def _fits_here(cpus: int, gpus: float) -> None:
+    cores = os.cpu_count() or 1
+    if cpus > cores:
+        raise UsageError(f"--cpus-per-trial: {cpus} of {cores} here; accepted: up to {cores}")
+    if gpus:
+        import torch
+
+        have = torch.cuda.device_count()
+        if gpus > have:
+            raise UsageError(f"--gpus-per-trial: {gpus:g} of {have} here; accepted: up to {have}")

@@ -1,0 +1,80 @@
+"""How fast every cell trains, found by stepping each for a moment before a study.
+
+It is done in as many processes as the study will train in, so it is the rate of training alone on
+the machines as they are when all of them work. These import nothing that it does not take.
+"""
+
+import time
+from dataclasses import replace
+
+from study.plan.config import StudyConfig
+from trainables.data.batches import DeviceData
+from trainables.data.image_data import ImageData
+from trainables.spec.errors import UsageError
+from trainables.spec.grid import Cell, Rates
+from trainables.spec.plugins import reason
+from trainables.step import memory
+from trainables.training import NOISE_EVERY, Training
+
+SAMPLE_SECONDS = 0.3  # of stepping for each cell
+
+
+def calibrate(config: StudyConfig, data: ImageData) -> Rates:
+    """The rates of every cell in this process."""
+    tensors, rates = DeviceData(data, config.device), {}
+    for cell in config.cells:
+        try:
+            rates[cell.name] = _measure(config, cell, tensors)
+        except UsageError:
+            raise
+        except Exception as error:  # whatever a network or a user's own part raises
+            raise UsageError(
+                f"--methods: a step of {cell.name} raised {reason(error)}; "
+                "accepted: what trains at every batch size"
+            ) from None
+    return rates
+
+
+def _measure(config: StudyConfig, cell: Cell, tensors: DeviceData) -> tuple[float, float]:
+    """The rates with the largest micro-batch for which there is memory, as trials find it too."""
+    try:
+        return _rates(config, cell, tensors)
+    except Exception as error:
+        smaller = memory.smaller(config.micro_batch, cell.batch_size)
+        if not smaller or not memory.exhausted(error):
+            raise
+    memory.release()
+    return _measure(replace(config, micro_batch=smaller), cell, tensors)
+
+
+def _rates(config: StudyConfig, cell: Cell, tensors: DeviceData) -> tuple[float, float]:
+    """One step in NOISE_EVERY also samples the noise scale; the two kinds are timed apart."""
+    point = {"lr": 1e-4} if cell.plain else {"lr": 1e-4, "rho": 0.01}
+    training = Training(config.trial(cell, "calibration", "search", "search", 0, point), tensors)
+    first = int(config.warmup * training.steps)  # the first step that samples
+    _timed(training, first, 0.0)  # builds the kernels, once in a process
+    sampled = _timed(training, first, 0.0)
+    ordinary = _timed(training, first + 1, SAMPLE_SECONDS)
+    seconds = (sampled + (NOISE_EVERY - 1) * ordinary) / NOISE_EVERY
+    training.report, training.seconds, training.eval_seconds = 1, seconds, 0.0
+    training._report()
+    return seconds, training.eval_seconds
+
+
+def _timed(training: Training, step: int, at_least: float) -> float:
+    """Mean seconds of this step, done once or until `at_least` seconds have gone."""
+    start, done = time.perf_counter(), 0
+    while done == 0 or time.perf_counter() - start < at_least:
+        training.step = step
+        loss = training._step()
+        done += 1
+    float(loss)  # waits for a GPU
+    return (time.perf_counter() - start) / done
+
+
+def merge(measured: list[Rates]) -> Rates:
+    """The mean over the processes that calibrated at the same time."""
+    return {
+        name: tuple(sum(rates[name][i] for rates in measured) / len(measured) for i in (0, 1))  # type: ignore[misc]
+        for name in measured[0]
+    }

@@ -1,0 +1,130 @@
+"""The Ray cluster: started here or joined, what it has, and whether its nodes share the storage."""
+
+import logging
+import math
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import ray
+from ray.job_config import JobConfig
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from trainables.spec.errors import UsageError
+from trainables.storage import Storage
+
+ASK_SECONDS = 2.0  # between two looks at what the cluster has
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one trial occupies, and where: `address` is a Ray cluster's, None for this machine."""
+
+    cpus: float
+    gpus: float
+    address: str | None = None
+
+    @property
+    def request(self) -> dict[str, float]:
+        return {"cpu": self.cpus} | ({"gpu": self.gpus} if self.gpus else {})
+
+    def slots(self) -> int:
+        """Trials that the connected cluster trains at once, as it is now."""
+        return sum(self._fit(node["Resources"]) for node in ray.nodes() if node["Alive"])
+
+    def nodes(self) -> list[str]:
+        """The ids of the nodes that train."""
+        alive = (node for node in ray.nodes() if node["Alive"])
+        return [node["NodeID"] for node in alive if self._fit(node["Resources"])]
+
+    def _fit(self, node: dict[str, float]) -> int:
+        by_cpus = int(node.get("CPU", 0) / self.cpus)
+        if not self.gpus:
+            return by_cpus
+        have = node.get("GPU", 0)  # a share of a GPU must lie on one
+        by_gpus = int(have) * int(1 / self.gpus) if self.gpus < 1 else int(have / self.gpus)
+        return min(by_cpus, by_gpus)
+
+
+def start(resources: Resources, dashboard: bool, job: dict[str, str]) -> str | None:
+    """Connect to or start Ray; the dashboard's URL where there is one, which shows `job`."""
+    try:
+        context = ray.init(
+            address=resources.address or "local",  # None would join any cluster that is about
+            include_dashboard=dashboard if resources.address is None else None,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            job_config=JobConfig(metadata=job),
+        )
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UsageError(
+            f"--address: Ray does not start or answer ({reason}); accepted: none to start one "
+            "here, auto or HOST:PORT of a running cluster of the same version"
+        ) from None
+    return context.dashboard_url
+
+
+def check_address(address: str) -> None:
+    """Ray itself waits for minutes where nothing answers."""
+    host, colon, port = address.rpartition(":")
+    accepted = "accepted: auto on a node of a running Ray cluster, or its HOST:PORT"
+    try:
+        if address == "auto":
+            ray._private.services.canonicalize_bootstrap_address_or_die(address)
+        elif not colon or not port.isdigit():
+            raise OSError("no HOST:PORT")
+        else:
+            socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, ConnectionError) as error:
+        raise UsageError(f"--address: no Ray cluster at {address} ({error}); {accepted}") from None
+
+
+def require_slots(resources: Resources) -> None:
+    """Raises UsageError where no node of the connected cluster can train."""
+    if resources.slots() < 1:
+        have = {k: v for k, v in ray.cluster_resources().items() if k in ("CPU", "GPU")}
+        raise UsageError(
+            f"--gpus-per-trial: {resources.gpus:g} GPUs and {resources.cpus:g} CPUs a trial fit no "
+            f"node; accepted: what the cluster has, {have}"
+        )
+
+
+def require_shared(storage: Storage, given: bool, nodes: list[str]) -> None:
+    """Prepare the storage; `given` says whether one was asked for.
+
+    Raises
+    ------
+    UsageError
+        If several nodes train and there is none, or one of them does not reach it.
+    """
+    if len(nodes) > 1 and not given:
+        raise UsageError(
+            f"--storage: none is given, and the {len(nodes)} nodes of the cluster must share the "
+            "checkpoints; accepted: a directory that all of them share, or a URI such as "
+            "s3://BUCKET/PATH"
+        )
+    storage.prepare()
+    task = ray.remote(num_cpus=0)(lambda: storage.read("probe") is not None)
+    on = {n: NodeAffinitySchedulingStrategy(n, soft=False) for n in nodes if len(nodes) > 1}
+    seen = [task.options(scheduling_strategy=strategy).remote() for strategy in on.values()]
+    for node, reached in zip(on, ray.get(seen), strict=True):
+        if not reached:
+            raise UsageError(
+                f"--storage: {storage.place} is not the same on node {node[:12]}; accepted: a "
+                "directory that all nodes share, or a URI such as s3://BUCKET/PATH"
+            )
+
+
+def lately(call: Callable[[], int]) -> Callable[[], int]:
+    """`call` asked every few seconds at most, as it takes a while."""
+    asked, answer = -math.inf, 0
+
+    def latest() -> int:
+        nonlocal asked, answer
+        if time.monotonic() - asked > ASK_SECONDS:
+            answer, asked = call(), time.monotonic()
+        return answer
+
+    return latest

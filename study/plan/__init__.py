@@ -1,0 +1,1 @@
+"""What to train next and when to stop: Ray-free, and determined by the log."""

@@ -1,0 +1,114 @@
+"""The search space: which learning rates and radii are tried, the same at every batch size."""
+
+import math
+import re
+from dataclasses import dataclass
+
+from trainables.spec import plugins
+from trainables.spec.errors import UsageError
+from trainables.spec.trial import parse_method
+
+# Wide on purpose: a decade and a half on either side of what the literature uses, so that an
+# optimum at the bound is rare at any batch size.
+LR_RANGES = {
+    "sgd": (1e-2, 10.0),
+    "momentum": (3e-3, 3.0),
+    "nesterov": (3e-3, 3.0),
+    "adam": (1e-4, 1e-1),
+    "adamw": (1e-4, 1e-1),
+    "rmsprop": (1e-4, 1e-1),
+    "adagrad": (1e-3, 1.0),
+    "lars": (0.1, 100.0),
+    "lamb": (1e-3, 1.0),
+}
+RHO_RANGES = {"sam": (0.01, 0.5), "asam": (0.05, 5.0)}
+
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Space:
+    """A method's box in (log lr, log rho); `rho` is None where the formulation has no radius."""
+
+    lr: Range
+    rho: Range | None
+
+    @property
+    def ranges(self) -> dict[str, Range]:
+        return {"lr": self.lr} | ({"rho": self.rho} if self.rho else {})
+
+    def point(self, unit: list[float]) -> dict[str, float]:
+        """The unit cube onto the box, log-uniformly; one coordinate for each of `ranges`."""
+        return {
+            name: low * math.exp(u * math.log(high / low))
+            for u, (name, (low, high)) in zip(unit, self.ranges.items(), strict=True)
+        }
+
+
+def parse_range(text: str, option: str) -> Range:
+    """`1e-3..3` -> (0.001, 3.0)."""
+    accepted = f"accepted: LOW..HIGH with 0 < LOW < HIGH, as in {option} 1e-3..3"
+    match = re.fullmatch(r"\s*([^.\s]+(?:\.\d+)?[^.\s]*)\.\.(\S+)\s*", text)
+    try:
+        if not match:
+            raise ValueError
+        low, high = float(match[1]), float(match[2])
+    except ValueError:
+        raise UsageError(f"{option}: {text!r} is no range; {accepted}") from None
+    if not 0 < low < high < math.inf:
+        raise UsageError(f"{option}: {text!r} is empty, reversed or not positive; {accepted}")
+    return low, high
+
+
+def lr_defaults(optimizers: list[str]) -> dict[str, Range]:
+    """Where the learning rate of each is searched; a user's own may say so itself."""
+    own = {
+        name: getattr(plugins.find("--methods", name), "lr_range", None)
+        for name in optimizers
+        if name not in LR_RANGES
+    }
+    return LR_RANGES | {n: _checked(n, "lr_range", found) for n, found in own.items() if found}
+
+
+def rho_defaults(formulations: list[str]) -> dict[str, Range | None]:
+    """Where the radius of each is searched; None where a user's own formulation has none."""
+    own = {n: plugins.formulation(n).rho_range for n in formulations if n not in RHO_RANGES}
+    return RHO_RANGES | {n: found and _checked(n, "rho_range", found) for n, found in own.items()}
+
+
+def _checked(name: str, attribute: str, found: object) -> Range:
+    """What a user's own part says of its range."""
+    try:
+        low, high = map(float, found)  # type: ignore[call-overload]
+        if 0 < low < high < math.inf:
+            return low, high
+    except (TypeError, ValueError):
+        pass
+    raise plugins.wrong(
+        "--methods", name, f"has {attribute} = {found!r}", "two numbers, 0 < LOW < HIGH"
+    )
+
+
+def parse_ranges(
+    text: str, option: str, keys: list[str], defaults: dict[str, Range]
+) -> dict[str, Range]:
+    """`1e-3..3` for all keys, or `momentum=1e-3..3,adam=1e-4..1e-1` for those named."""
+    ranges = {key: defaults[key] for key in keys if key in defaults}
+    for part in filter(None, text.split(",")):
+        key, equals, value = part.rpartition("=")
+        if equals and key.strip() not in keys:
+            raise UsageError(f"{option}: {key!r} is not studied; accepted: {', '.join(keys)}")
+        for name in [key.strip()] if equals else keys:
+            ranges[name] = parse_range(value, option)
+    for key in keys:
+        if key not in ranges:
+            raise UsageError(
+                f"{option}: {key} has no range of its own; accepted: {option} {key}=LOW..HIGH"
+            )
+    return ranges
+
+
+def space_of(method: str, lr_ranges: dict[str, Range], rho_ranges: dict[str, Range]) -> Space:
+    """The box of a method from the ranges of its base optimizer and its formulation."""
+    optimizer, formulation = parse_method(method)
+    return Space(lr_ranges[optimizer], rho_ranges.get(formulation))

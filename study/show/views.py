@@ -1,0 +1,50 @@
+"""Keeps the results directory's files for other programs up with the planner while it runs."""
+
+from itertools import islice
+from pathlib import Path
+
+from study.plan.planner import Planner
+from study.show import results
+from study.show.board import Board
+
+
+class Views:
+    """TensorBoard and the Optuna journal live, the tables when closed; all could be made again."""
+
+    def __init__(self, path: Path, planner: Planner) -> None:
+        records = list(planner.records.values())
+        self.path, self.planner = path, planner
+        self.board = Board(path, planner.config, records)
+        self.journal = results.OptunaJournal(path, planner.config, records)
+        self.open = {r.config.trial_id: len(r.reports) for r in records if not r.ended}
+        self.known = len(records)
+        self.busy = -self._trained()
+
+    def _trained(self) -> float:
+        """Seconds inside training over all trials."""
+        return sum(record.seconds for record in self.planner.records.values())
+
+    def update(self) -> None:
+        """Write what is new since the last call."""
+        new = len(self.planner.records) - self.known
+        for trial_id in [*islice(reversed(self.planner.records), new)][::-1]:
+            self.open[trial_id] = 0
+        self.known += new
+        for trial_id, seen in list(self.open.items()):
+            record = self.planner.records[trial_id]
+            if len(record.reports) < seen:
+                self.board.begin_anew(record)
+                seen = 0
+            for index in range(seen, len(record.reports)):
+                self.board.report(record, index)
+            self.open[trial_id] = len(record.reports)
+            if record.ended:
+                self.board.end(record)
+                self.journal.add(record)
+                del self.open[trial_id]
+
+    def close(self) -> None:
+        self.update()
+        self.busy += self._trained()
+        self.board.close()
+        results.write_tables(self.path, self.planner)

@@ -1,0 +1,1 @@
+"""Networks, their losses, their batch norm and their saved weights."""

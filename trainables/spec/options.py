@@ -1,0 +1,47 @@
+"""Options that one trial and a study of many have in common."""
+
+from collections.abc import Callable
+from typing import Any
+
+from trainables.spec.plugins import ACCEPTED
+from trainables.spec.trial import AUGMENTATIONS, LOSSES, PRECISIONS, SCHEDULES, SCORES, TrialConfig
+
+Add = Callable[..., Any]
+DEFAULT = TrialConfig()
+TASK = (
+    ("model", str, "NAME", f"mlp64, mlp, cnn, cnn-bn, resnet8, torchvision:NAME or {ACCEPTED}"),
+    ("loss", str, "NAME", f"{', '.join(LOSSES)} or {ACCEPTED}"),
+    ("label_smoothing", float, "X", "share of each label spread over all classes"),
+    ("label_noise", float, "SHARE", "training labels that are made wrong"),
+    ("augment", str, "LIST", f"of {', '.join(AUGMENTATIONS)}; none; auto: what is usual"),
+    ("reports", int, "R", "of each trial"),
+    ("score", str, "NAME", "|".join(SCORES)),
+)
+STEP = (
+    ("schedule", str, "NAME", "|".join(SCHEDULES)),
+    ("warmup", float, "SHARE", "of the schedule"),
+    ("momentum", float, "X", "of momentum, nesterov, lars"),
+    ("beta1", float, "X", "of adam, adamw, lamb"),
+    ("beta2", float, "X", "of adam, adamw, lamb"),
+    ("alpha", float, "X", "of rmsprop"),
+    ("weight_decay", float, "X", "in the base optimizer"),
+    ("eta", float, "X", "of asam"),
+    ("bn_batch", int, "N", "images that share batch norm's statistics"),
+    ("precision", str, "NAME", "|".join(PRECISIONS)),
+)
+NAMES = tuple(name for name, *_ in TASK + STEP)
+AUTO = {"augment": "auto"}  # resolved by the data set
+
+
+def add(options: tuple[tuple[str, type, str, str], ...], to: Add, **preset: Any) -> None:
+    """Add those options to a parser's group, with the defaults of TrialConfig; those that a
+    `preset` sets have none of their own."""
+    for name, kind, metavar, text in options:
+        default = preset.get(name, AUTO.get(name, getattr(DEFAULT, name)))
+        to(
+            "--" + name.replace("_", "-"),
+            type=kind,
+            metavar=metavar,
+            default=None if name in preset else default,
+            help=f"{text} (default: {default})",
+        )

@@ -1,0 +1,1 @@
+"""One step: gradients, a formulation of them, the base optimizer; captured on a GPU."""

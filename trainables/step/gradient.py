@@ -1,0 +1,243 @@
+"""The exact gradient of any batch, taken micro-batch by micro-batch, and the noise it carries."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
+
+from trainables.data.augment import Augment
+from trainables.data.batches import Images
+from trainables.network.batch_norm import has_batch_norm
+from trainables.network.losses import Loss
+
+Gradients = list[Tensor | None]
+GradientOf = Callable[[Tensor], tuple[Tensor, Gradients]]
+
+KEPT = 2  # micro-batches whose images are there for a second pass
+NOISE_SHARD = 32  # images in the small batch of the noise-scale estimator
+NOISE_SHARDS = 2, 16  # at least and at most so many of them in a sampled step
+
+
+class Stopped(Exception):
+    """The stop flag was raised within a step, which is given up: the weights are as before it."""
+
+
+class _Kept(NamedTuple):
+    part: Tensor  # so that no other one comes to lie there
+    images: Tensor
+    labels: Tensor
+    version: int
+
+
+class Gradient:
+    """Callable: indices (B,) -> (mean loss, gradient of the mean loss for every parameter).
+
+    Micro-batches of equal size, or one less, keep the memory flat in B; they change the gradient by
+    rounding only, unless the network has batch norm, whose statistics are theirs (ghost batches,
+    Hoffer et al. 2017). A parameter that the loss does not use has gradient None.
+
+    A step begins with `begin`. What layers and augmentation draw at random is a function of its
+    seed, and buffers, such as running statistics, move only the first time it sees an image, so
+    that all passes of a step are of the same function.
+
+    Raises
+    ------
+    Stopped
+        If `stop()` turns true between two micro-batches.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: Loss,
+        images: Images,
+        micro_batch: int,
+        stop: Callable[[], bool] = lambda: False,
+        augment: Augment | None = None,
+        precision: str = "fp32",
+    ) -> None:
+        self.model, self.loss, self.images, self.augment = model, loss, images, augment
+        self.micro_batch, self.stop = micro_batch, stop
+        self.params = [p for p in model.parameters() if p.requires_grad]
+        self.buffers = list(model.buffers())
+        self.ghosts = has_batch_norm(model)
+        self.device = images.labels.device
+        self.low_precision = precision == "bf16"
+        self.generator: torch.Generator | None = default_generator(self.device)
+        self.seed: int | Tensor = 0
+        self.seen = 0
+        self.kept: dict[tuple[int, ...], _Kept] = {}  # by where the indices of a part lie
+
+    def begin(self, indices: Tensor, seed: int | Tensor) -> None:
+        """Start a step on `indices`; what is asked for next are these or parts of them."""
+        self.seed, self.seen, self.kept = seed, int(indices.storage_offset()), {}
+
+    def __call__(self, indices: Tensor) -> tuple[Tensor, Gradients]:
+        return self._mean(indices, self._parts(indices))
+
+    def _parts(self, indices: Tensor) -> list[Tensor]:
+        if len(indices) <= self.micro_batch:
+            return [indices]
+        return list(indices.tensor_split(-(-len(indices) // self.micro_batch)))
+
+    @torch.enable_grad()
+    def _mean(
+        self,
+        indices: Tensor,
+        parts: list[Tensor],
+        see: Callable[[Tensor, Gradients], None] | None = None,
+    ) -> tuple[Tensor, Gradients]:
+        # Parts of one batch differ in where they begin in it, so each shard has its own draws, the
+        # same in every pass, and a pass is a repeated one if it begins before what has been seen.
+        start = int(indices.storage_offset())
+        if self.generator:
+            self.generator.manual_seed(self.seed + start)  # type: ignore[arg-type]
+        again, self.seen = start < self.seen, max(self.seen, start + len(indices))
+        with self._buffers_kept() if again else contextlib.nullcontext():
+            return self._accumulated(indices, parts, see)
+
+    def _accumulated(
+        self,
+        indices: Tensor,
+        parts: list[Tensor],
+        see: Callable[[Tensor, Gradients], None] | None,
+    ) -> tuple[Tensor, Gradients]:
+        total: Gradients = []
+        value: Tensor | None = None
+        for part in parts:
+            if self.stop():
+                raise Stopped
+            loss = self._loss(part) / len(indices)
+            # backward() gives every parameter a gradient of its own in its own layout, where
+            # autograd.grad may hand out one tensor twice or an expanded one, not to be added to.
+            for param in self.params:
+                param.grad = None
+            loss.backward()
+            grads: Gradients = [param.grad for param in self.params]
+            value = loss.detach() if value is None else value.add_(loss.detach())
+            if see:
+                see(part, grads)
+            total = add(total, grads) if total else grads
+        assert value is not None  # there is no batch of no images
+        return value, total
+
+    @contextlib.contextmanager
+    def _buffers_kept(self) -> Iterator[None]:
+        kept = [buffer.clone() for buffer in self.buffers]
+        try:
+            yield
+        finally:
+            for buffer, old in zip(self.buffers, kept, strict=True):
+                buffer.copy_(old)
+
+    def _loss(self, part: Tensor) -> Tensor:
+        """Summed over the images; in bfloat16 the layers' products alone, and never the weights."""
+        images, labels = self._batch(part)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.low_precision):
+            logits = self.model(images)
+        return self.loss(logits.float() if self.low_precision else logits, labels)
+
+    def _batch(self, part: Tensor) -> tuple[Tensor, Tensor]:
+        """Images and labels; a second pass finds those of the first, where they are few enough to
+        be kept, unless the network has changed them in place."""
+        place = part.data_ptr(), len(part), *part.stride()
+        kept = self.kept.get(place)
+        if kept and kept.images._version == kept.version:
+            return kept.images, kept.labels
+        if len(self.kept) == KEPT:
+            self.kept.popitem()  # the last, since m-SAM asks at once for the next one's again
+        images, labels = self.images.batch(part)
+        if self.augment:
+            images = self.augment(images, part, self.seed)
+        self.kept[place] = _Kept(part, images, labels, images._version)
+        return images, labels
+
+    def sampled(self, noise: "NoiseScale") -> GradientOf:
+        """The same gradient for one step in which `noise` sees the first pass.
+
+        Every pass of the step is cut alike, or the passes would differ by rounding and rho = 0
+        would no longer equal the base optimizer bit for bit. With batch norm the shards are the
+        ghost batches, since smaller ones would be another network.
+        """
+        first = True
+
+        def gradient(indices: Tensor) -> tuple[Tensor, Gradients]:
+            nonlocal first
+            parts = self._parts(indices) if self.ghosts else self._shards(indices)
+            small = len(parts[0]) if self.ghosts else NOISE_SHARD
+            if not first or len(indices) <= small:
+                return self._mean(indices, parts)
+            first = False
+            squares: list[Tensor] = []
+
+            def see(part: Tensor, grads: Gradients) -> None:
+                if len(part) == small and len(squares) < shards_of(len(indices)):
+                    # the loss of a part is divided by B, not by its size
+                    squares.append((norm(grads) * (len(indices) / small)) ** 2)
+
+            value, total = self._mean(indices, parts, see)
+            noise.add(torch.stack(squares).mean(), norm(total) ** 2, small, len(indices))
+            return value, total
+
+        return gradient
+
+    def _shards(self, indices: Tensor) -> list[Tensor]:
+        """Some shards of NOISE_SHARD images, then what is left in micro-batches."""
+        count = min(shards_of(len(indices)), len(indices) // NOISE_SHARD)
+        head, tail = indices[: count * NOISE_SHARD], indices[count * NOISE_SHARD :]
+        if not count:
+            return self._parts(indices)
+        return [*head.tensor_split(count), *(self._parts(tail) if len(tail) else [])]
+
+
+def shards_of(batch: int) -> int:
+    """How many shards a sampled step looks at: one for 256 images, within the bounds."""
+    least, most = NOISE_SHARDS
+    return min(max(least, batch // 256), most)
+
+
+def add(total: Gradients, grads: Gradients) -> Gradients:
+    """total += grads, in place; a gradient that was None becomes the other's."""
+    pairs = [(t, g) for t, g in zip(total, grads, strict=True) if t is not None and g is not None]
+    if pairs:
+        torch._foreach_add_([t for t, _ in pairs], [g for _, g in pairs])
+    return [g if t is None else t for t, g in zip(total, grads, strict=True)]
+
+
+def norm(grads: Sequence[Tensor | None]) -> Tensor:
+    """Global Euclidean norm over all parameters, on the device."""
+    return get_total_norm([g for g in grads if g is not None], foreach=True)
+
+
+@dataclass
+class NoiseScale:
+    """Running sums of |G|^2 and S, from squared gradient norms at two batch sizes b < B.
+
+    |G|^2 = (B |g_B|^2 - b |g_b|^2) / (B - b), S = (|g_b|^2 - |g_B|^2) / (1/b - 1/B), and
+    B_simple = S / |G|^2 (McCandlish et al. 2018, appendix A.1). The two are averaged apart and
+    divided last, since the mean of ratios is biased.
+    """
+
+    signal: Tensor | float = 0.0
+    noise: Tensor | float = 0.0
+
+    def add(self, small_square: Tensor, big_square: Tensor, small: int, big: int) -> None:
+        """Squared gradient norms at batch sizes `small` and `big`, on the device."""
+        self.signal = self.signal + (big * big_square - small * small_square) / (big - small)
+        self.noise = self.noise + (small_square - big_square) / (1 / small - 1 / big)
+
+    def value(self) -> float | None:
+        """B_simple in images; None where the sums do not determine it."""
+        signal, noise = float(self.signal), float(self.noise)
+        return noise / signal if signal > 0 and noise > 0 else None
+
+
+def default_generator(device: torch.device) -> torch.Generator:
+    """The generator that layers draw from; seeding it alone is 100 times cheaper than all."""
+    if device.type == "cuda":
+        return torch.cuda.default_generators[device.index or 0]
+    return torch.default_generator
