@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from analysis.data.load import load
+from analysis.data.load import behind, load
 from analysis.data.study import ForeignTableError, NotAStudyError
 
 ANSWERED = 0.4  # of the time, when all is answered and nothing drawn
@@ -47,20 +47,22 @@ def write(
     from analysis.say.text import render
 
     study = load(results, *more, columns=columns)
+    for line in behind(study):
+        print(line, file=sys.stderr)
     # Many small systems of equations, which threads only slow down.
     with progress() as watch, threadpool_limits(1):
         found = answered(study, lambda what, share: watch(what, ANSWERED * share))
         directory = study.report_dir
         (directory / "latex").mkdir(parents=True, exist_ok=True)
         pictures = _draw(found, directory / "figures", watch)
-        text, behind = render(found), details(found)
+        text, background = render(found), details(found)
         files: dict[str, Callable[[Path], Any]] = {
             f"{name}.csv": partial(table.to_csv, index=False)
             for name, table in tables(found).items()
         }
         texts = {f"latex/{name}.tex": own for name, own in latex_tables(found).items()}
-        texts |= {"report.txt": text, "details.txt": behind, "methods.tex": methods_tex(found)}
-        texts["index.html"] = page(found, pictures, behind, [*files, *texts], refresh)
+        texts |= {"report.txt": text, "details.txt": background, "methods.tex": methods_tex(found)}
+        texts["index.html"] = page(found, pictures, background, [*files, *texts], refresh)
         files |= {name: partial(Path.write_text, data=own) for name, own in texts.items()}
         watch("writing", 1.0)
         for name, save in files.items():
@@ -209,7 +211,9 @@ def watched(results: list[str], columns: str | None, seconds: float) -> int:
     seen: list[float] = []
     try:
         while True:
-            now = [max(map(_changed, (path, path / "log.jsonl"))) for path in map(Path, results)]
+            now = [
+                max(map(_changed, (path, path / "trials.parquet"))) for path in map(Path, results)
+            ]
             if now != seen:
                 seen = now
                 *_, last = write(*results, columns=columns, refresh=seconds).splitlines()
@@ -228,7 +232,7 @@ def _settle(page: Path) -> None:
 
 
 def _changed(path: Path) -> float:
-    """When a study's log, or a table, was last written to; a directory's own time tells nothing."""
+    """When a table was last written to; a directory's own time tells nothing."""
     return path.stat().st_mtime if path.is_file() else 0.0
 
 

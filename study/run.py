@@ -189,7 +189,8 @@ def examined(planner: Planner, asked: Asked, resources: "Resources") -> None:
 def note(asked: Asked, config: StudyConfig, log: Log) -> None:
     """Write down what is to be trained: at the beginning, and when more of it is asked for."""
     path, options = asked.where.results, resolved(config, asked.where, asked.preset)
-    results.write_manifest(path, machine.manifest(path.name, config, asked.data, options))
+    manifest = machine.manifest(path.name, config, asked.data, options, asked.notes)
+    results.write_manifest(path, manifest)
     event = {
         "event": "study",
         "time": time.time(),

@@ -21,8 +21,11 @@ def main() -> int:
     )
     parser.add_argument("name", metavar="NAME")
     parser.add_argument("--results", default="results", metavar="DIR", help="default: results")
+    parser.add_argument("--tables", action="store_true", help="write them anew from the log")
     options = parser.parse_args()
     path = Path(options.results) / options.name
+    if options.tables:
+        results.restore(path)
     events = read(path)
     config = StudyConfig.from_dict(results.study_event(events, path)["config"])
     planner = Planner(config, MemoryLog(events))

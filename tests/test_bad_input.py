@@ -70,9 +70,9 @@ BAD = {
     f"study.run good {DIGITS} --storage http://host/path": "--storage",
     # tables and directories from elsewhere
     "analysis.report {tmp}/nowhere": "RESULTS",
-    "analysis.report {tmp}/results/half": "line 4 is damaged",
-    "analysis.report {tmp}/results/stranger": "line 2 is not to be understood",
-    "analysis.report {tmp}/results/version": "another version",
+    "study.status half --tables": "line 4 is damaged",
+    "study.status stranger --tables": "line 2 is not to be understood",
+    "study.status version --tables": "another version",
     "analysis.report {tmp}/code.pkl": "neither a study nor a table",
     "analysis.report {tmp}/code.csv": "code.csv",
     "analysis.report {tmp}/code.parquet": "code.parquet",
@@ -83,13 +83,13 @@ BAD = {
     "analysis.report {tmp}/short.csv.gz": "short.csv.gz",
     "analysis.report {tmp}/words.csv": "lr is 'fast'",
     "analysis.report {tmp}/names.csv": "no lr and no score",
-    "analysis.report {tmp}/results/good --columns lr=rate": "--columns",
+    "analysis.report {tmp}/results/good": "not written yet",
     "analysis.report {tmp}/words.csv --columns lr": "--columns",
     # one trial alone
     "trainables.train --dataset folder:{tmp}/results": "--dataset",
     "trainables.train --method adam+sgd": "--method",
     "trainables.train --device tpu --dataset digits": "--device",
-    "trainables.data.image_data folder:{tmp}/code.pkl": "--dataset",
+    "trainables.data.__main__ folder:{tmp}/code.pkl": "--dataset",
 }
 
 

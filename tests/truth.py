@@ -24,7 +24,6 @@ from scipy import stats  # type: ignore[import-untyped,unused-ignore]
 from threadpoolctl import threadpool_limits
 
 from analysis.data.cells import Cell, cells
-from analysis.data.load import load
 from analysis.data.study import Study
 from analysis.fit.dense import DenseCell, curves_of, dense, points_of
 from analysis.fit.proposal import chosen
@@ -62,16 +61,12 @@ class Row:
 
 
 def stored(path: Path) -> Study:
-    """One or more studies, each in a folder of `path`: results, or their tables alone."""
-    trials, reports = [], []
-    for folder in sorted(each for each in path.iterdir() if each.is_dir()):
-        if (folder / "log.jsonl").exists():
-            study = load(folder)
-            trials.append(study.trials)
-            reports.append(study.reports)
-        elif (folder / "trials.parquet").exists():
-            trials.append(pd.read_parquet(folder / "trials.parquet"))
-            reports.append(pd.read_parquet(folder / "reports.parquet"))
+    """One or more studies, each in a folder of `path`, by their tables alone."""
+    folders = sorted(file.parent for file in path.glob("*/trials.parquet"))
+    trials, reports = (
+        [pd.read_parquet(folder / f"{name}.parquet") for folder in folders]
+        for name in ("trials", "reports")
+    )
     methods = {"methods": [method for each in trials for method in each["method"].unique()]}
     return Study.from_tables(methods, pd.concat(trials), pd.concat(reports), path)
 

@@ -1,13 +1,18 @@
 """Read studies: a results directory, a table from elsewhere, or several of them joined."""
 
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from analysis.data import foreign
 from analysis.data.joining import join
+from analysis.data.provenance import directories
 from analysis.data.study import TABLE_SUFFIXES, ForeignTableError, NotAStudyError, Study
+
+LATE = 60.0  # seconds: a running study writes its tables every 30
 
 
 def load(path: str | Path, *more: str | Path, columns: str | None = None) -> Study:
@@ -41,19 +46,65 @@ def _load_one(path: Path, columns: str | None) -> Study:
         raise NotAStudyError(f"{path}: neither a study nor a table; accepted: {accepted}")
     if not path.is_dir():
         raise NotAStudyError(f"{path}: no such {'file' if is_table else 'directory'}")
-    from study.show import results as study_results  # here, so that the analysis imports alone
-
-    try:
-        config, trials, reports = study_results.load(path)
-    except (FileNotFoundError, ValueError) as error:  # no log, or one that cannot be parsed
-        raise NotAStudyError(str(error)) from error
+    config = _configuration(path)
+    trials, reports = (_table(path, name) for name in ("trials", "reports"))
     return Study.from_tables(config, trials, reports, path)
+
+
+def _configuration(path: Path) -> dict[str, Any]:
+    """Of a results directory: as its manifest has it, with `name`, `notes` and ranges by method."""
+    file = path / "manifest.json"
+    try:
+        manifest = json.loads(file.read_text(encoding="utf-8"))
+        config = dict(manifest["config"])
+        pairs = {method: method.partition("+") for method in config["methods"]}
+        return config | {
+            "name": path.resolve().name,
+            "notes": list(manifest.get("notes", [])),
+            "lr_range": {method: config["lr_ranges"][pair[0]] for method, pair in pairs.items()},
+            "rho_range": {m: config["rho_ranges"].get(pair[2]) for m, pair in pairs.items()},
+        }
+    except FileNotFoundError:
+        raise NotAStudyError(f"{path} holds no study; accepted: a results directory") from None
+    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
+        wrong = f"{file} is damaged ({type(error).__name__}: {error})"
+        raise NotAStudyError(f"{wrong}; accepted: as written by study.run") from None
+
+
+def _table(path: Path, name: str) -> pd.DataFrame:
+    file = path / f"{name}.parquet"
+    try:
+        return pd.read_parquet(file)
+    except FileNotFoundError:
+        wrong = f"{file} is not written yet"
+    except (OSError, ValueError) as error:  # pyarrow's errors are both
+        wrong = f"{file} is damaged ({error})"
+    raise NotAStudyError(f"{wrong}; accepted: as written by {_writing(path)}")
+
+
+def behind(study: Study) -> list[str]:
+    """A line for each results directory whose log has more than its tables."""
+    found = []
+    for path in directories(study).values():
+        log, table = path / "log.jsonl", path / "trials.parquet"
+        if log.is_file() and table.is_file():
+            late = log.stat().st_mtime - table.stat().st_mtime
+            if late > LATE:
+                found.append(f"{table} is {late:.0f} s older than the log: {_writing(path)}")
+    return found
+
+
+def _writing(path: Path) -> str:
+    """The command that writes the tables of a study anew."""
+    folder, name = os.path.split(os.path.abspath(path))
+    where = "" if folder == os.path.abspath("results") else f" --results {folder}"
+    return f"python -m study.status {name}{where} --tables"
 
 
 def landscape(study: Study) -> pd.DataFrame:
     """All points of the slices, planes and lines measured, with trial ids as in `study.trials`.
 
-    Columns as POINT_COLUMNS of study/show/results.py; empty where nothing was measured.
+    Columns as POINT_COLUMNS of trainables/spec/columns.py; empty where nothing was measured.
     """
     several = study.config.get("studies") or {}
     paths = {f"{name}/": Path(path) for name, path in several.items()} or {"": study.path}

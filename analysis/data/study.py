@@ -12,19 +12,12 @@ from typing import Any
 
 import pandas as pd
 
-TEXT_COLUMNS = ("trial_id", "method", "optimizer", "formulation", "phase", "role", "status",
-                "sharpness")  # fmt: skip
-NUMBER_COLUMNS = (
-    "batch_size", "m", "lr", "rho", "asha_would_stop_at", "score", "progress", "epochs", "steps",
-    "samples", "grads", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "test_loss",
-    "test_accuracy", "generalization_gap", "noise_scale", "seconds", "images_per_second",
-    "peak_memory", "lambda_max", "lambda_min", "lambda_ratio_5", "hessian_trace",
-    "hessian_trace_stderr", "epsilon_sharpness_1e3", "epsilon_sharpness_5e4",
-    "epsilon_sharpness_1e3_subspace", "epsilon_sharpness_5e4_subspace", "sam_sharpness",
-    "asam_sharpness", "asam_sharpness_mean", "asam_sharpness_mean_stderr", "weight_norm",
-    "gradient_norm", "sharpness_loss", "sharpness_images", "sharpness_converged",
-    "sharpness_seconds",
-)  # fmt: skip
+from trainables.spec.columns import TRIAL_COLUMNS
+
+AS_THEY_ARE = ("seed", "report", "diverged", "error")  # a seed is too long for a float
+OURS = {name: kind for name, kind in TRIAL_COLUMNS.items() if name not in AS_THEY_ARE}
+TEXT_COLUMNS = tuple(name for name, kind in OURS.items() if kind == "str")
+NUMBER_COLUMNS = tuple(name for name, kind in OURS.items() if kind != "str")
 TABLE_SUFFIXES = (".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz", ".json",
                   ".parquet")  # fmt: skip
 

@@ -88,7 +88,7 @@ def job(results: Path, config: StudyConfig) -> dict[str, str]:
 
 
 def manifest(
-    name: str, config: StudyConfig, data: ImageData, options: dict[str, Any]
+    name: str, config: StudyConfig, data: ImageData, options: dict[str, Any], notes: list[str]
 ) -> dict[str, Any]:
     """All that a reader needs to make the study again; `options` can be given to --config."""
     return {
@@ -97,6 +97,7 @@ def manifest(
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "options": options,
         "config": config.to_dict(),
+        "notes": notes,
         "confirm_seeds": [config.confirm_seed(index) for index in range(config.seeds)],
         "data": {
             "name": data.name,

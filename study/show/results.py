@@ -3,7 +3,7 @@
 results/NAME/
     log.jsonl        every fact in order; the rest can be made again from it
     manifest.json    configuration, versions, hardware, data hash, seeds, git revision
-    trials.parquet   one row a trial (TRIAL_COLUMNS)
+    trials.parquet   one row a trial (TRIAL_COLUMNS of trainables/spec/columns.py)
     reports.parquet  one row a report (REPORT_COLUMNS)
     landscape.parquet  one row a point of the slices, planes and lines measured (POINT_COLUMNS)
     weights/         the minima of confirmed trials, TRIAL_ID.safetensors
@@ -38,28 +38,17 @@ if TYPE_CHECKING:
 
 
 def load(results: str | Path) -> "tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]":
-    """(study configuration, trials, reports) of a running or finished study.
-
-    Beside the fields of StudyConfig the configuration holds `name`, `notes` on it, and `lr_range`
-    and `rho_range` by method.
+    """(study configuration, trials, reports) of a running or finished study, from its log.
 
     Raises
     ------
-    trainables.errors.UsageError
+    UsageError
         If the directory holds no study or its log is damaged.
     """
     events = log.read(Path(results))
-    event = study_event(events, Path(results))
-    config = event["config"]
+    config = study_event(events, Path(results))["config"]
     planner = Planner(StudyConfig.from_dict(config), MemoryLog(events))
-    pairs = {method: method.partition("+") for method in config["methods"]}
-    ranges = {
-        "name": Path(results).resolve().name,
-        "notes": event.get("notes", []),
-        "lr_range": {method: config["lr_ranges"][pair[0]] for method, pair in pairs.items()},
-        "rho_range": {method: config["rho_ranges"].get(pair[2]) for method, pair in pairs.items()},
-    }
-    return config | ranges, trials(planner), reports(planner)
+    return config, trials(planner), reports(planner)
 
 
 def study_event(events: list[Event], results: Path) -> Event:
@@ -74,7 +63,7 @@ def data_of(event: Event, data_dir: str | None) -> "ImageData":
 
     Raises
     ------
-    trainables.errors.UsageError
+    UsageError
         If `data_dir`, or where the study found them, no longer holds the same.
     """
     from trainables.data.image_data import load_for
@@ -160,15 +149,26 @@ def _frame(rows: list[dict[str, Any]], columns: dict[str, str]) -> "pd.DataFrame
         ) from None
 
 
-def write_tables(results: Path, planner: Planner) -> None:
-    """trials.parquet, reports.parquet and, where there is one, landscape.parquet, each whole."""
+def write_tables(results: Path, planner: Planner, points: bool = True) -> None:
+    """trials.parquet, reports.parquet and, with `points`, landscape.parquet, each whole."""
     tables = {"trials": trials(planner), "reports": reports(planner)}
-    drawn = landscape(log.read(results))
-    if len(drawn):
+    if points and len(drawn := landscape(log.read(results))):
         tables["landscape"] = drawn
     for name, frame in tables.items():
         with atomic(results / f"{name}.parquet") as file:
             frame.to_parquet(file, index=False)
+
+
+def restore(results: Path) -> None:
+    """The tables anew, from the log alone; and of a lost manifest what the log knows."""
+    events = log.read(results)
+    event = study_event(events, results)
+    config = StudyConfig.from_dict(event["config"])
+    planner = Planner(config, MemoryLog(events))
+    if not (results / "manifest.json").exists():
+        known = {"name": results.resolve().name, "config": config.to_dict()}
+        write_manifest(results, known | {"notes": event.get("notes", [])})
+    write_tables(results, planner)
 
 
 def write_manifest(results: Path, manifest: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """Keeps the results directory's files for other programs up with the planner while it runs."""
 
+import time
 from itertools import islice
 from pathlib import Path
 
@@ -7,9 +8,14 @@ from study.plan.planner import Planner
 from study.show import results
 from study.show.board import Board
 
+EVERY, SHARE = 30.0, 0.02  # seconds between two tables, and the most of the time that they take
+
 
 class Views:
-    """TensorBoard and the Optuna journal live, the tables when closed; all could be made again."""
+    """TensorBoard and the Optuna journal live, the tables now and then and when closed.
+
+    All could be made again.
+    """
 
     def __init__(self, path: Path, planner: Planner) -> None:
         records = list(planner.records.values())
@@ -19,6 +25,7 @@ class Views:
         self.open = {r.config.trial_id: len(r.reports) for r in records if not r.ended}
         self.known = len(records)
         self.busy = -self._trained()
+        self._write()
 
     def _trained(self) -> float:
         """Seconds inside training over all trials."""
@@ -42,6 +49,15 @@ class Views:
                 self.board.end(record)
                 self.journal.add(record)
                 del self.open[trial_id]
+        if time.monotonic() > self.due:
+            self._write()
+
+    def _write(self) -> None:
+        """The tables; with the next ones due when this has taken a small share of the time."""
+        start = time.monotonic()
+        results.write_tables(self.path, self.planner, points=False)
+        now = time.monotonic()
+        self.due = now + max(EVERY, (now - start) / SHARE)
 
     def close(self) -> None:
         self.update()

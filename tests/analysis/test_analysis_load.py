@@ -1,18 +1,19 @@
 """The door: tables become complete, several studies one, and what is no study is refused."""
 
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 from synthetic import trial
 
 import analysis
-import study
 from analysis import report
 from analysis.data.cells import cells, is_plain
+from analysis.data.load import behind
 from analysis.data.study import NUMBER_COLUMNS, TEXT_COLUMNS, Study
 from analysis.questions.compare import contrasts
 
@@ -20,26 +21,28 @@ ROOT = Path(__file__).parents[2]
 METHODS = ["momentum", "momentum+sam"]
 
 
-@pytest.fixture
-def directories(monkeypatch, tmp_path):
-    """Makes results directories: each with one trial a method at B=64, and the given settings."""
-    made = {}
+def placed(path, config, trials, reports=()):
+    """A results directory as `study.run` leaves it."""
+    path.mkdir(parents=True, exist_ok=True)
+    notes = config.pop("notes", [])
+    (path / "manifest.json").write_text(json.dumps({"config": config, "notes": notes}))
+    pd.DataFrame(trials).to_parquet(path / "trials.parquet")
+    pd.DataFrame(reports).to_parquet(path / "reports.parquet")
+    return path
 
-    def load(path):
-        settings = {"methods": METHODS, "batch_sizes": [64], "m": [0], "budget": "10epochs",
-                    "lr_range": {name: [0.1, 1.0] for name in METHODS}}  # fmt: skip
-        config = settings | {"name": path.name} | made[path]
-        rows = [trial(name, trial_id=name, seed=config.get("seed", 0)) for name in METHODS]
-        reports = [{"trial_id": name, "report": number} for name in METHODS for number in (1, 2)]
-        return config, pd.DataFrame(rows), pd.DataFrame(reports)
+
+@pytest.fixture
+def directories(tmp_path):
+    """Makes results directories: each with one trial a method at B=64, and the given settings."""
 
     def make(name, **settings):
-        path = tmp_path / name
-        path.mkdir(parents=True)
-        made[path] = settings
-        return path
+        config = {"methods": METHODS, "batch_sizes": [64], "m": [0], "budget": "10epochs"}
+        config |= {"lr_ranges": {"momentum": [0.1, 1.0]}, "rho_ranges": {"sam": [0.1, 1.0]}}
+        config |= settings
+        rows = [trial(name, trial_id=name, seed=config.get("seed", 0)) for name in METHODS]
+        reports = [{"trial_id": name, "report": number} for name in METHODS for number in (1, 2)]
+        return placed(tmp_path / name, config, rows, reports)
 
-    monkeypatch.setattr(study, "results", SimpleNamespace(load=load), raising=False)
     return make
 
 
@@ -52,14 +55,12 @@ def test_imports_neither_ray_nor_torch():
 
 
 @pytest.mark.parametrize("columns", [{}, {"trial_id": ["a"], "lr": [None], "seed": [2**62]}])
-def test_load_completes_the_columns_of_a_young_study(monkeypatch, tmp_path, columns):
+def test_load_completes_the_columns_of_a_young_study(tmp_path, columns):
     raw = pd.DataFrame(columns).astype({"lr": "Int64"} if columns else {})  # NA, not NaN
-    reader = SimpleNamespace(load=lambda path: ({"name": "x"}, raw, pd.DataFrame()))
-    monkeypatch.setattr(study, "results", reader, raising=False)
-    loaded = analysis.load(tmp_path)
-    assert loaded.path == tmp_path and loaded.config == {"name": "x"}
+    config = {"methods": [], "lr_ranges": {}, "rho_ranges": {}}
+    loaded = analysis.load(placed(tmp_path / "x", config, raw))
+    assert loaded.path == tmp_path / "x" and loaded.config["name"] == "x"
     assert {*TEXT_COLUMNS, *NUMBER_COLUMNS} <= set(loaded.trials)
-    assert list(raw) == list(columns), "the caller's table must stay as it was"
     assert (loaded.trials["rho"] == 0).all()
     if columns:
         assert loaded.trials["seed"].tolist() == [2**62], "seeds must not pass through a float"
@@ -70,14 +71,36 @@ def test_a_missing_directory_is_named(tmp_path):
         analysis.load(tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize("error", [FileNotFoundError("no log.jsonl"), ValueError("bad line 3")])
-def test_an_unreadable_study_is_named_with_its_cause(monkeypatch, tmp_path, error):
-    def load(path):
-        raise error
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("manifest.json", None, "holds no study"),
+        ("manifest.json", "{", "manifest.json is damaged"),
+        ("manifest.json", '{"config": {"methods": 3}}', "manifest.json is damaged"),
+        (
+            "trials.parquet",
+            None,
+            "is not written yet; accepted: .*study.status A --results .* --tables",
+        ),
+        ("reports.parquet", "PAR", "reports.parquet is damaged"),
+    ],
+)
+def test_an_unreadable_study_is_named_with_its_cause(directories, name, content, said):
+    path = directories("A")
+    (path / name).unlink()
+    if content:
+        (path / name).write_text(content)
+    with pytest.raises(analysis.NotAStudyError, match=said):
+        analysis.load(path)
 
-    monkeypatch.setattr(study, "results", SimpleNamespace(load=load), raising=False)
-    with pytest.raises(analysis.NotAStudyError, match=str(error)):
-        analysis.load(tmp_path)
+
+def test_tables_that_are_older_than_the_log_are_named_with_what_brings_them_up(directories):
+    path = directories("A")
+    (path / "log.jsonl").write_text("")
+    assert behind(analysis.load(path)) == []
+    os.utime(path / "trials.parquet", (0, 0))
+    [line] = behind(analysis.load(path))
+    assert "s older than the log: python -m study.status A --results" in line
 
 
 @pytest.mark.parametrize("name", ["nowhere", "."])
@@ -98,7 +121,7 @@ def test_the_command_runs_as_a_module():
 def test_studies_that_differ_in_seed_are_pooled(directories):
     joined = analysis.load(
         directories("A", seed=1, batch_sizes=[64, 256], trials=8),
-        directories("B", seed=2, notes=["slow"], lr_range={METHODS[0]: [0.01, 2]}),
+        directories("B", seed=2, notes=["slow"], lr_ranges={"momentum": [0.01, 2]}),
     )
     assert joined.trials["trial_id"].tolist() == [f"{s}/{m}" for s in "AB" for m in METHODS]
     assert joined.trials["study"].tolist() == ["A", "A", "B", "B"]
@@ -109,7 +132,7 @@ def test_studies_that_differ_in_seed_are_pooled(directories):
     config = joined.config
     assert (config["name"], config["budget"], config["notes"]) == ("A + B", "10epochs", ["B: slow"])
     assert config["batch_sizes"] == [64, 256] and config["m"] == [0]
-    assert config["lr_range"] == {"momentum": [0.01, 2], "momentum+sam": [0.1, 1.0]}
+    assert config["lr_range"] == {method: [0.01, 2] for method in METHODS}
     assert "seed" not in config and "trials" not in config
 
 

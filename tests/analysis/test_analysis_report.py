@@ -20,6 +20,7 @@ from analysis.say.compensation_words import answer
 from analysis.say.details import details
 from analysis.say.text import render
 from analysis.simulate import Design, Truth, simulate
+from study.show.results import restore
 
 METHODS = ("momentum", "momentum+sam", "adam+asam")
 SIZES = (64, 256, 1024, 4096)
@@ -77,6 +78,7 @@ def lines(tmp_path_factory):
 def logged(path, lines):
     path.mkdir(exist_ok=True)
     (path / "log.jsonl").write_bytes(b"".join(lines))
+    restore(path)
     return path
 
 
@@ -318,7 +320,7 @@ def test_watching_makes_the_report_again_when_the_log_grows(lines, tmp_path, mon
         naps.append(seconds)
         seen.append('<meta http-equiv="refresh" content="7">' in page.read_text())
         if len(naps) == 2:  # nothing new in the first turn, more in the second
-            (path / "log.jsonl").write_bytes(b"".join(lines))
+            logged(path, lines)
         if len(naps) == 3:
             raise KeyboardInterrupt
 

@@ -19,6 +19,7 @@ from study.plan.config import StudyConfig
 from study.plan.planner import Planner
 from study.plan.space import LR_RANGES, RHO_RANGES
 from study.show import results
+from study.show.results import restore
 from trainables.data.image_data import ImageData, Split
 from trainables.spec.errors import UsageError
 
@@ -171,6 +172,7 @@ def test_a_warm_start_tries_the_other_studys_best_points_first(tmp_path: Path) -
         assert {r.config.role for r in rest} == {"search"}
         assert all(planner.config.space(cell).lr[0] <= r.config.lr for r in rest)
     # The same points again after the other study has grown, and no exponent is fitted to them.
+    restore(tmp_path / "new")
     study = load(tmp_path / "new")
     fitted = [scaling(group) for group in groups(responses(cells(study)))]
     assert len(fitted) == len(config.methods)
