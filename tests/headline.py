@@ -23,7 +23,7 @@ from analysis.fit.dense import DenseCell
 from analysis.questions.accuracies import lacking
 from analysis.questions.answers import learning_rates
 from analysis.questions.compensation import NOTHING_SHOWN, compensations
-from tests.truth import SEARCHES, TABLE, Row, by_way, place, table, winner_of
+from tests.truth import SEARCHES, TABLE, by_way, place, table, winner_of
 
 SEARCH, TRIALS, SEEDS = "surface", 6, 3  # of the laptop study
 TELLING = 0.3  # shares beyond which "not told" is a failure
@@ -38,23 +38,15 @@ def accuracy(score: np.ndarray | float) -> Any:
 def once(seed: int, trials: int) -> list[dict[str, Any]]:
     """The shares of one study beside their truths."""
     random = np.random.default_rng(seed)
-    by_method: dict[str, list[DenseCell]] = {}
-    for each in table(TABLE):
-        by_method.setdefault(each.key[0], []).append(each.again(random))
-    sizes = set.intersection(*({t.key[1] for t in own} for own in by_method.values()))
-    rows, reports = [], []
-    for method, own in by_method.items():
-        own = by_method[method] = [t for t in own if t.key[1] in sizes]
-        way = SEARCHES[SEARCH]
-        assert way
-        searched, curves = by_way(way, own, Row(method, SEARCH, trials), random)
-        rows.append(searched)
-        reports.append(curves)
-    config = {"methods": list(by_method), "batch_sizes": sorted(sizes), "reports": 9}
-    study = Study.from_tables(config, pd.concat(rows), pd.concat(reports), Path())
-    truths = {t.key: t for own in by_method.values() for t in own}
+    truths = {truth.key: truth.again(random) for truth in table(TABLE)}
+    way = SEARCHES[SEARCH]
+    assert way
+    rows, reports = by_way(way, list(truths.values()), trials, random)
+    methods, sizes = ({key[i]: None for key in truths} for i in (0, 1))
+    config = {"methods": list(methods), "batch_sizes": list(sizes), "reports": 9}
+    study = Study.from_tables(config, rows, reports, Path())
     fresh = confirmed(cells(study), learning_rates(study, cells(study))[0], truths, random)
-    study = Study.from_tables(config, pd.concat([*rows, fresh]), pd.concat(reports), Path())
+    study = Study.from_tables(config, pd.concat([rows, fresh]), reports, Path())
     made = cells(study)
     optima = [o for response in learning_rates(study, made)[0] for o in response.optima]
     [found] = compensations(made, None, lacking(made, optima, "log_error"))

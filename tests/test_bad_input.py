@@ -83,7 +83,7 @@ BAD = {
     "analysis.report {tmp}/short.csv.gz": "short.csv.gz",
     "analysis.report {tmp}/words.csv": "lr is 'fast'",
     "analysis.report {tmp}/names.csv": "no lr and no score",
-    "analysis.report {tmp}/results/good": "not written yet",
+    "analysis.report {tmp}/results/good": "holds no study",
     "analysis.report {tmp}/words.csv --columns lr": "--columns",
     # one trial alone
     "trainables.train --dataset folder:{tmp}/results": "--dataset",

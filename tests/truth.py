@@ -32,8 +32,9 @@ from analysis.fit.surface import Surface
 from analysis.questions.answers import learning_rates
 from analysis.questions.compare import holm
 from study.plan.config import StudyConfig
+from study.plan.space import LR_RANGES, RHO_RANGES
 from tests.benchmarks.answer_search import OPTUNA, OPTUNA_GP, Way, searched
-from trainables.spec.trial import TrialConfig
+from trainables.spec.trial import TrialConfig, parse_method
 
 TABLE = Path(__file__).parent.parent / "docs" / "truth"
 # By the planner, by plain Optuna with a study a cell, or without either (None).
@@ -78,10 +79,15 @@ def table(path: Path) -> list[DenseCell]:
 
 
 def drawn(truths: list[DenseCell], row: Row, random: np.random.Generator) -> Study:
-    """A study of one method, as it would have come out."""
+    """A study of one method, as it would have come out beside the others of `truths`."""
+    own = [truth for truth in truths if truth.key[0] == row.method]
     way = SEARCHES[row.search]
-    trials, reports = by_way(way, truths, row, random) if way else blindly(truths, row, random)
-    config = {"methods": [row.method], "batch_sizes": [d.key[1] for d in truths], "reports": 9}
+    if way:
+        trials, reports = by_way(way, truths, row.trials, random)
+        trials = trials[trials["method"].eq(row.method)]
+    else:
+        trials, reports = blindly(own, row, random)
+    config = {"methods": [row.method], "batch_sizes": [d.key[1] for d in own], "reports": 9}
     return Study.from_tables(config, trials, reports, Path())
 
 
@@ -108,35 +114,39 @@ def blindly(
 
 
 def by_way(
-    way: Way, truths: list[DenseCell], row: Row, random: np.random.Generator
+    way: Way, truths: list[DenseCell], trials: int, random: np.random.Generator
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """With the shares that a study has by default."""
-    (lr,), rho = {tuple(t.bounds[0]) for t in truths}, truths[0].bounds[1:]
-    formulation = row.method.partition("+")[2]
+    """All methods of the truths in one study, in the box and with the shares of its defaults."""
+    by_cell, reports = {truth.key[:2]: truth for truth in truths}, []
+    methods = tuple(dict.fromkeys(truth.key[0] for truth in truths))
+    optimizers, formulations = zip(*map(parse_method, methods), strict=True)
     config = StudyConfig(
-        methods=(row.method,), batch_sizes=tuple(t.key[1] for t in truths), trials=row.trials,
-        lr_ranges={"momentum": (2.0 ** lr[0], 2.0 ** lr[1])},
-        rho_ranges=dict.fromkeys([formulation] * len(rho), tuple(2.0 ** rho.ravel())),
+        methods=methods, batch_sizes=tuple(sorted({size for _, size in by_cell})), trials=trials,
+        lr_ranges={name: LR_RANGES[name] for name in optimizers},
+        rho_ranges={name: RHO_RANGES[name] for name in formulations if name != "none"},
         reports=len(truths[0].means), seed=int(random.integers(2**31)),
     )  # fmt: skip
-    by_size, reports = {truth.key[1]: truth for truth in truths}, []
 
     def train(trial: TrialConfig) -> Iterator[dict[str, Any]]:
         point = np.log2([trial.lr] if trial.formulation == "none" else [trial.lr, trial.rho])
-        for report, score in enumerate(curves_of(by_size[trial.batch_size], point, random), 1):
+        truth = by_cell[trial.method, trial.batch_size]
+        for report, score in enumerate(curves_of(truth, point, random), 1):
             reports.append({"trial_id": trial.trial_id, "report": report, "score": score})
             yield {"report": report, "score": score, "diverged": False}
 
-    trials = pd.DataFrame(searched(way, config, train, random))
-    return trials, pd.DataFrame(reports)
+    found = pd.DataFrame(searched(way, config, train, random))
+    return found, pd.DataFrame(reports)
 
 
 def once(path: Path, row: Row, seed: int) -> list[dict[str, Any]]:
     """What one study says of each of its cells."""
     random = np.random.default_rng([seed, zlib.crc32(str(row).encode())])
-    truths = [d.again(random) for d in table(path) if d.key[0] == row.method]
-    study = drawn(truths, row, random)
-    made = cells(study)
+    beside = {row.method}
+    if row.search.startswith("surface"):  # which starts from the optimizer alone
+        beside.add(row.method.partition("+")[0])
+    every = [d.again(random) for d in table(path) if d.key[0] in beside]
+    study = drawn(every, row, random)
+    made, truths = cells(study), [truth for truth in every if truth.key[0] == row.method]
     [found], _ = learning_rates(study, made)
     out = []
     for c, (truth, cell, each) in enumerate(zip(truths, made, found.optima, strict=True)):

@@ -22,6 +22,7 @@ BEND = 0.15  # scores: as `analysis.fit.surface.warped` has it, in which a cliff
 STIFFNESS = 10.0 ** np.arange(-1, 6.01, 0.25)  # that are tried
 TINY = 1e-9
 ALIKE = 8  # trials whose deviations are drawn from
+OCTAVE = 0.5  # octaves from an edge, over which its slope is read
 FINE = (401, 101)  # places of LR and rho among which the optimum is found
 
 
@@ -98,7 +99,21 @@ class DenseCell:
         return [RectBivariateSpline(self.lr, self.rho, v, kx=3, ky=order, s=0) for v in inner]
 
     def expected(self, points: np.ndarray, report: int = -1) -> np.ndarray:
-        """(n,): expected scores at points (n, d), log2 of LR and rho, at a report, -1 the last."""
+        """(n,): expected scores at points (n, d), log2 of LR and rho, at a report, -1 the last.
+
+        Beyond the grid they fall as they do at its edge, and nowhere rise.
+        """
+        low, high = self.bounds.T
+        edge = np.clip(points, low, high)
+        found, beyond = self._within(edge, report), points - edge
+        for axis in np.flatnonzero(beyond.any(axis=0)):
+            inside = edge.copy()
+            inside[:, axis] -= OCTAVE * np.sign(beyond[:, axis])
+            fall = np.maximum(self._within(inside, report) - found, 0) / OCTAVE
+            found = found - fall * np.abs(beyond[:, axis])
+        return np.maximum(found, 0.0)
+
+    def _within(self, points: np.ndarray, report: int) -> np.ndarray:
         spline = self._splines[report]
         inner = spline(points[:, 0]) if self.plain else spline.ev(points[:, 0], points[:, 1])
         return unwarped(np.minimum(inner, BEND / 2), self.smooth[report].max(), BEND)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from analysis.data.cells import Cell as Table
     from analysis.fit.proposal import Surface
 
+WIDE = 2.0  # octaves
 GROWTH = 1.1  # times the trials that a surface was fitted to, until it is fitted anew
 Searched = dict[str, list[Record]]  # by cell
 
@@ -48,6 +49,22 @@ class Neighbours:
             seed = stable_hash(self.config.seed, cell.name, "drawn", number)
             at = proposal.drawn(surface, c, box, seed)
         return dict(zip(space.ranges, (2.0**at).tolist(), strict=True))
+
+    def near_plain(self, cell: Cell, at: float, searched: Searched) -> dict[str, float]:
+        """A learning rate about where the optimizer alone is best at the cell's batch size.
+
+        at : in [0, 1], where in `WIDE` octaves to either side of it. {} while nothing is told.
+        """
+        from analysis.fit import proposal
+
+        cells = self._cells(cell.optimizer)
+        alone = [c for c, each in enumerate(cells) if each.batch_size == cell.batch_size]
+        surface = self._surface(cell.optimizer, cells, _ended(cells, searched)) if alone else None
+        if surface is None:
+            return {}
+        box = np.log2([self.config.space(cell).lr])
+        [best] = proposal.expected(surface, alone[0], box)
+        return {"lr": float(2.0 ** np.clip(best + WIDE * (2 * at - 1), *box[0]))}
 
     def winners(self, method: str, cells: list[Cell], tried: Searched) -> dict[str, str]:
         """Of some of a method's cells, the complete trial at the point of highest expected score.

@@ -229,7 +229,11 @@ class Planner:
                 self._write({"event": "chosen", "method": method, "winners": winners})
 
     def _plan_search(self) -> Job | None:
-        """A trial of the cell with the fewest started; among equals the longest job first."""
+        """A trial of the cell with the fewest started; among equals the longest job first.
+
+        The surfaces of formulations begin where those of the optimizers alone lead, which come
+        first.
+        """
         open_cells = [
             cell
             for cell in self.cells.values()
@@ -238,7 +242,11 @@ class Planner:
         ]
         if not open_cells:
             return None
-        cell = min(open_cells, key=lambda c: (len(self.searched[c.name]), self._rank[c.name]))
+        later = {c.name: self.config.sampler == "surface" and not c.plain for c in open_cells}
+        cell = min(
+            open_cells,
+            key=lambda c: (later[c.name], len(self.searched[c.name]), self._rank[c.name]),
+        )
         number = len(self.searched[cell.name])
         warm = len(self.config.warm.get(cell.name, []))
         phase = "control" if is_control(self.config, cell, number) else "search"

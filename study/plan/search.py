@@ -28,8 +28,9 @@ def suggest(
     """(lr, rho) of the cell's search trial `number`; `searched`: the trials so far, by cell.
 
     `qmc` is a scrambled Halton sequence; `surface` and `tpe` start with it, so that the whole range
-    is seen before it is narrowed. Points of another study come before either. Each point comes
-    as often as there are search seeds.
+    is seen before it is narrowed; under a formulation `surface` starts about the learning rates of
+    the optimizer alone, with the whole range of radii. Points of another study come before either.
+    Each point comes as often as there are search seeds.
     """
     config, history = neighbours.config, searched[cell.name]
     space, warm = config.space(cell), config.warm.get(cell.name, [])
@@ -59,7 +60,10 @@ def suggest(
 
         sequence = qmc.Halton(dimensions, rng=stable_hash(config.seed, cell.name, "halton"))
         sequence.fast_forward(number)
-        return space.point(list(sequence.random(1)[0]))
+        unit = list(sequence.random(1)[0])
+        if config.sampler == "surface" and not cell.plain:
+            return space.point(unit) | neighbours.near_plain(cell, unit[0], searched)
+        return space.point(unit)
     return _tpe(space, history, stable_hash(config.seed, cell.name, "tpe", number))
 
 

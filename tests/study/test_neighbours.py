@@ -12,6 +12,7 @@ from test_planner import outcome, planner_of
 from study.log.log import MemoryLog
 from study.plan.neighbours import _milestone
 from study.plan.planner import Planner
+from trainables.spec.grid import Cell
 from trainables.spec.trial import TrialConfig, stable_hash
 
 SIZES = (64, 128, 256, 512, 1024, 2048)
@@ -65,6 +66,30 @@ def test_few_trials_of_a_cell_are_enough_where_its_neighbours_are_like_it(
         ])  # fmt: skip
 
     assert np.abs(regrets("surface")).mean() < 0.8 * np.abs(regrets("tpe")).mean()
+
+
+def test_a_formulation_starts_about_the_learning_rates_of_its_optimizer_alone() -> None:
+    planner = planner_of(batch_sizes=SIZES, trials=6)
+    simulate(planner)
+    assert (
+        list(planner.records)[: 6 * len(SIZES)]
+        == [trial for trial in planner.records if "+" not in trial][: 6 * len(SIZES)]
+    ), "which is searched first"
+    radii = []
+    for cell in planner.config.cells:
+        alone = planner.winner(Cell(cell.optimizer, cell.batch_size, cell.batch_size))
+        for record in planner.searched[cell.name][:2] if not cell.plain else ():
+            assert abs(math.log2(record.config.lr / alone.config.lr)) < 3
+            radii.append(math.log2(record.config.rho / planner.config.space(cell).rho[0]))
+    assert np.ptp(radii) > 0.75 * math.log2(0.5 / 0.01), "but at all radii"
+
+
+def test_without_its_optimizer_alone_a_formulation_starts_in_the_whole_range() -> None:
+    planner = planner_of(methods=("momentum+sam",), batch_sizes=SIZES, trials=6)
+    simulate(planner)
+    first = [own[0].config.lr for own in planner.searched.values()]
+    low, high = planner.config.space(planner.config.cells[0]).lr
+    assert math.log2(max(first) / min(first)) > 0.5 * math.log2(high / low)
 
 
 def test_the_last_trial_of_a_cell_is_never_stopped() -> None:

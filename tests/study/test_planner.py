@@ -114,7 +114,7 @@ def test_neighbours_are_confirmed_at_half_and_double_where_asked() -> None:
 
 
 def test_the_next_trial_is_of_the_cell_with_the_fewest_and_of_the_longest_job() -> None:
-    planner = planner_of()
+    planner = planner_of(sampler="qmc")
     first = [planner.next() for _ in range(8)]
     assert all(config is not None for config in first)
     cells = [(c.method, c.batch_size) for c in first if c]

@@ -147,7 +147,8 @@ def test_a_damaged_cache_of_a_folder_is_decoded_again(folder: Path, cache: Path)
 
 
 def test_two_processes_load_a_folder_at_once(folder: Path) -> None:
-    code = f"from trainables import data; print(data.load({f'folder:{folder}'!r}).fingerprint)"
+    name = f"folder:{folder}"
+    code = f"from trainables.data.image_data import load; print(load({name!r}).fingerprint)"
     command = [sys.executable, "-c", code]
     root = Path(__file__).parents[2]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, cwd=root) for _ in "ab"]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from trainables import train
-from trainables.data import image_data as data
+from trainables.data import __main__ as data
 from trainables.spec.errors import UsageError, exit_code
 
 ROOT = Path(__file__).parents[2]
