@@ -14,7 +14,8 @@ from functools import cache
 from study.plan.space import LR_RANGES, RHO_RANGES
 from trainables.data.batches import DeviceData
 from trainables.data.image_data import load
-from trainables.spec.trial import FORMULATIONS, OPTIMIZERS, TrialConfig
+from trainables.spec.names import FORMULATIONS, OPTIMIZERS
+from trainables.spec.trial import TrialConfig
 from trainables.training import Training
 
 NETWORKS = ("cnn", "cnn-bn", "resnet8")

@@ -8,39 +8,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from analysis.latex.tex import breakable, escape, num
+from trainables.spec.names import FORMULATIONS, LOSSES, NETWORKS, OPTIMIZERS
 
 Facts = Mapping[str, Any]
 
-MODELS = {
-    "mlp": "a perceptron with two hidden layers of 256 rectified linear units",
-    "mlp64": "a perceptron with two hidden layers of 64 rectified linear units",
-    "cnn": r"a convolutional network with two $3\times3$ convolutions of 8 and 16 channels and "
-    "stride 2, a dense layer of 64 units, rectified linear units and no batch normalisation",
-    "cnn-bn": r"a convolutional network with two $3\times3$ convolutions of 8 and 16 channels and "
-    "stride 2, each with batch normalisation in place of its bias, a dense layer of 64 units and "
-    "rectified linear units",
-    "resnet8": "the CIFAR ResNet with one block in each of three stages of 16, 32 and 64 channels "
-    "(He et al., 2016)",
-}
-LOSSES = {"cross_entropy": "cross-entropy", "mse": "the mean squared distance to one-hot labels"}
-OPTIMIZERS = {
-    "sgd": "stochastic gradient descent without momentum",
-    "momentum": "stochastic gradient descent with momentum ${momentum}$",
-    "nesterov": "stochastic gradient descent with Nesterov momentum ${momentum}$",
-    "adam": r"Adam ($\beta_1={beta1}$, $\beta_2={beta2}$)",
-    "adamw": r"AdamW ($\beta_1={beta1}$, $\beta_2={beta2}$)",
-    "rmsprop": r"RMSProp ($\alpha={alpha}$)",
-    "adagrad": "Adagrad",
-    "lars": "LARS (You et al., 2017; momentum ${momentum}$)",
-    "lamb": r"LAMB (You et al., 2020; $\beta_1={beta1}$, $\beta_2={beta2}$)",
-}
-COUPLED = ("sgd", "momentum", "nesterov", "adam", "rmsprop", "adagrad")
-DECOUPLED, LAYERWISE = ("adamw",), ("lars", "lamb")
-FORMULATIONS = {
-    "sam": r"SAM steps by the gradient at $w+\rho\,g/\|g\|$ in place of the gradient $g$ at $w$ "
-    "(Foret et al., 2021, eq. 2)",
-    "asam": r"ASAM steps by the gradient at $w+\rho\,T^2g/\|Tg\|$ with $T=|w|+{eta}$ on weights "
-    "and $T=1$ on biases and normalisation parameters (Kwon et al., 2021, eq. 7)",
+DECAYS = {
+    "coupled": "an L2 term of the gradient",
+    "decoupled": "decoupled from the gradient (Loshchilov and Hutter, 2019)",
+    "layerwise": "part of each layer's ratio, on weights alone",
 }
 SCHEDULES = {"constant": "is then constant", "linear": "then falls linearly towards zero",
              "cosine": "then falls towards zero along half a cosine"}  # fmt: skip
@@ -50,7 +25,6 @@ AUGMENTATIONS = {
     "cutout": "cutouts of a square of half a side",
 }
 UNITS = {"epochs": "epochs", "steps": "steps", "samples": "images", "grads": "sequential gradients"}
-FREE, NORMALISED = ("mlp", "cnn"), ("cnn-bn", "resnet8")  # of batch norm
 
 
 def listed(parts: list[str]) -> str:
@@ -77,7 +51,8 @@ def network(config: Facts) -> list[str]:
         return []
     model = str(config["model"])
     own = model.partition(":")
-    said = MODELS.get(model) or (
+    known = NETWORKS.get(model)
+    said = (known and known.said) or (
         f"torchvision's {code(own[2])} from random weights, its first convolution fitted to the "
         "channels of the data and images too small for it enlarged"
         if own[0] == "torchvision"
@@ -89,8 +64,8 @@ def network(config: Facts) -> list[str]:
         smoothing = config.get("label_smoothing")
         smoothed = f" with label smoothing {given(smoothing)}" if smoothing else ""
         lines.append(f"It is trained on {loss}{smoothed}.")
-    if model not in FREE and "bn_batch" in config:
-        has = "Batch" if model in NORMALISED else "Where it has batch normalisation, batch"
+    if (not known or known.batch_norm) and "bn_batch" in config:
+        has = "Batch" if known else "Where it has batch normalisation, batch"
         lines.append(
             f"{has} statistics are over ghost batches of {given(config['bn_batch'])} images at "
             "every batch size, as far as a batch can be cut so, and are taken anew over up to "
@@ -159,7 +134,8 @@ def methods(config: Facts) -> list[str]:
     formulations = list(dict.fromkeys(pair[2] for pair in pairs if pair[2]))
     if not pairs:
         return []
-    said = [_filled(OPTIMIZERS.get(name) or code(name), config) for name in optimizers]
+    said = [OPTIMIZERS[o].said if o in OPTIMIZERS else code(o) for o in optimizers]
+    said = [_filled(text, config) for text in said]
     lines = [f"The base optimizer{'s are' if len(said) > 1 else ' is'} {listed(said)}."]
     lines += _weight_decay(config, optimizers)
     if scale := config.get("scale_momentum"):
@@ -170,7 +146,8 @@ def methods(config: Facts) -> list[str]:
         )
     for name in formulations:
         own = f"The formulation {code(name)} is the user's own code"
-        lines.append(_filled(FORMULATIONS.get(name) or own, config) + ".")
+        known = FORMULATIONS.get(name)
+        lines.append(_filled(known.said if known else own, config) + ".")
     if formulations and isinstance(config.get("m"), list):
         lines.append(_shards(config["m"]))
     return lines
@@ -192,11 +169,9 @@ def _weight_decay(config: Facts, optimizers: list[str]) -> list[str]:
     if not decay:
         return ["There is no weight decay."]
     kinds = {
-        "an L2 term of the gradient": [o for o in optimizers if o in COUPLED],
-        "decoupled from the gradient (Loshchilov and Hutter, 2019)":
-            [o for o in optimizers if o in DECOUPLED],
-        "part of each layer's ratio, on weights alone": [o for o in optimizers if o in LAYERWISE],
-    }  # fmt: skip
+        how: [o for o in optimizers if o in OPTIMIZERS and OPTIMIZERS[o].decay == kind]
+        for kind, how in DECAYS.items()
+    }
     known = {how: names for how, names in kinds.items() if names}
     lone = len(known) == 1 and len(optimizers) == len(next(iter(known.values())))
     where = [how if lone else f"{how} in {listed(names)}" for how, names in known.items()]
@@ -240,7 +215,9 @@ def schedule(config: Facts) -> list[str]:
     if "precision" in config and "micro_batch" in config:
         words = {"fp32": "single precision", "bf16": "bfloat16 autocast"}
         said = words.get(str(config["precision"]), escape(config["precision"]))
+        known = NETWORKS.get(str(config.get("model")))
+        free = known is not None and not known.batch_norm
         cut = f" and accumulated over micro-batches of up to {given(config['micro_batch'])} images"
         # Batch norm is over ghost batches, which are then the micro-batches.
-        lines.append(f"Gradients are taken in {said}{cut if config.get('model') in FREE else ''}.")
+        lines.append(f"Gradients are taken in {said}{cut if free else ''}.")
     return lines

@@ -3,7 +3,8 @@
 from study.plan.config import StudyConfig
 from trainables.data.image_data import ImageData
 from trainables.spec.errors import UsageError
-from trainables.spec.trial import NETWORKS, parse_method
+from trainables.spec.names import NETWORKS
+from trainables.spec.trial import parse_method
 
 
 def notes(config: StudyConfig, data: ImageData) -> list[str]:
@@ -30,7 +31,7 @@ def notes(config: StudyConfig, data: ImageData) -> list[str]:
 
 def _normalises(model: str, data: ImageData) -> bool:
     if model in NETWORKS:
-        return NETWORKS[model]
+        return NETWORKS[model].batch_norm
     from trainables.network import (
         batch_norm,
         models,  # with torch, which takes seconds to import

@@ -21,14 +21,9 @@ from trainables.spec.grid import (
     parse_methods,
     parse_search_seeds,
 )
+from trainables.spec.names import OPTIMIZERS
 from trainables.spec.plugins import ACCEPTED
-from trainables.spec.trial import (
-    OPTIMIZERS,
-    choice,
-    parse_augment,
-    parse_method,
-    require_model,
-)
+from trainables.spec.trial import choice, parse_augment, parse_method, require_model
 
 PRESETS: dict[str, dict] = {
     "smoke": {

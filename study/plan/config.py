@@ -9,6 +9,7 @@ from study.plan.space import Range, Space, space_of
 from trainables.spec.errors import UsageError
 from trainables.spec.grid import Cell, grid
 from trainables.spec.ladder import Ladder
+from trainables.spec.names import OPTIMIZERS
 from trainables.spec.plugins import is_plugin
 from trainables.spec.trial import Recipe, TrialConfig, choice, parse_method, stable_hash
 
@@ -17,11 +18,6 @@ TOP = 5  # at least so many points of a cell's grid get the further seeds
 SCHEDULERS = ("asha", "none")
 RULES = ("lr_copied", "lr_sqrt", "lr_linear")
 AVERAGES = ("momentum", "beta1", "beta2", "alpha")
-AVERAGES_OF = {
-    **dict.fromkeys(("momentum", "nesterov", "lars"), ("momentum",)),
-    **dict.fromkeys(("adam", "adamw", "lamb"), ("beta1", "beta2")),
-    "rmsprop": ("alpha",),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,4 +223,5 @@ class StudyConfig(Recipe):
 
 def averages_of(optimizer: str) -> tuple[str, ...]:
     """Which averages a base optimizer takes; a user's own may take any."""
-    return AVERAGES_OF.get(optimizer, AVERAGES if is_plugin(optimizer) else ())
+    known = OPTIMIZERS.get(optimizer)
+    return known.averages if known else AVERAGES

@@ -6,24 +6,11 @@ from dataclasses import dataclass
 
 from trainables.spec import plugins
 from trainables.spec.errors import UsageError
+from trainables.spec.names import FORMULATIONS, OPTIMIZERS, Range
 from trainables.spec.trial import parse_method
 
-# Wide on purpose: a decade and a half on either side of what the literature uses, so that an
-# optimum at the bound is rare at any batch size.
-LR_RANGES = {
-    "sgd": (1e-2, 10.0),
-    "momentum": (3e-3, 3.0),
-    "nesterov": (3e-3, 3.0),
-    "adam": (1e-4, 1e-1),
-    "adamw": (1e-4, 1e-1),
-    "rmsprop": (1e-4, 1e-1),
-    "adagrad": (1e-3, 1.0),
-    "lars": (0.1, 100.0),
-    "lamb": (1e-3, 1.0),
-}
-RHO_RANGES = {"sam": (0.01, 0.5), "asam": (0.05, 5.0)}
-
-Range = tuple[float, float]
+LR_RANGES = {name: each.lr_range for name, each in OPTIMIZERS.items()}
+RHO_RANGES = {name: each.rho_range for name, each in FORMULATIONS.items() if each.rho_range}
 
 
 @dataclass(frozen=True)

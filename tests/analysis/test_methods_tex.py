@@ -13,13 +13,7 @@ from analysis import Study, join
 from analysis.latex.methods import SAMPLERS, SCORES, methods_tex
 from analysis.latex.recipe import (
     AUGMENTATIONS,
-    COUPLED,
-    DECOUPLED,
-    FORMULATIONS,
-    LAYERWISE,
-    LOSSES,
-    MODELS,
-    OPTIMIZERS,
+    DECAYS,
     SCHEDULES,
     UNITS,
     network,
@@ -63,14 +57,14 @@ def said(found):
 def test_every_part_that_a_study_can_have_is_described():
     from study.plan.config import SAMPLERS as samplers
     from trainables.network.models import MODELS as models
+    from trainables.spec import names
     from trainables.spec import trial as config
 
-    assert set(OPTIMIZERS) == set(config.OPTIMIZERS) == {*COUPLED, *DECOUPLED, *LAYERWISE}
-    assert set(FORMULATIONS) == set(config.FORMULATIONS) - {"none"}
-    assert set(SCHEDULES) == set(config.SCHEDULES) and set(LOSSES) == set(config.LOSSES)
+    assert {each.decay for each in names.OPTIMIZERS.values()} == set(DECAYS)
+    assert set(SCHEDULES) == set(config.SCHEDULES)
     assert set(AUGMENTATIONS) == set(config.AUGMENTATIONS) and set(UNITS) == set(config.UNITS)
     assert set(SCORES) == set(config.SCORES) and set(SAMPLERS) == set(samplers)
-    assert set(MODELS) == set(models)
+    assert set(names.NETWORKS) == set(models)
 
 
 @pytest.mark.parametrize(("reports", "warmup"), [(9, 0.1), (9, 0.0), (16, 0.05), (3, 0.3), (1, 0)])

@@ -16,7 +16,7 @@ from study.plan.search import frozen, is_control, suggest
 from study.plan.space import LR_RANGES, Space, parse_range, parse_ranges
 from trainables.spec.errors import UsageError
 from trainables.spec.grid import Cell, grid, parse_batch_sizes, parse_m, parse_methods
-from trainables.spec.trial import OPTIMIZERS
+from trainables.spec.names import OPTIMIZERS
 
 
 @pytest.mark.parametrize(

@@ -14,21 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainables.spec.errors import UsageError
-from trainables.spec.trial import (
-    FORMULATIONS,
-    OPTIMIZERS,
-    SCHEDULES,
-    SCORES,
-    TrialConfig,
-    parse_method,
-    stable_hash,
-)
+from trainables.spec.names import FORMULATIONS, OPTIMIZERS
+from trainables.spec.trial import SCHEDULES, SCORES, TrialConfig, parse_method, stable_hash
 
 CONFIGS = st.builds(
     TrialConfig,
     trial_id=st.text(max_size=5),
-    optimizer=st.sampled_from(OPTIMIZERS),
-    formulation=st.sampled_from(FORMULATIONS),
+    optimizer=st.sampled_from(list(OPTIMIZERS)),
+    formulation=st.sampled_from(list(FORMULATIONS)),
     batch_size=st.integers(8, 9000),
     m=st.integers(0, 8),
     lr=st.floats(1e-8, 1e3),

@@ -9,7 +9,8 @@ from trial_reference import finish, image_data, start, trial
 
 from trainables.network import losses
 from trainables.score import score, worst_score
-from trainables.spec.trial import FORMULATIONS, OPTIMIZERS, SCORES
+from trainables.spec.names import FORMULATIONS, OPTIMIZERS
+from trainables.spec.trial import SCORES
 
 DATA = image_data(120, 50, 50)
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from trial_reference import finish, image_data, same_bits, start, trial, weights
 
 from trainables.network import losses
-from trainables.spec.trial import FORMULATIONS, OPTIMIZERS
+from trainables.spec.names import FORMULATIONS, OPTIMIZERS
 from trainables.step.formulation import ASAM, SAM, build
 from trainables.step.gradient import Gradients
 

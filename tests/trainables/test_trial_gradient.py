@@ -14,7 +14,7 @@ from trainables.data.batches import DeviceData
 from trainables.network import losses
 from trainables.network.losses import LOSSES
 from trainables.network.models import MODELS
-from trainables.spec.trial import OPTIMIZERS
+from trainables.spec.names import OPTIMIZERS
 from trainables.step.gradient import Gradient, NoiseScale, Stopped, norm
 
 DATA = image_data(300, side=10, channels=3, classes=4)

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from trial_reference import finish, image_data, same_bits, start, trial, weights
 
 from trainables.network.models import MODELS
-from trainables.spec.trial import OPTIMIZERS, TrialConfig, stable_hash
+from trainables.spec.names import OPTIMIZERS
+from trainables.spec.trial import TrialConfig, stable_hash
 
 DATA = image_data(200, 30, 30, side=6)
 # B > 32 and a noise-scale sample every 16th step after the warmup: steps 2 and 18 of 20.

@@ -9,7 +9,8 @@ from torch import Tensor
 from trial_reference import finish, image_data, same_bits, start, trial, untimed, weights
 
 from trainables.spec.errors import UsageError
-from trainables.spec.trial import FORMULATIONS, OPTIMIZERS, TrialConfig
+from trainables.spec.names import FORMULATIONS, OPTIMIZERS
+from trainables.spec.trial import TrialConfig
 from trainables.step.gradient import Stopped
 from trainables.training import Training
 

@@ -10,7 +10,8 @@ from trial_reference import Reference, image_data, start, trial, weights
 
 from trainables.data.batches import DeviceData
 from trainables.network.losses import LOSSES
-from trainables.spec.trial import FORMULATIONS, OPTIMIZERS, TrialConfig
+from trainables.spec.names import FORMULATIONS, OPTIMIZERS
+from trainables.spec.trial import TrialConfig
 from trainables.step import formulation, optimizers
 from trainables.step.gradient import Gradient
 from trainables.training import Training

@@ -4,7 +4,8 @@ import re
 from dataclasses import dataclass
 
 from trainables.spec.errors import UsageError
-from trainables.spec.trial import FORMULATIONS, OPTIMIZERS, parse_method, passes
+from trainables.spec.names import FORMULATIONS, OPTIMIZERS
+from trainables.spec.trial import parse_method, passes
 
 Rates = dict[str, tuple[float, float]]  # by cell name: seconds of a step, seconds of a report
 BATCH_SIZES = "accepted: 64..8192 (doubling), 64..8192:x4 or a list as 64,200,1000"

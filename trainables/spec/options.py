@@ -3,13 +3,14 @@
 from collections.abc import Callable
 from typing import Any
 
+from trainables.spec.names import LOSSES, NETWORKS, averaging
 from trainables.spec.plugins import ACCEPTED
-from trainables.spec.trial import AUGMENTATIONS, LOSSES, PRECISIONS, SCHEDULES, SCORES, TrialConfig
+from trainables.spec.trial import AUGMENTATIONS, PRECISIONS, SCHEDULES, SCORES, TrialConfig
 
 Add = Callable[..., Any]
 DEFAULT = TrialConfig()
 TASK = (
-    ("model", str, "NAME", f"mlp64, mlp, cnn, cnn-bn, resnet8, torchvision:NAME or {ACCEPTED}"),
+    ("model", str, "NAME", f"{', '.join(NETWORKS)}, torchvision:NAME or {ACCEPTED}"),
     ("loss", str, "NAME", f"{', '.join(LOSSES)} or {ACCEPTED}"),
     ("label_smoothing", float, "X", "share of each label spread over all classes"),
     ("label_noise", float, "SHARE", "training labels that are made wrong"),
@@ -20,10 +21,10 @@ TASK = (
 STEP = (
     ("schedule", str, "NAME", "|".join(SCHEDULES)),
     ("warmup", float, "SHARE", "of the schedule"),
-    ("momentum", float, "X", "of momentum, nesterov, lars"),
-    ("beta1", float, "X", "of adam, adamw, lamb"),
-    ("beta2", float, "X", "of adam, adamw, lamb"),
-    ("alpha", float, "X", "of rmsprop"),
+    ("momentum", float, "X", f"of {averaging('momentum')}"),
+    ("beta1", float, "X", f"of {averaging('beta1')}"),
+    ("beta2", float, "X", f"of {averaging('beta2')}"),
+    ("alpha", float, "X", f"of {averaging('alpha')}"),
     ("weight_decay", float, "X", "in the base optimizer"),
     ("eta", float, "X", "of asam"),
     ("bn_batch", int, "N", "images that share batch norm's statistics"),

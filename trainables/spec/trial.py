@@ -4,26 +4,16 @@ import functools
 import hashlib
 import math
 import re
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from trainables.spec import plugins
 from trainables.spec.errors import UsageError
+from trainables.spec.names import FORMULATIONS, LOSSES, NETWORKS, OPTIMIZERS
 
-OPTIMIZERS = (
-    "sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "adagrad", "lars", "lamb",
-)  # fmt: skip
-FORMULATIONS = ("none", "sam", "asam")
-NETWORKS = {
-    "mlp": False,
-    "mlp64": False,
-    "cnn": False,
-    "cnn-bn": True,
-    "resnet8": True,
-}  # with batch norm
 SCHEDULES = ("constant", "cosine", "linear")
 SCORES = ("log_error", "accuracy", "loss")
-LOSSES = ("cross_entropy", "mse")
 PRECISIONS = ("fp32", "bf16")
 AUGMENTATIONS = ("shift", "flip", "cutout")
 # What `auto` stands for; a digit or a letter mirrored is another one or none.
@@ -42,7 +32,7 @@ def stable_hash(*parts: object) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def choice(option: str, value: str, accepted: tuple[str, ...] | list[str]) -> str:
+def choice(option: str, value: str, accepted: Collection[str]) -> str:
     """`value` if it is accepted.
 
     Raises
@@ -55,7 +45,7 @@ def choice(option: str, value: str, accepted: tuple[str, ...] | list[str]) -> st
     return value
 
 
-def pluggable(option: str, value: str, accepted: tuple[str, ...]) -> str:
+def pluggable(option: str, value: str, accepted: Collection[str]) -> str:
     """`choice` that also takes a user's own package.module:callable."""
     return (
         value if plugins.is_plugin(value) else choice(option, value, (*accepted, plugins.ACCEPTED))
@@ -82,8 +72,8 @@ def parse_augment(text: str, dataset: str) -> str:
 
 def passes(formulation: str) -> float:
     """Sequential gradients of one step."""
-    if formulation in FORMULATIONS:
-        return 1 if formulation == "none" else 2
+    if known := FORMULATIONS.get(formulation):
+        return known.passes
     return plugins.formulation(formulation).passes
 
 
@@ -93,7 +83,7 @@ def parse_method(method: str, option: str = "--methods") -> tuple[str, str]:
     optimizer, plus, formulation = method.partition("+")
     pluggable(option, optimizer, OPTIMIZERS)
     if plus:
-        pluggable(option, formulation, FORMULATIONS[1:])
+        pluggable(option, formulation, [name for name in FORMULATIONS if name != "none"])
     return optimizer, formulation or "none"
 
 

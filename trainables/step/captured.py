@@ -14,13 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from trainables.data.batches import DeviceData
+from trainables.spec.names import OPTIMIZERS
 from trainables.spec.trial import TrialConfig
 from trainables.step import memory
 from trainables.step.gradient import Gradients, NoiseScale, Stopped
 from trainables.step.step import Step
 
-# Whose move reads its learning rate from the device; the others move by themselves after a replay.
-CAPTURED = ("sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop")
+# The moves of the others do not read their learning rate from the device: they follow a replay.
+CAPTURED = [name for name, each in OPTIMIZERS.items() if each.captured]
 # In what trials may differ that share a captured step.
 FREE = (
     "trial_id", "phase", "role", "seed", "lr", "rho", "schedule", "warmup", "budget", "reports",

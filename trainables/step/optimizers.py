@@ -11,7 +11,8 @@ from torch import nn
 from torch.optim import Optimizer
 
 from trainables.spec import plugins
-from trainables.spec.trial import OPTIMIZERS, TrialConfig
+from trainables.spec.names import OPTIMIZERS
+from trainables.spec.trial import TrialConfig
 
 # What torch wraps around its optimizers imports its compiler, which takes three seconds of every
 # process and is not used here. These wrappers call what this attribute says, where there is one.
