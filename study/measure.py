@@ -1,5 +1,6 @@
 """python -m study.measure NAME [TRIAL_ID…]: examine saved minima again, in parallel on Ray."""
 
+import functools
 import math
 import statistics
 import sys
@@ -160,5 +161,7 @@ def _spread(measures: list) -> str:
     return f"{statistics.mean(values):.4g}{sd}"
 
 
+command = functools.partial(exit_code, main, "python -m study.measure")
+
 if __name__ == "__main__":
-    sys.exit(exit_code(main, "python -m study.measure"))
+    sys.exit(command())

@@ -1,5 +1,6 @@
 """python -m study.replay NAME TRIAL_ID: train one trial alone and compare it with the log."""
 
+import functools
 import sys
 from pathlib import Path
 
@@ -55,5 +56,7 @@ def replay(record: Record, data: ImageData) -> int:
     return 1 if differing else 0
 
 
+command = functools.partial(exit_code, main, "python -m study.replay")
+
 if __name__ == "__main__":
-    sys.exit(exit_code(main, "python -m study.replay"))
+    sys.exit(command())

@@ -1,5 +1,6 @@
 """python -m study.run: one command from nothing to learning rate against batch size."""
 
+import functools
 import shutil
 import signal
 import sys
@@ -301,5 +302,7 @@ def calibrated(asked: Asked, resources: "Resources", sizing: bool = True) -> "tu
     return forecast, shared
 
 
+command = functools.partial(exit_code, main, "python -m study.run")
+
 if __name__ == "__main__":
-    sys.exit(exit_code(main, "python -m study.run"))
+    sys.exit(command())

@@ -1,5 +1,6 @@
 """python -m study.status NAME: where a running or finished study stands, from its log alone."""
 
+import functools
 import sys
 import time
 from pathlib import Path
@@ -48,5 +49,7 @@ def main() -> int:
     return 0
 
 
+command = functools.partial(exit_code, main, "python -m study.status")
+
 if __name__ == "__main__":
-    sys.exit(exit_code(main, "python -m study.status"))
+    sys.exit(command())

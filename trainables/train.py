@@ -1,6 +1,7 @@
 """One trial without Ray, with a progress bar: python -m trainables.train --lr 0.1."""
 
 import argparse
+import functools
 import re
 import signal
 import sys
@@ -115,5 +116,7 @@ def final(figures: dict) -> str:
     )
 
 
+command = functools.partial(exit_code, main, "python -m trainables.train")
+
 if __name__ == "__main__":
-    sys.exit(exit_code(main, "python -m trainables.train"))
+    sys.exit(command())

@@ -13,13 +13,7 @@ from analysis.figures.grammar import Axis, Figure, Panel, figure, polyline, size
 from analysis.figures.quality import joined
 from analysis.questions.answers import Answers
 from analysis.questions.flatness import verdicts
-
-NAMES = {
-    "lambda_max": "λ_max", "hessian_trace": "trace of the Hessian",
-    "epsilon_sharpness_1e3": "Keskar's φ, ε = 1e-3", "epsilon_sharpness_5e4": "φ, ε = 5e-4",
-    "sam_sharpness": "SAM-sharpness", "asam_sharpness": "ASAM-sharpness",
-    "asam_sharpness_mean": "ASAM-sharpness, mean",
-}  # fmt: skip
+from trainables.spec.columns import MEASURES
 
 
 def sharpness_vs_batch_size(found: Answers, order: Mapping[str, int]) -> Figure:
@@ -29,7 +23,7 @@ def sharpness_vs_batch_size(found: Answers, order: Mapping[str, int]) -> Figure:
     table = found.sharpness[found.sharpness["n"] > 0] if len(found.sharpness) else found.sharpness
     for measure, own in by(table, "measure"):
         log = bool((own["mean"] > 0).all())
-        y = Axis(NAMES[measure], 10 if log else 0)
+        y = Axis(MEASURES[measure].title, 10 if log else 0)
         panels[measure] = Panel("", sizes_axis(c.batch_size for c in found.cells), y)
         for row in rows(own):
             low, high = row["mean"] - row["sd"], row["mean"] + row["sd"]
@@ -57,8 +51,8 @@ def sharpness_vs_gap(found: Answers, order: Mapping[str, int]) -> Figure:
     for measure in found.minima.measures:
         own = trials[trials[measure].notna() & trials["generalization_gap"].notna()]
         log = bool((own[measure] > 0).all())
-        panels[measure] = Panel(_tau(judged, measure), Axis(NAMES[measure], 10 if log else 0),
-                                Axis("gap (points)"))  # fmt: skip
+        y = Axis(MEASURES[measure].title, 10 if log else 0)
+        panels[measure] = Panel(_tau(judged, measure), y, Axis("gap (points)"))
         marks += [
             {"panel": measure, "group": names[row["method"], row["batch_size"], row["m"]],
              "x": row[measure], "y": row["generalization_gap"] * 100, "trial": row["trial_id"],

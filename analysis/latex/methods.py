@@ -10,6 +10,7 @@ from analysis.latex.tex import breakable, escape, num
 from analysis.questions.answers import Answers
 from analysis.questions.compensation import SMALL_BATCH
 from analysis.questions.rungs import rungs
+from trainables.spec.columns import MEASURES
 
 SAMPLERS = {
     "surface": "Thompson sampling from a Gaussian process over LR, radius and batch size, fitted "
@@ -28,15 +29,6 @@ SCORES = {
     "wrong ones and to all)",
     "accuracy": "validation accuracy",
     "loss": "minus the validation loss",
-}
-MEASURES = {
-    "lambda_max": "the largest eigenvalue of the Hessian (Lanczos)",
-    "hessian_trace": "its trace (Hutchinson)",
-    "lambda_min": "its smallest eigenvalue",
-    "epsilon_sharpness_1e3": r"Keskar's $\phi$",
-    "sam_sharpness": "the rise of the loss within SAM's ball",
-    "asam_sharpness": "that within ASAM's",
-    "asam_sharpness_mean": "its mean there",
 }
 STATISTICS = (
     r"LR$^*$ is the maximum of the expected score, a Gaussian process in $\log$ LR, $\log\rho$ "
@@ -235,7 +227,7 @@ def _table(study: Study, name: str, joined: bool) -> str:
 
 def _sharpness(found: Answers) -> str:
     at = found.minima
-    named = [MEASURES[name] for name in at.measures if name in MEASURES]
+    named = [MEASURES[name].said for name in at.measures if MEASURES[name].said]
     if not named:
         return ""
     return (

@@ -20,11 +20,8 @@ from analysis.questions.compare import (
     paired,
     winners,
 )
+from trainables.spec.columns import MEASURES
 
-MEASURES = (
-    "lambda_max", "hessian_trace", "epsilon_sharpness_1e3", "epsilon_sharpness_5e4",
-    "sam_sharpness", "asam_sharpness", "asam_sharpness_mean",
-)  # fmt: skip
 TARGETS = {
     "generalization_gap": "gap in accuracy",
     "loss_gap": "gap in loss",

@@ -1,4 +1,7 @@
-"""The columns of the tables that a study leaves, with their types in pandas."""
+"""The columns of the tables that a study leaves, with their types in pandas, and what sharpness
+measures are called."""
+
+from dataclasses import dataclass
 
 # Of a report: fractions for accuracies, nats for losses, bytes, seconds. `lr` is the scheduled
 # learning rate of the last step; `samples` counts images, `grads` sequential batch gradients;
@@ -98,3 +101,23 @@ CONFIG_COLUMNS = {
     "error": "str",
 }
 TRIAL_COLUMNS = CONFIG_COLUMNS | METRICS | SHARPNESS_COLUMNS
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A measure of sharpness: its title in a figure, and in a sentence of LaTeX."""
+
+    title: str
+    said: str
+
+
+# Those that methods and batch sizes are compared by, in the order in which they are shown.
+MEASURES = {
+    "lambda_max": Measure("λ_max", "the largest eigenvalue of the Hessian (Lanczos)"),
+    "hessian_trace": Measure("trace of the Hessian", "its trace (Hutchinson)"),
+    "epsilon_sharpness_1e3": Measure("Keskar's φ, ε = 1e-3", r"Keskar's $\phi$"),
+    "epsilon_sharpness_5e4": Measure("φ, ε = 5e-4", ""),
+    "sam_sharpness": Measure("SAM-sharpness", "the rise of the loss within SAM's ball"),
+    "asam_sharpness": Measure("ASAM-sharpness", "that within ASAM's"),
+    "asam_sharpness_mean": Measure("ASAM-sharpness, mean", "its mean there"),
+}
