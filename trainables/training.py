@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainables.data.batches import DeviceData, Images, parts
+from trainables.data.batches import Batch, DeviceData, Images, parts
 from trainables.network import models
 from trainables.network.batch_norm import recalibrate
 from trainables.network.losses import correct
@@ -94,13 +94,13 @@ class Training:
         since_warmup = self.step - int(self.config.warmup * self.steps)
         sampled = since_warmup >= 0 and since_warmup % NOISE_EVERY == 0
         noise = replace(self.noise)
-        loss = self.advance(self.indices(self.step), seed, lr, noise if sampled else None)
+        loss = self.advance(self.batch(self.step), seed, lr, noise if sampled else None)
         self.noise = noise  # only now, since a step that was stopped leaves no trace
         self.step += 1
         return loss
 
-    def indices(self, step: int) -> Tensor:
-        """Positions of the step's B images in an endless stream of permuted epochs."""
+    def batch(self, step: int) -> Batch:
+        """The step's B images in an endless stream of permuted epochs."""
         size, wanted = len(self.data.train), self.config.batch_size
         epoch, offset = divmod(step * wanted, size)
         parts: list[Tensor] = []
@@ -109,7 +109,9 @@ class Training:
             parts.append(part)
             wanted -= len(part)
             epoch, offset = epoch + 1, 0
-        return torch.cat(parts) if len(parts) > 1 else parts[0]
+        if len(parts) > 1:
+            return Batch(torch.cat(parts))
+        return Batch(parts[0], step * len(parts[0]) % size)
 
     def _order(self, epoch: int) -> Tensor:
         if epoch not in self.order:

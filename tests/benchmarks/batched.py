@@ -42,7 +42,7 @@ def together(trials: list[Training]) -> tuple[Callable[[], None], dict[str, Tens
         return functional.cross_entropy(functional_call(network, w, (images,)), labels)
 
     gradient = vmap(grad(loss))
-    rows = torch.stack([each.indices(0) for each in trials])
+    rows = torch.stack([each.batch(0).indices for each in trials])
 
     def scaled(by: Tensor, tensor: Tensor) -> Tensor:
         return by.view(-1, *[1] * (tensor.ndim - 1)) * tensor
@@ -65,7 +65,7 @@ def together(trials: list[Training]) -> tuple[Callable[[], None], dict[str, Tens
     def call() -> None:
         nonlocal step
         for row, each in zip(rows, trials, strict=True):
-            row.copy_(each.indices(step))
+            row.copy_(each.batch(step).indices)
         step += 1
         replay()
 

@@ -65,8 +65,8 @@ def row(data: DeviceData, place: Path, size: int, seconds: float) -> Row:
     def ours() -> None:
         training.order = {}  # shuffled anew, as theirs is
         for step in range(IMAGES // size):
-            for part in training.gradient._parts(training.indices(step)):
-                data.train.batch(part)
+            for part in training.gradient._parts(training.batch(step)):
+                data.train.batch(part.indices)
 
     def all_of(loader: "DataLoader[tuple[torch.Tensor, torch.Tensor]]") -> None:
         for _ in loader:

@@ -95,8 +95,8 @@ def training(data: DeviceData, network: str, size: int, formulation: str, m: int
 
 def bare(ours: Training) -> Call:
     """Forward and backward through a micro-batch that lies ready, as often as a pass needs it."""
-    parts = ours.gradient._parts(ours.indices(0))
-    images, labels = ours.data.train.batch(parts[0])
+    parts = ours.gradient._parts(ours.batch(0))
+    images, labels = ours.data.train.batch(parts[0].indices)
 
     def call() -> None:
         for _ in parts:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from trial_reference import finish, image_data, same_bits, start, trial, weights
 
 from trainables.data.augment import Augment
-from trainables.data.batches import DeviceData
+from trainables.data.batches import Batch, DeviceData
 from trainables.network.batch_norm import recalibrate
 from trainables.network.losses import LOSSES
 from trainables.network.models import MODELS
@@ -37,8 +37,8 @@ def test_a_step_moves_the_statistics_as_a_single_pass_does(model: str, m: int, f
     before = statistics(training)
     training._step()
     single.train()
-    for part in training.indices(0).split(20):
-        single(training.data.train.batch(part)[0])
+    for part in training.batch(0).split(20):
+        single(training.data.train.batch(part.indices)[0])
     assert same_bits(statistics(training), list(single.buffers()))
     assert not same_bits(statistics(training), before)
 
@@ -50,9 +50,9 @@ def test_a_stop_in_the_second_pass_leaves_no_statistics_of_the_moved_weights() -
     with pytest.raises(Stopped):
         training._step()
     single = start(config, DATA)
-    indices = single.indices(0)
-    single.gradient.begin(indices, 0)
-    single.gradient(indices)
+    batch = single.batch(0)
+    single.gradient.begin(batch, 0)
+    single.gradient(batch)
     assert same_bits(statistics(training), statistics(single))
 
 
@@ -64,7 +64,7 @@ def test_one_ghost_batch_is_batch_norm_itself() -> None:
     base = torch.optim.SGD(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
     for step in range(3):
         training._step()
-        images, labels = training.data.train.batch(training.indices(step))
+        images, labels = training.data.train.batch(training.batch(step).indices)
         base.param_groups[0]["lr"] = training.optimizer.param_groups[0]["lr"]
         base.zero_grad()
         nn.functional.cross_entropy(model(images), labels).backward()
@@ -87,7 +87,7 @@ def test_ghost_batches_as_large_as_the_batch_or_larger_change_nothing() -> None:
 
 def test_a_ragged_batch_is_cut_into_equal_ghost_batches() -> None:
     training = start(trial(model="cnn-bn", **BN | {"batch_size": 65, "bn_batch": 64}), DATA)
-    assert [len(part) for part in training.gradient._parts(training.indices(0))] == [33, 32]
+    assert [len(part) for part in training.gradient._parts(training.batch(0))] == [33, 32]
 
 
 @pytest.mark.parametrize(
@@ -130,11 +130,11 @@ def test_a_report_does_not_depend_on_past_weights() -> None:
 
 def test_the_noise_scale_takes_ghost_batches_as_its_shards() -> None:
     training = start(trial(model="cnn-bn", **BN), DATA)
-    noise, indices = NoiseScale(), training.indices(0)
-    training.gradient.begin(indices, 0)
-    _, grads = training.gradient.sampled(noise)(indices)
+    noise, batch = NoiseScale(), training.batch(0)
+    training.gradient.begin(batch, 0)
+    _, grads = training.gradient.sampled(noise)(batch)
     squares = []
-    for part in indices.split(20)[:2]:
+    for part in batch.split(20)[:2]:
         training.gradient.begin(part, 0)
         _, alone = training.gradient(part)
         squares.append(sum(float((g * g).sum()) for g in alone if g is not None))
@@ -190,9 +190,9 @@ def test_augmentation_does_not_depend_on_the_micro_batch() -> None:
         gradient = Gradient(
             model, LOSSES["cross_entropy"], images, micro_batch, augment=Augment("shift,flip")
         )
-        indices = torch.arange(50)
-        gradient.begin(indices, 3)
-        losses.append(float(gradient(indices)[0]))
-        gradient.begin(indices, 4)
-        assert not math.isclose(float(gradient(indices)[0]), losses[-1], rel_tol=1e-4)
+        batch = Batch(torch.arange(50))
+        gradient.begin(batch, 3)
+        losses.append(float(gradient(batch)[0]))
+        gradient.begin(batch, 4)
+        assert not math.isclose(float(gradient(batch)[0]), losses[-1], rel_tol=1e-4)
     assert math.isclose(*losses, rel_tol=1e-5)

@@ -107,9 +107,9 @@ def test_bf16_rounds_the_layers_and_not_the_weights() -> None:
     full, half = (start(trial(precision=p, **config), data) for p in ("fp32", "bf16"))
     grads = []
     for training in (full, half):
-        indices = training.indices(0)
-        training.gradient.begin(indices, 0)
-        grads.append(torch.cat([g.flatten() for g in training.gradient(indices)[1]]))  # type: ignore[union-attr]
+        batch = training.batch(0)
+        training.gradient.begin(batch, 0)
+        grads.append(torch.cat([g.flatten() for g in training.gradient(batch)[1]]))  # type: ignore[union-attr]
     assert grads[1].dtype == torch.float32 and all(
         p.dtype == torch.float32 for p in half.model.parameters()
     )

@@ -22,9 +22,8 @@ DATA = image_data(60, 12, 12, side=8)
 OWN = """
 import numpy as np
 import torch
-from trainables.spec.plugins import Formulation
+from trainables.spec.plugins import Formulation, Raw
 from trainables.step.formulation import SAM, norm, shifted
-from trainables.data.sources import Raw
 
 
 class GSAM(SAM):
@@ -33,10 +32,10 @@ class GSAM(SAM):
     rho_range = (0.01, 0.5)
     alpha = 0.5
 
-    def shard(self, gradient, indices, params):
-        loss, g = gradient(indices)
+    def shard(self, gradient, batch, params):
+        loss, g = gradient(batch)
         with shifted(params, self.ascent(params, g)):
-            _, g_sam = gradient(indices)
+            _, g_sam = gradient(batch)
         along = sum((a * b).sum() for a, b in zip(g, g_sam)) / norm(g_sam) ** 2
         return loss, [b - self.alpha * (a - along * b) for a, b in zip(g, g_sam)]
 
@@ -51,11 +50,11 @@ class LookSAM(SAM):
         super().__init__(config)
         self.step, self.g_v = 0, []
 
-    def __call__(self, gradient, indices, params):
-        loss, g = gradient(indices)
+    def __call__(self, gradient, batch, params):
+        loss, g = gradient(batch)
         if self.step % self.k == 0:
             with shifted(params, self.ascent(params, g)):
-                _, g_sam = gradient(indices)
+                _, g_sam = gradient(batch)
             along = sum((a * b).sum() for a, b in zip(g, g_sam)) / norm(g) ** 2
             self.g_v = [b - along * a for a, b in zip(g, g_sam)]
             g = g_sam
@@ -166,7 +165,7 @@ def floats(data_dir):
 
 
 class Failing(Formulation):
-    def __call__(self, gradient, indices, params):
+    def __call__(self, gradient, batch, params):
         raise ValueError("no step today")
 
 
@@ -196,10 +195,10 @@ def nameless(data_dir):
 class Whole(SAM):
     rho_range = (0.1, 1.0)
 
-    def __call__(self, gradient, indices, params):
-        if self.m < len(indices):
+    def __call__(self, gradient, batch, params):
+        if self.m < len(batch):
             raise ValueError("whole batches only")
-        return super().__call__(gradient, indices, params)
+        return super().__call__(gradient, batch, params)
 
     def perturbation(self, w, g):
         return [x / (1 / self.rho) for x in g]
@@ -258,18 +257,18 @@ def test_the_step_of_gsam_is_its_formula() -> None:
 
     config = own(rho=0.3)
     training = start(config, DATA)
-    indices, params = training.indices(0), training.gradient.params
-    training.gradient.begin(indices, 0)
+    batch, params = training.batch(0), training.gradient.params
+    training.gradient.begin(batch, 0)
     with torch.no_grad():
-        _, g = training.gradient(indices)
+        _, g = training.gradient(batch)
         length = torch.sqrt(sum((x * x).sum() for x in g))  # type: ignore[arg-type, union-attr]
         saved = [p.clone() for p in params]
         for p, x in zip(params, g, strict=True):
             p.add_(0.3 * x / length)
-        _, g_sam = training.gradient(indices)
+        _, g_sam = training.gradient(batch)
         for p, old in zip(params, saved, strict=True):
             p.copy_(old)
-        _, found = GSAM(config)(training.gradient, indices, params)
+        _, found = GSAM(config)(training.gradient, batch, params)
     flat, flat_sam, flat_found = (torch.cat([x.flatten() for x in y]) for y in (g, g_sam, found))  # type: ignore[union-attr]
     orthogonal = flat - flat_sam * (flat @ flat_sam) / (flat_sam @ flat_sam)
     assert float(orthogonal @ flat_sam) == pytest.approx(0, abs=1e-5)

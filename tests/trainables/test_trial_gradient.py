@@ -1,7 +1,6 @@
 """One gradient serves every method and batch size, so an error in it would reach every result."""
 
 import math
-import weakref
 
 import pytest
 import torch
@@ -10,7 +9,7 @@ from torch.nn import functional
 from trial_reference import finish, image_data, start, trial, weights
 
 from trainables.data.augment import Augment
-from trainables.data.batches import DeviceData
+from trainables.data.batches import Batch, DeviceData
 from trainables.network import losses
 from trainables.network.losses import LOSSES
 from trainables.network.models import MODELS
@@ -20,6 +19,7 @@ from trainables.step.gradient import Gradient, NoiseScale, Stopped, norm
 DATA = image_data(300, side=10, channels=3, classes=4)
 IMAGES = DeviceData(DATA, "cpu").train
 INDICES = torch.randperm(300, generator=torch.Generator().manual_seed(0))[:200]
+BATCH = Batch(INDICES)
 
 
 def network(name: str) -> nn.Module:
@@ -35,7 +35,7 @@ def gradient_of(model: nn.Module, micro_batch: int) -> Gradient:
 @pytest.mark.parametrize("micro_batch", [1, 7, 64, 200, 1000])
 def test_micro_batches_change_the_gradient_by_rounding_only(name: str, micro_batch: int) -> None:
     model = network(name)
-    loss, grads = gradient_of(model, micro_batch)(INDICES)
+    loss, grads = gradient_of(model, micro_batch)(BATCH)
     exact = network(name).double()
     images, labels = IMAGES.batch(INDICES)
     whole = functional.cross_entropy(exact(images.double()), labels)
@@ -61,7 +61,7 @@ def test_gradient_is_the_slope_of_the_mean_loss() -> None:
     torch.manual_seed(0)
     model = Doubled()
     images, labels = IMAGES.batch(INDICES)
-    _, grads = gradient_of(model, 33)(INDICES)
+    _, grads = gradient_of(model, 33)(BATCH)
     generator = torch.Generator().manual_seed(5)
     for param, grad in zip(model.parameters(), grads, strict=True):
         direction = torch.randn(param.shape, generator=generator, dtype=torch.float64)
@@ -116,9 +116,9 @@ class WithSpare(nn.Module):
 
 def test_an_unused_parameter_has_gradient_none() -> None:
     gradient = gradient_of(WithSpare(DATA.shape, 4), 64)
-    _, grads = gradient(INDICES)
+    _, grads = gradient(BATCH)
     assert [grad is None for grad in grads] == [False, False, True, True]
-    _, grads = gradient.sampled(NoiseScale())(INDICES)
+    _, grads = gradient.sampled(NoiseScale())(BATCH)
     assert [grad is None for grad in grads] == [False, False, True, True]
 
 
@@ -183,7 +183,7 @@ def test_the_stop_flag_ends_the_gradient_between_micro_batches() -> None:
 
     gradient = Gradient(network("mlp"), LOSSES["cross_entropy"], IMAGES, 10, stop)
     with pytest.raises(Stopped):
-        gradient(INDICES)
+        gradient(BATCH)
     assert len(asked) == 4  # of 20 micro-batches
 
 
@@ -207,8 +207,8 @@ def test_both_passes_of_a_step_see_the_same_images_and_other_steps_see_others(
         )
         seen = []
         for seed in (1, 2, 1):
-            gradient.begin(INDICES, seed)
-            seen.append([float(gradient(INDICES)[0]) for _ in range(2)])
+            gradient.begin(BATCH, seed)
+            seen.append([float(gradient(BATCH)[0]) for _ in range(2)])
         assert all(first == second for first, second in seen)
         assert seen[0] == seen[2] != seen[1]
 
@@ -222,22 +222,44 @@ def test_a_second_pass_has_the_images_of_the_first_where_they_are_few(
     monkeypatch.setattr(IMAGES, "batch", lambda part: sizes.append(len(part)) or batch(part))
     gradient = gradient_of(network("mlp"), micro_batch)
     for step in (1, 2):
-        gradient.begin(INDICES, step)
-        first, second = gradient(INDICES), gradient(INDICES)
+        gradient.begin(BATCH, step)
+        first, second = gradient(BATCH), gradient(BATCH)
         assert torch.equal(first[0], second[0]) and len(sizes) == step * gathers
 
 
-def test_what_lies_elsewhere_or_otherwise_is_not_taken_for_what_was_seen() -> None:
+def test_every_part_of_a_batch_has_the_images_that_it_names() -> None:
+    """Whatever was kept of another: slices, every other image, masks, choices in any order."""
     generator = torch.Generator().manual_seed(2)
-    some = [slice(0, 100), slice(0, 200, 2), slice(100, 200)]
-    some += [torch.randperm(200, generator=generator)[:100] for _ in range(9)]  # copies, soon gone
-    alone = [gradient_of(network("mlp"), 1000)(INDICES[each])[0] for each in some]
+    some = [slice(0, 100), slice(0, 200, 2), slice(100, 200), torch.arange(200) % 2 == 1]
+    some += [torch.randperm(200, generator=generator)[:100] for _ in range(4)]
+    alone = [gradient_of(network("mlp"), 1000)(Batch(INDICES[each]))[0] for each in some]
     gradient = gradient_of(network("mlp"), 1000)
-    gradient.begin(INDICES, 0)
+    gradient.begin(BATCH, 0)
     for each, expected in zip(2 * some, 2 * alone, strict=True):
-        assert torch.equal(gradient(INDICES[each])[0], expected)
-    copy = INDICES[some[-1]]
-    gradient(copy)
-    there = weakref.ref(copy)
-    del copy
-    assert there() is not None  # as long as its images are kept, or another might lie in its place
+        assert torch.equal(gradient(BATCH[each])[0], expected)
+
+
+def test_a_part_knows_where_it_begins_and_a_choice_is_a_pass_over_what_it_is_from() -> None:
+    batch = Batch(INDICES, 40)
+    parts = [*batch.split(64), *batch.cut(64), batch[30:50][5:10]]
+    assert [(part.start, len(part)) for part in parts] == [
+        (40, 64), (104, 64), (168, 64), (232, 8),
+        (40, 50), (90, 50), (140, 50), (190, 50),
+        (75, 5),
+    ]  # fmt: skip
+    assert all(torch.equal(part.indices, INDICES[part.start - 40 :][: len(part)]) for part in parts)
+    chosen = batch[100:][INDICES[100:] > 150]
+    assert (chosen.start, chosen.span, chosen.source) == (140, 100, None)
+    assert torch.equal(chosen.indices, INDICES[100:][INDICES[100:] > 150])
+
+
+def test_a_second_pass_over_chosen_images_moves_no_statistics() -> None:
+    """As a formulation has it that perturbs by some of a batch alone."""
+    for part in (slice(0, 50), INDICES % 2 == 0):
+        model = network("cnn-bn")
+        gradient = gradient_of(model, 1000)
+        gradient.begin(BATCH, 0)
+        gradient(BATCH)
+        before = [buffer.clone() for buffer in model.buffers()]
+        gradient(BATCH[part])
+        assert all(map(torch.equal, before, model.buffers()))

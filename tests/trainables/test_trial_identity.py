@@ -78,7 +78,7 @@ def test_two_trainings_in_turn_do_not_disturb_each_other() -> None:
 def test_another_seed_has_other_weights_and_another_order() -> None:
     trainings = [start(trial(seed=seed), DATA) for seed in (0, 1)]
     assert not same_bits(*map(weights, trainings))
-    assert not torch.equal(trainings[0].indices(0), trainings[1].indices(0))
+    assert not torch.equal(trainings[0].batch(0).indices, trainings[1].batch(0).indices)
 
 
 def test_initial_weights_are_a_function_of_the_seed_alone() -> None:

@@ -58,9 +58,9 @@ def model(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> st
 def test_gradients_are_right_whatever_their_layout(model: str, micro_batch: int) -> None:
     data = image_data()
     training = start(trial(model=model, micro_batch=micro_batch), data)
-    reference, indices = Reference(training, data), training.indices(0)
-    _, grads = training.gradient(indices)
-    for grad, exact in zip(grads, reference.gradient(reference.w, indices), strict=True):
+    reference, batch = Reference(training, data), training.batch(0)
+    _, grads = training.gradient(batch)
+    for grad, exact in zip(grads, reference.gradient(reference.w, batch.indices), strict=True):
         assert grad is not None
         assert (grad - exact).abs().max() < 1e-5 * exact.abs().max()
 
@@ -79,6 +79,6 @@ def test_steps_are_right_whatever_the_layout(
     before, reference = weights(training), Reference(training, data)
     training.run()
     for step in range(training.steps):
-        reference.step(training.indices(step))
+        reference.step(training.batch(step).indices)
     for old, new, exact in zip(before, weights(training), reference.w, strict=True):
         assert (new - exact).abs().max() < 5e-5 * (exact - old).abs().max()

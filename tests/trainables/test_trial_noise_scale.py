@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from trial_reference import finish, image_data, start, trial
 
-from trainables.data.batches import Images
+from trainables.data.batches import Batch, Images
 from trainables.data.image_data import Split
 from trainables.network.losses import LOSSES
 from trainables.network.models import MODELS
@@ -38,18 +38,18 @@ def gradient_of(pixels: np.ndarray, centre: float, micro_batch: int = 64) -> Gra
     return Gradient(Dot(), total, Images(split, mean, std, torch.device("cpu")), micro_batch)
 
 
-@pytest.mark.parametrize("batch", [33, 64, 100, 1000])
-def test_signal_and_noise_are_right_within_their_standard_errors(batch: int) -> None:
+@pytest.mark.parametrize("size", [33, 64, 100, 1000])
+def test_signal_and_noise_are_right_within_their_standard_errors(size: int) -> None:
     # Pixels 90 or 110 with equal chance, centre 95: mean gradient 0.5, variance 1 in each of D.
-    count = 60_000 // batch
-    pixels = np.random.default_rng(batch).choice([90, 110], (count * batch, D))
+    count = 60_000 // size
+    pixels = np.random.default_rng(size).choice([90, 110], (count * size, D))
     gradient = gradient_of(pixels, 95)
     together, estimates = NoiseScale(), []
     for k in range(count):
-        indices = torch.arange(k * batch, (k + 1) * batch)
+        batch = Batch(torch.arange(k * size, (k + 1) * size))
         alone = NoiseScale()
-        gradient.sampled(alone)(indices)
-        gradient.sampled(together)(indices)
+        gradient.sampled(alone)(batch)
+        gradient.sampled(together)(batch)
         estimates.append((float(alone.signal), float(alone.noise)))
     mean, error = np.mean(estimates, 0), np.std(estimates, 0, ddof=1) / count**0.5
     assert error[0] < 0.1 * D and error[1] < 0.3 * D  # the check below says something
@@ -63,7 +63,7 @@ def test_one_step_is_the_formula() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (70, D))
     x = (pixels - 100) / 10
     noise = NoiseScale()
-    gradient_of(pixels, 100).sampled(noise)(torch.arange(70))
+    gradient_of(pixels, 100).sampled(noise)(Batch(torch.arange(70)))
     small = np.mean([np.sum(x[a : a + 32].mean(0) ** 2) for a in (0, 32)])
     big = np.sum(x.mean(0) ** 2)
     assert float(noise.signal) == pytest.approx((70 * big - 32 * small) / (70 - 32), rel=1e-4)
@@ -76,7 +76,7 @@ def test_sampling_is_bounded_in_shards(batch: int, shards: int) -> None:
     pixels = np.full((batch, D), 105)
     pixels[32 * shards : 32 * shards + 244] = 145
     noise = NoiseScale()
-    gradient_of(pixels, 95).sampled(noise)(torch.arange(batch))
+    gradient_of(pixels, 95).sampled(noise)(Batch(torch.arange(batch)))
     big, small = D * (1 + 244 * 4 / batch) ** 2, D * 1.0
     assert float(noise.noise) == pytest.approx((small - big) / (1 / 32 - 1 / batch), rel=1e-4)
 
@@ -86,11 +86,11 @@ def test_sampling_is_bounded_in_shards(batch: int, shards: int) -> None:
 def test_a_sampled_step_returns_the_same_gradient(name: str, batch: int) -> None:
     data = image_data(700, side=8)
     training = start(trial(model=name, batch_size=batch, micro_batch=50), data)
-    indices = training.indices(0)
-    loss, grads = training.gradient(indices)
+    whole = training.batch(0)
+    loss, grads = training.gradient(whole)
     sampled = training.gradient.sampled(NoiseScale())
     for _ in range(2):  # both passes of a SAM step
-        again, same = sampled(indices)
+        again, same = sampled(whole)
         assert float(again) == pytest.approx(float(loss), rel=1e-5)
         for one, other in zip(grads, same, strict=True):
             assert one is not None and other is not None
@@ -100,17 +100,17 @@ def test_a_sampled_step_returns_the_same_gradient(name: str, batch: int) -> None
 def test_only_the_first_pass_of_a_step_counts() -> None:
     gradient = gradient_of(np.random.default_rng(1).integers(0, 256, (64, D)), 100)
     once, twice = NoiseScale(), NoiseScale()
-    gradient.sampled(once)(torch.arange(64))
+    gradient.sampled(once)(Batch(torch.arange(64)))
     sampled = gradient.sampled(twice)
     for _ in range(2):
-        sampled(torch.arange(64))
+        sampled(Batch(torch.arange(64)))
     assert (float(once.signal), float(once.noise)) == (float(twice.signal), float(twice.noise))
 
 
 @pytest.mark.parametrize("batch", [1, 31, 32])
 def test_undetermined_where_the_batch_is_no_larger_than_a_shard(batch: int) -> None:
     noise = NoiseScale()
-    loss, _ = gradient_of(np.full((32, D), 120), 95).sampled(noise)(torch.arange(batch))
+    loss, _ = gradient_of(np.full((32, D), 120), 95).sampled(noise)(Batch(torch.arange(batch)))
     assert torch.isfinite(loss)
     assert noise.value() is None
     assert finish(start(trial(batch_size=batch), image_data(40)))[-1]["noise_scale"] is None
@@ -120,7 +120,7 @@ def test_undetermined_where_the_signal_is_not_positive() -> None:
     pixels = np.full((64, D), 105)
     pixels[32:] = 85  # the halves cancel around the centre: |g_B| = 0
     noise = NoiseScale()
-    gradient_of(pixels, 95).sampled(noise)(torch.arange(64))
+    gradient_of(pixels, 95).sampled(noise)(Batch(torch.arange(64)))
     assert float(noise.signal) < 0
     assert noise.value() is None
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from trial_reference import Reference, image_data, start, trial, weights
 
-from trainables.data.batches import DeviceData
+from trainables.data.batches import Batch, DeviceData
 from trainables.network.losses import LOSSES
 from trainables.spec.names import FORMULATIONS, OPTIMIZERS
 from trainables.spec.trial import TrialConfig
@@ -26,7 +26,7 @@ def assert_like_the_formulas(config: TrialConfig, tolerance: float, side: int = 
     before, reference = weights(training), Reference(training, data)
     training.run()
     for step in range(training.steps):
-        reference.step(training.indices(step))
+        reference.step(training.batch(step).indices)
     for old, new, exact in zip(before, weights(training), reference.w, strict=True):
         way = (exact - old).abs().max()
         assert way > 3e-4
@@ -89,7 +89,7 @@ def test_base_optimizers_are_those_of_torch(optimizer: str) -> None:
         peer = torch.optim.SGD(model.parameters(), momentum=momentum, nesterov=nesterov, **decay)
     training.run()
     for step in range(training.steps):
-        images, labels = training.data.train.batch(training.indices(step))
+        images, labels = training.data.train.batch(training.batch(step).indices)
         peer.zero_grad()
         torch.nn.functional.cross_entropy(model(images), labels).backward()
         peer.step()
@@ -106,7 +106,7 @@ def test_formulation_and_optimizer_work_without_a_training() -> None:
     gradient = Gradient(training.model, LOSSES["cross_entropy"], images, 7)
     step, base = formulation.build(config), optimizers.build(config, gradient.params)
     indices = torch.tensor([3, 1, 4, 15, 9, 2, 6, 5, 35, 8, 39, 7])
-    _, grads = step(gradient, indices, gradient.params)
+    _, grads = step(gradient, Batch(indices), gradient.params)
     for param, grad in zip(gradient.params, grads, strict=True):
         param.grad = grad
     base.step()

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trial_reference import image_data, trial
 
-from trainables.data.batches import DeviceData
+from trainables.data.batches import Batch, DeviceData
 from trainables.training import Training
 
 SIZE = 23
@@ -21,7 +21,7 @@ def training(batch_size: int, seed: int = 0) -> Training:
 def test_every_epoch_of_the_stream_is_a_permutation(batch_size: int) -> None:
     one = training(batch_size)
     steps = -(-4 * SIZE // batch_size)
-    batches = [one.indices(step) for step in range(steps)]
+    batches = [one.batch(step).indices for step in range(steps)]
     assert {len(batch) for batch in batches} == {batch_size}
     stream = torch.cat(batches)
     epochs = [stream[k * SIZE : (k + 1) * SIZE].tolist() for k in range(4)]
@@ -32,7 +32,7 @@ def test_every_epoch_of_the_stream_is_a_permutation(batch_size: int) -> None:
 def test_the_stream_is_the_same_whatever_the_batch_size() -> None:
     def stream(batch_size: int) -> list[int]:
         one = training(batch_size)
-        return torch.cat([one.indices(step) for step in range(60 // batch_size)]).tolist()
+        return torch.cat([one.batch(step).indices for step in range(60 // batch_size)]).tolist()
 
     assert stream(1) == stream(5) == stream(20) == stream(12)
 
@@ -42,8 +42,8 @@ def test_the_stream_is_the_same_whatever_the_batch_size() -> None:
 def test_a_batch_depends_on_its_step_only(batch_size: int, steps: list[int]) -> None:
     # A resumed trial asks for a step without having asked for those before it.
     one = training(batch_size)
-    asked = [one.indices(step).tolist() for step in steps]
-    assert asked == [training(batch_size).indices(step).tolist() for step in steps]
+    asked = [one.batch(step).indices.tolist() for step in steps]
+    assert asked == [training(batch_size).batch(step).indices.tolist() for step in steps]
 
 
 def test_the_step_trains_on_the_batch_of_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,12 +51,12 @@ def test_the_step_trains_on_the_batch_of_its_number(monkeypatch: pytest.MonkeyPa
     seen: list[list[int]] = []
     gradient = one.gradient.__class__.__call__
 
-    def spy(self: object, indices: torch.Tensor):  # type: ignore[no-untyped-def]
-        seen.append(indices.tolist())
-        return gradient(self, indices)  # type: ignore[arg-type]
+    def spy(self: object, batch: Batch):  # type: ignore[no-untyped-def]
+        seen.append(batch.indices.tolist())
+        return gradient(self, batch)  # type: ignore[arg-type]
 
     monkeypatch.setattr(one.gradient.__class__, "__call__", spy)
     one.run()
-    expected = [training(9).indices(step).tolist() for step in range(50)]
+    expected = [training(9).batch(step).indices.tolist() for step in range(50)]
     sampled = range(5, 50, 16)  # the noise-scale steps take their gradient by another way
     assert seen == [batch for step, batch in enumerate(expected) if step not in sampled]

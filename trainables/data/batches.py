@@ -36,6 +36,50 @@ class Images:
         return images.sub_(self.mean).mul_(self.scale), self.labels[indices]
 
 
+class Batch:
+    """Images of a step by their `indices` (B,) in the data, that know where they begin.
+
+    Slices and `split` know it too, which tells a step's passes over them apart. A choice by a mask
+    or by positions counts as a pass over all that it was chosen from.
+
+    start : counted in the epoch, as far as a batch lies in one. span : how many images of the step
+    it stands for. source : the indices of the whole that it is an unbroken part of; None of a
+    choice.
+    """
+
+    def __init__(self, indices: Tensor, start: int = 0) -> None:
+        self.indices, self.start, self.span = indices, start, len(indices)
+        self.source: Tensor | None = indices
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, some: "slice | Tensor") -> "Batch":
+        part = Batch(self.indices[some], self.start)
+        if self.source is not None and isinstance(some, slice) and some.step in (None, 1):
+            part.start += some.indices(len(self))[0]
+            part.source = self.source
+        else:
+            part.span, part.source = self.span, None
+        return part
+
+    def split(self, size: int) -> list["Batch"]:
+        """Shards of `size` images, the last one perhaps of fewer."""
+        return [self[first : first + size] for first in range(0, len(self), size)]
+
+    def cut(self, most: int) -> list["Batch"]:
+        """As few parts of at most `most` images as it takes, of equal size or one less."""
+        many = -(-len(self) // most)
+        least, more = divmod(len(self), many)
+        sizes = [least + (i < more) for i in range(many)]
+        ends = itertools.accumulate(sizes)
+        return [self[end - size : end] for end, size in zip(ends, sizes, strict=True)]
+
+    @property
+    def device(self) -> torch.device:
+        return self.indices.device
+
+
 class DeviceData:
     """An `ImageData` on a device; kept by an actor over all its trials.
 

@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from trainables.data.batches import Batch
     from trainables.spec.trial import TrialConfig
 
     Gradients = list[Tensor | None]
-    GradientOf = Callable[[Tensor], tuple[Tensor, Gradients]]
+    GradientOf = Callable[[Batch], tuple[Tensor, Gradients]]
 
 # folder:PATH and torchvision:NAME are the project's own.
 NAME = re.compile(r"(?!folder:|torchvision:)[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
@@ -97,12 +98,13 @@ class Formulation:
         self.rho, self.m = config.rho, config.m
 
     def __call__(
-        self, gradient: "GradientOf", indices: "Tensor", params: "list[nn.Parameter]"
+        self, gradient: "GradientOf", batch: "Batch", params: "list[nn.Parameter]"
     ) -> "tuple[Tensor, Gradients]":
         """(mean loss at w, gradients for the base step); the weights are as before.
 
-        `gradient` gives (mean loss, gradients) of `indices`, or of a contiguous part of them, at
-        the present weights. The first time that it sees an image counts as its first pass.
+        `gradient` gives (mean loss, gradients) of the batch, or of a part of it (`batch[a:b]`,
+        `batch.split(m)`, `batch[mask]`), at the present weights. The first time that it sees an
+        image counts as its first pass.
         """
         raise NotImplementedError
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainables.data.batches import DeviceData
+from trainables.data.batches import Batch, DeviceData
 from trainables.spec.names import OPTIMIZERS
 from trainables.spec.trial import TrialConfig
 from trainables.step import memory
@@ -73,11 +73,11 @@ class Captured(Step):
 
     @torch.no_grad()
     def __call__(
-        self, indices: Tensor, seed: int, lr: float, noise: NoiseScale | None = None
+        self, batch: Batch, seed: int, lr: float, noise: NoiseScale | None = None
     ) -> Tensor:
         if self.stop():
             raise Stopped
-        self.indices.copy_(indices)
+        self.indices.copy_(batch.indices)
         self.lr.fill_(lr)
         if self.gradient.augment:
             self.seed.fill_(seed)
@@ -123,7 +123,7 @@ class Captured(Step):
 
     def _do(self, sampled: bool) -> None:
         noise = NoiseScale()
-        loss, grads = self.direction(self.indices, self.seed, noise if sampled else None)
+        loss, grads = self.direction(Batch(self.indices), self.seed, noise if sampled else None)
         self.loss_before.copy_(loss)
         if sampled:
             self.signal.zero_().add_(noise.signal)  # a tensor, or 0.0 where B is too small for it

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
+from trainables.data.batches import Batch
 from trainables.spec import plugins
 from trainables.spec.plugins import Formulation
 from trainables.spec.trial import TrialConfig
@@ -20,9 +21,9 @@ class Plain(Formulation):
     passes = 1
 
     def __call__(
-        self, gradient: GradientOf, indices: Tensor, params: Params
+        self, gradient: GradientOf, batch: Batch, params: Params
     ) -> tuple[Tensor, Gradients]:
-        return gradient(indices)
+        return gradient(batch)
 
 
 class SAM(Formulation):
@@ -33,31 +34,29 @@ class SAM(Formulation):
     """
 
     def __call__(
-        self, gradient: GradientOf, indices: Tensor, params: Params
+        self, gradient: GradientOf, batch: Batch, params: Params
     ) -> tuple[Tensor, Gradients]:
-        shards = indices.split(self.m)
+        shards = batch.split(self.m)
         if len(shards) == 1:
-            return self.shard(gradient, indices, params)
-        mean_loss = torch.zeros((), device=indices.device)
+            return self.shard(gradient, batch, params)
+        mean_loss = torch.zeros((), device=batch.device)
         mean: Gradients = []
         for shard in shards:
             loss, grads = self.shard(gradient, shard, params)
-            share = len(shard) / len(indices)
+            share = len(shard) / len(batch)
             mean_loss += share * loss
             grads = [None if g is None else g.mul_(share) for g in grads]
             mean = add(mean, grads) if mean else grads
         return mean_loss, mean
 
-    def shard(
-        self, gradient: GradientOf, indices: Tensor, params: Params
-    ) -> tuple[Tensor, Gradients]:
+    def shard(self, gradient: GradientOf, batch: Batch, params: Params) -> tuple[Tensor, Gradients]:
         """Loss at w and gradient at w + e_w of the images that share a perturbation."""
-        loss, g = gradient(indices)
+        loss, g = gradient(batch)
         e_w = self.ascent(params, g)
         del g  # its memory is the next one's
         # A user's own may remember its e_w.
         with shifted(params, e_w, keep=type(self) not in FORMULATIONS.values()):
-            _, g = gradient(indices)
+            _, g = gradient(batch)
         return loss, g
 
     @torch.no_grad()

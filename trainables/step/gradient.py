@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
 from trainables.data.augment import Augment
-from trainables.data.batches import Images
+from trainables.data.batches import Batch, Images
 from trainables.network.batch_norm import has_batch_norm
 from trainables.network.losses import Loss
 
 Gradients = list[Tensor | None]
-GradientOf = Callable[[Tensor], tuple[Tensor, Gradients]]
+GradientOf = Callable[[Batch], tuple[Tensor, Gradients]]
 
 KEPT = 2  # micro-batches whose images are there for a second pass
 NOISE_SHARD = 32  # images in the small batch of the noise-scale estimator
@@ -27,14 +27,14 @@ class Stopped(Exception):
 
 
 class _Kept(NamedTuple):
-    part: Tensor  # so that no other one comes to lie there
+    source: Tensor  # the indices of the batch
     images: Tensor
     labels: Tensor
-    version: int
+    version: int  # of the images, which counts what is done to them in place
 
 
 class Gradient:
-    """Callable: indices (B,) -> (mean loss, gradient of the mean loss for every parameter).
+    """Callable: a batch -> (mean loss, gradient of the mean loss for every parameter).
 
     Micro-batches of equal size, or one less, keep the memory flat in B; they change the gradient by
     rounding only, unless the network has batch norm, whose statistics are theirs (ghost batches,
@@ -70,48 +70,45 @@ class Gradient:
         self.generator: torch.Generator | None = default_generator(self.device)
         self.seed: int | Tensor = 0
         self.seen = 0
-        self.kept: dict[tuple[int, ...], _Kept] = {}  # by where the indices of a part lie
+        self.kept: dict[tuple[int, int], _Kept] = {}  # by where a part begins, and its size
 
-    def begin(self, indices: Tensor, seed: int | Tensor) -> None:
-        """Start a step on `indices`; what is asked for next are these or parts of them."""
-        self.seed, self.seen, self.kept = seed, int(indices.storage_offset()), {}
+    def begin(self, batch: Batch, seed: int | Tensor) -> None:
+        """Start a step on `batch`; what is asked for next is this or parts of it."""
+        self.seed, self.seen, self.kept = seed, batch.start, {}
 
-    def __call__(self, indices: Tensor) -> tuple[Tensor, Gradients]:
-        return self._mean(indices, self._parts(indices))
+    def __call__(self, batch: Batch) -> tuple[Tensor, Gradients]:
+        return self._mean(batch, self._parts(batch))
 
-    def _parts(self, indices: Tensor) -> list[Tensor]:
-        if len(indices) <= self.micro_batch:
-            return [indices]
-        return list(indices.tensor_split(-(-len(indices) // self.micro_batch)))
+    def _parts(self, batch: Batch) -> list[Batch]:
+        return batch.cut(self.micro_batch) if len(batch) > self.micro_batch else [batch]
 
     @torch.enable_grad()
     def _mean(
         self,
-        indices: Tensor,
-        parts: list[Tensor],
-        see: Callable[[Tensor, Gradients], None] | None = None,
+        batch: Batch,
+        parts: list[Batch],
+        see: Callable[[Batch, Gradients], None] | None = None,
     ) -> tuple[Tensor, Gradients]:
         # Parts of one batch differ in where they begin in it, so each shard has its own draws, the
         # same in every pass, and a pass is a repeated one if it begins before what has been seen.
-        start = int(indices.storage_offset())
         if self.generator:
-            self.generator.manual_seed(self.seed + start)  # type: ignore[arg-type]
-        again, self.seen = start < self.seen, max(self.seen, start + len(indices))
+            self.generator.manual_seed(self.seed + batch.start)  # type: ignore[arg-type]
+        again, self.seen = batch.start < self.seen, max(self.seen, batch.start + batch.span)
         with self._buffers_kept() if again else contextlib.nullcontext():
-            return self._accumulated(indices, parts, see)
+            return self._accumulated(len(batch), parts, see)
 
     def _accumulated(
         self,
-        indices: Tensor,
-        parts: list[Tensor],
-        see: Callable[[Tensor, Gradients], None] | None,
+        size: int,
+        parts: list[Batch],
+        see: Callable[[Batch, Gradients], None] | None,
     ) -> tuple[Tensor, Gradients]:
         total: Gradients = []
         value: Tensor | None = None
         for part in parts:
             if self.stop():
                 raise Stopped
-            loss = self._loss(part) / len(indices)
+            loss = self._loss(part) / size
             # backward() gives every parameter a gradient of its own in its own layout, where
             # autograd.grad may hand out one tensor twice or an expanded one, not to be added to.
             for param in self.params:
@@ -134,26 +131,27 @@ class Gradient:
             for buffer, old in zip(self.buffers, kept, strict=True):
                 buffer.copy_(old)
 
-    def _loss(self, part: Tensor) -> Tensor:
+    def _loss(self, part: Batch) -> Tensor:
         """Summed over the images; in bfloat16 the layers' products alone, and never the weights."""
         images, labels = self._batch(part)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.low_precision):
             logits = self.model(images)
         return self.loss(logits.float() if self.low_precision else logits, labels)
 
-    def _batch(self, part: Tensor) -> tuple[Tensor, Tensor]:
+    def _batch(self, part: Batch) -> tuple[Tensor, Tensor]:
         """Images and labels; a second pass finds those of the first, where they are few enough to
         be kept, unless the network has changed them in place."""
-        place = part.data_ptr(), len(part), *part.stride()
+        place = part.start, len(part)
         kept = self.kept.get(place)
-        if kept and kept.images._version == kept.version:
+        if kept and kept.source is part.source and kept.images._version == kept.version:
             return kept.images, kept.labels
-        if len(self.kept) == KEPT:
-            self.kept.popitem()  # the last, since m-SAM asks at once for the next one's again
-        images, labels = self.images.batch(part)
+        images, labels = self.images.batch(part.indices)
         if self.augment:
-            images = self.augment(images, part, self.seed)
-        self.kept[place] = _Kept(part, images, labels, images._version)
+            images = self.augment(images, part.indices, self.seed)
+        if part.source is not None:
+            if len(self.kept) == KEPT and place not in self.kept:
+                self.kept.popitem()  # the last, since m-SAM asks at once for the next one's again
+            self.kept[place] = _Kept(part.source, images, labels, images._version)
         return images, labels
 
     def sampled(self, noise: "NoiseScale") -> GradientOf:
@@ -165,33 +163,33 @@ class Gradient:
         """
         first = True
 
-        def gradient(indices: Tensor) -> tuple[Tensor, Gradients]:
+        def gradient(batch: Batch) -> tuple[Tensor, Gradients]:
             nonlocal first
-            parts = self._parts(indices) if self.ghosts else self._shards(indices)
+            parts = self._parts(batch) if self.ghosts else self._shards(batch)
             small = len(parts[0]) if self.ghosts else NOISE_SHARD
-            if not first or len(indices) <= small:
-                return self._mean(indices, parts)
+            if not first or len(batch) <= small:
+                return self._mean(batch, parts)
             first = False
             squares: list[Tensor] = []
 
-            def see(part: Tensor, grads: Gradients) -> None:
-                if len(part) == small and len(squares) < shards_of(len(indices)):
+            def see(part: Batch, grads: Gradients) -> None:
+                if len(part) == small and len(squares) < shards_of(len(batch)):
                     # the loss of a part is divided by B, not by its size
-                    squares.append((norm(grads) * (len(indices) / small)) ** 2)
+                    squares.append((norm(grads) * (len(batch) / small)) ** 2)
 
-            value, total = self._mean(indices, parts, see)
-            noise.add(torch.stack(squares).mean(), norm(total) ** 2, small, len(indices))
+            value, total = self._mean(batch, parts, see)
+            noise.add(torch.stack(squares).mean(), norm(total) ** 2, small, len(batch))
             return value, total
 
         return gradient
 
-    def _shards(self, indices: Tensor) -> list[Tensor]:
+    def _shards(self, batch: Batch) -> list[Batch]:
         """Some shards of NOISE_SHARD images, then what is left in micro-batches."""
-        count = min(shards_of(len(indices)), len(indices) // NOISE_SHARD)
-        head, tail = indices[: count * NOISE_SHARD], indices[count * NOISE_SHARD :]
+        count = min(shards_of(len(batch)), len(batch) // NOISE_SHARD)
+        head, tail = batch[: count * NOISE_SHARD], batch[count * NOISE_SHARD :]
         if not count:
-            return self._parts(indices)
-        return [*head.tensor_split(count), *(self._parts(tail) if len(tail) else [])]
+            return self._parts(batch)
+        return [*head.split(NOISE_SHARD), *(self._parts(tail) if len(tail) else [])]
 
 
 def shards_of(batch: int) -> int:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables.data.augment import Augment
-from trainables.data.batches import DeviceData
+from trainables.data.batches import Batch, DeviceData
 from trainables.network import losses
 from trainables.network.batch_norm import has_batch_norm, require_pairs
 from trainables.spec.trial import TrialConfig
@@ -16,12 +16,12 @@ from trainables.step.gradient import Gradient, Gradients, NoiseScale
 
 
 class Step:
-    """Callable: indices (B,), the step's seed, learning rate, sums of the noise scale where it is
+    """Callable: a batch, the step's seed, learning rate, sums of the noise scale where it is
     sampled -> mean loss before the move.
 
     Raises
     ------
-    trainables.gradient.Stopped
+    trainables.step.gradient.Stopped
         If `stop()` turns true within it.
     """
 
@@ -53,19 +53,19 @@ class Step:
 
     @torch.no_grad()  # the gradient alone records what it differentiates
     def __call__(
-        self, indices: Tensor, seed: int, lr: float, noise: NoiseScale | None = None
+        self, batch: Batch, seed: int, lr: float, noise: NoiseScale | None = None
     ) -> Tensor:
-        loss, grads = self.direction(indices, seed, noise)
+        loss, grads = self.direction(batch, seed, noise)
         self.move(grads, lr)
         return loss
 
     def direction(
-        self, indices: Tensor, seed: int | Tensor, noise: NoiseScale | None
+        self, batch: Batch, seed: int | Tensor, noise: NoiseScale | None
     ) -> tuple[Tensor, Gradients]:
         """Mean loss, and the gradients that the base optimizer takes."""
-        self.gradient.begin(indices, seed)
+        self.gradient.begin(batch, seed)
         gradient = self.gradient if noise is None else self.gradient.sampled(noise)
-        return self.formulation(gradient, indices, self.gradient.params)
+        return self.formulation(gradient, batch, self.gradient.params)
 
     def move(self, grads: Gradients, lr: float | Tensor) -> None:
         """The base optimizer's step along them."""
