@@ -4,6 +4,7 @@ What is left out or taken for something else is counted.
 """
 
 import math
+import re
 import reprlib
 from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
@@ -23,9 +24,14 @@ WORDS = {
     "role": ("search", "warm", "winner", "half", "double", "lr_copied", "lr_sqrt", "lr_linear",
              "superseded"),
 }  # fmt: skip
-# Optuna's names of a trial's end, and the columns in which it and Ray Tune say what ours do.
-SAME = {"pruned": "stopped", "fail": "error", "failed": "error", "waiting": "running"}
+# Names of a trial's end, Optuna's, W&B's and Ray Tune's, and their columns that say what ours do.
+SAME = {
+    "pruned": "stopped", "fail": "error", "failed": "error", "waiting": "running",
+    "finished": "complete", "completed": "complete", "terminated": "complete",
+    "crashed": "error", "killed": "error", "preempted": "error", "pending": "running",
+}  # fmt: skip
 ALIASES = {"status": "state", "report": "training_iteration"}
+THOUSANDS = re.compile(r"[-+]?\d{1,3}(,\d{3})+(\.\d+)?")
 MISSING = frozenset(("", "na", "n/a", "nan", "none", "null", "<na>"))
 TRUTH = {"true": True, "t": True, "yes": True, "y": True,
          "false": False, "f": False, "no": False, "n": False}  # fmt: skip
@@ -95,7 +101,8 @@ def read(
 
 def _expressions(table: Table, given: dict[str, str]) -> dict[str, Expression]:
     """What each of our columns is made of; raises where a required one is missing."""
-    known = {ours: name for ours, name in ALIASES.items() if name in table.names}
+    theirs = {name.lower(): name for name in table.names}
+    known = {ours: theirs[name] for ours, name in ALIASES.items() if name in theirs}
     chosen = known | {name: name for name in OURS if name in table.names} | given
     if lacking := [name for name in REQUIRED if name not in chosen]:
         accepted = f"{','.join(f'{name}=COLUMN' for name in lacking)}, where {table}"
@@ -114,7 +121,7 @@ def _values(
     """Each of our columns, one value a row, None where missing."""
     values = {}
     for ours, each in expressions.items():
-        own = [value_at(row, each.steps) for row in table.rows]
+        own = [each.value(row) for row in table.rows]
         if len(each.steps) > 1 and all(value is None for value in own):
             wrong = f"no row of {table.file} has {each.text}"
             raise ForeignTableError("--columns", wrong, "a path that some row has")
@@ -157,7 +164,7 @@ def _kind(ours: str) -> tuple[Callable[[Any], Any], str]:
         return lambda value: str(value).strip(), "a text"
     if ours == "seed":
         return _whole, "a whole number of 64 bits"
-    return (_truth, "true or false") if ours == "diverged" else (float, "a number")
+    return (_truth, "true or false") if ours == "diverged" else (_number, "a number")
 
 
 def _word(value: Any) -> str:
@@ -250,6 +257,16 @@ def _is_missing(value: Any) -> bool:
     if isinstance(value, str):
         return value.strip().lower() in MISSING
     return value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value))
+
+
+def _number(value: Any) -> float:
+    """Also `85 %` and `1,024`."""
+    if isinstance(value, str):
+        text = value.strip()
+        if THOUSANDS.fullmatch(text):
+            text = text.replace(",", "")
+        return float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    return float(value)
 
 
 def _whole(value: Any) -> int:

@@ -3,8 +3,13 @@
 Nothing in a file is executed.
 """
 
+import ast
+import contextlib
 import csv
+import functools
 import gzip
+import io
+import itertools
 import json
 import re
 import reprlib
@@ -12,14 +17,18 @@ import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import EllipsisType
 from typing import Any, TextIO
 
 import pandas as pd
 
 from analysis.data.study import TABLE_SUFFIXES, ForeignTableError
 
-PATH = re.compile(r"([^.\[\]]+)((?:\.[^.\[\]]+|\[-?[0-9]{1,9}\])*)")
-STEP = re.compile(r"\.([^.\[\]]+)|\[(-?[0-9]+)\]")
+PATH = re.compile(r"([^.\[\]]+)((?:\.[^.\[\]]+|\[(?:-?[0-9]{1,9}|\*)\])*)")
+STEP = re.compile(r"\.([^.\[\]]+)|\[(-?[0-9]+|\*)\]")
+FOLDED = re.compile(r"(max|min)\((.+)\)")
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+Step = str | int | EllipsisType  # a field, an index, or all elements
 
 
 @dataclass(frozen=True)
@@ -39,28 +48,46 @@ class Table:
 
 @dataclass(frozen=True)
 class Expression:
-    """Where a value stands in a row: a column, then fields and indices; `sign` -1 negates it."""
+    """Where a value stands in a row: a column, then fields and indices; `sign` -1 negates it.
+
+    fold : `max` or `min` over the elements where steps hold an Ellipsis, `[*]`
+    """
 
     text: str
     sign: int
-    steps: tuple[str | int, ...]
+    steps: tuple[Step, ...]
+    fold: str = ""
 
     @classmethod
     def parse(cls, text: str, table: Table) -> "Expression":
-        """`column`, `column[-1].field` or `-column`; a column's own name goes before a path."""
+        """`column`, `column[-1].field`, `max(column[*].field)` or minus one of them; a column's own
+        name goes before a path."""
         negated = text.startswith("-") and text not in table.names
         path, sign = (text[1:].strip(), -1) if negated else (text, 1)
         if path in table.names:
             return cls(text, sign, (path,))
-        found = PATH.fullmatch(path)
-        if found is None or found[1] not in table.names:
-            accepted = f"COLUMN, COLUMN[-1].FIELD or -COLUMN, where {table}"
-            raise ForeignTableError("--columns", f"{text} is no column", accepted)
-        inner = (int(index) if index else name for name, index in STEP.findall(found[2]))
-        return cls(text, sign, (found[1], *inner))
+        folded = FOLDED.fullmatch(path)
+        found = PATH.fullmatch(folded[2] if folded else path)
+        several = found is not None and found[2].count("[*]") == 1
+        if found is None or found[1] not in table.names or several != bool(folded):
+            accepted = "COLUMN, COLUMN[-1].FIELD, max(COLUMN[*].FIELD), or minus one of them,"
+            raise ForeignTableError(
+                "--columns", f"{text} is no column", f"{accepted} where {table}"
+            )
+        steps = STEP.findall(found[2])
+        inner = (... if i == "*" else int(i) if i else name for name, i in steps)
+        return cls(text, sign, (found[1], *inner), folded[1] if folded else "")
+
+    def value(self, row: Any) -> Any:
+        """What the row has there."""
+        found = value_at(row, self.steps)
+        if not self.fold or not isinstance(found, list):
+            return found
+        numbers = [each for each in found if isinstance(each, (int, float)) and each == each]
+        return {"max": max, "min": min}[self.fold](numbers) if numbers else None
 
     @property
-    def curve(self) -> tuple[str | int, ...] | None:
+    def curve(self) -> tuple[Step, ...] | None:
         """The steps to the list whose last element is meant, if one is."""
         ends = [i for i, step in enumerate(self.steps) if step == -1]
         return self.steps[: ends[-1]] if ends else None
@@ -87,7 +114,10 @@ def read_table(path: Path) -> Table:
 
 
 def _csv(path: str, file: TextIO) -> Table:
-    reader = csv.DictReader(file, skipinitialspace=True)
+    header = file.readline()
+    separator = max(SEPARATORS, key=header.count)
+    lines = itertools.chain([header], file)
+    reader = csv.DictReader(lines, delimiter=separator, skipinitialspace=separator != "\t")
     names = reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
     if twice := [name for name in dict.fromkeys(names) if name and names.count(name) > 1]:
         raise ForeignTableError(path, f"column {twice[0]} occurs twice", "once")
@@ -95,13 +125,20 @@ def _csv(path: str, file: TextIO) -> Table:
     for row in reader:
         if None in row:
             wrong = f"line {reader.line_num} has more fields than the header"
-            raise ForeignTableError(path, wrong, f"{len(names)}, separated by commas")
+            accepted = f"{len(names)}, separated by {SEPARATORS[separator]}"
+            raise ForeignTableError(path, wrong, accepted)
         rows.append({name: value and value.strip() for name, value in row.items()})
     return Table(path, list(names), rows)
 
 
 def _json(path: str, file: TextIO) -> Table:
-    rows = json.load(file)
+    text = file.read()
+    try:
+        rows = json.loads(text)
+    except json.JSONDecodeError as error:
+        if error.msg != "Extra data":
+            raise
+        return _jsonl(path, io.StringIO(text))  # as Ray's result.json
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise ForeignTableError(path, "is no table", "a list of objects")
     return Table(path, _names(rows), rows)
@@ -128,9 +165,24 @@ def _names(rows: Iterable[dict[str, Any]]) -> list[str]:
     return list(dict.fromkeys(name for row in rows for name in row))
 
 
-def value_at(value: Any, steps: Iterable[str | int]) -> Any:
+@functools.lru_cache(maxsize=4096)
+def _parsed(text: str) -> Any:
+    """A dict or a list that stands in a cell as text, in JSON's or Python's way; else the text."""
+    for read in (json.loads, ast.literal_eval):
+        with contextlib.suppress(ValueError, SyntaxError, RecursionError, MemoryError):
+            return read(text)
+    return text
+
+
+def value_at(value: Any, steps: Iterable[Step]) -> Any:
     """What stands at the end of the steps; None where there is nothing."""
-    for step in steps:
+    steps = tuple(steps)
+    for number, step in enumerate(steps):
+        if isinstance(value, str):
+            value = _parsed(value)
+        if isinstance(step, EllipsisType):
+            rest = steps[number + 1 :]
+            return [value_at(each, rest) for each in value] if isinstance(value, list) else None
         kind: type[Any] = list if isinstance(step, int) else dict
         try:
             value = value[step] if isinstance(value, kind) else None

@@ -5,6 +5,7 @@ import json
 import math
 
 import numpy as np
+import optuna
 import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -150,7 +151,7 @@ def test_rows_without_a_place_are_left_out_and_counted(tmp_path):
 
 
 def test_strange_values_of_columns_nobody_asked_for_are_counted(tmp_path):
-    odd = {"status": "FINISHED", "steps": "10k", "seed": 0.5, "trial_id": "x"}
+    odd = {"status": "WELL", "steps": "10k", "seed": 0.5, "trial_id": "x"}
     path = saved(tmp_path, rows(odd, odd | {"status": "Stopped"}))
     made = analysis.load(path)
     assert made.trials["status"].tolist() == ["complete", "stopped"]
@@ -200,9 +201,9 @@ def test_a_mapping_is_refused_in_one_line(tmp_path, columns, words):
         ("x.json", b"[" * 99_999, "cannot be read"),
         ("x.csv", b"lr,batch_size,lr\n1,2,3\n", "column lr occurs twice"),
         ("x.csv", b"lr,batch_size,score\n1,2,3\n1,2,3,4\n", "line 3 has more fields"),
-        ("x.csv", b"lr;batch_size;score\n1;2;3\n", "no lr and no batch_size and no score"),
+        ("x.csv", b"lr|batch_size|score\n1|2|3\n", "no lr and no batch_size and no score"),
         ("x.csv", b"lr,batch_size,score\n\xff\xfe\n", "cannot be read"),
-        ("x.csv", b"lr,batch_size,score\n1,2,9.5%\n", "row 1: score is '9.5%'"),
+        ("x.csv", b"lr,batch_size,score\n1,2,9.5x\n", "row 1: score is '9.5x'"),
         ("x.csv.gz", b"lr,batch_size,score\n1,2,3\n", "cannot be read"),
         ("x.jsonl.gz", gzip.compress(b'{"lr": 1}\n' * 99, mtime=0)[:-9], "cannot be read"),
         ("x.parquet", b"PAR1", "cannot be read"),
@@ -269,3 +270,77 @@ def test_no_table_and_no_path_raises_anything_else(tmp_path, table, mapping, sco
         assert len(trials) <= len(table) and set(reports.get("trial_id", ())) <= set(
             trials.get("trial_id", ())
         )
+
+
+# ---- tables as other tools write them
+
+
+def test_a_data_frame_of_optuna_with_what_it_pruned(tmp_path):
+    def objective(trial):
+        lr = trial.suggest_float("lr", 1e-3, 1.0, log=True)
+        size = trial.suggest_categorical("batch_size", [64, 256])
+        for step in range(3):
+            trial.report(-abs(math.log10(lr) + 1.5) + step, step)
+            if lr > 0.3 and trial.should_prune():
+                raise optuna.TrialPruned
+        return 3 - abs(math.log10(lr) + 1.5) + size / 1e4
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    pruner = optuna.pruners.ThresholdPruner(lower=9.0)
+    study = optuna.create_study(
+        direction="maximize", pruner=pruner, sampler=optuna.samplers.RandomSampler(0)
+    )
+    study.optimize(objective, 30)
+    study.trials_dataframe().to_csv(tmp_path / "optuna.csv", index=False)
+    columns = "lr=params_lr,batch_size=params_batch_size,score=value"
+    made = analysis.load(tmp_path / "optuna.csv", columns=columns)
+    pruned = sum(t.state == optuna.trial.TrialState.PRUNED for t in study.trials)
+    assert 0 < pruned < 30 and made.trials["status"].eq("stopped").sum() == pruned
+    done = made.trials[made.trials["status"].eq("complete")]
+    assert sorted(done["score"]) == pytest.approx(
+        sorted(t.value for t in study.trials if t.state == optuna.trial.TrialState.COMPLETE)
+    )
+
+
+def test_json_lines_by_the_name_of_rays_result(tmp_path):
+    lines = [
+        {"trial_id": "a", "training_iteration": i, "config": {"lr": 0.1, "bs": 64}, "acc": i / 10}
+        for i in (1, 2, 3)
+    ]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (tmp_path / "result.json").write_text(text)
+    columns = "lr=config.lr,batch_size=config.bs,score=acc"
+    made = analysis.load(tmp_path / "result.json", columns=columns)
+    assert made.trials["score"].tolist() == [0.3]
+    assert made.reports["score"].tolist() == [0.1, 0.2, 0.3]
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_runs_of_weights_and_biases_in_a_spreadsheet(tmp_path, separator):
+    head = ["Name", "State", "learning rate", "bs", "val acc", "config"]
+    cells_of = [
+        ["a", "finished", "0.1", '"1,024"', "91.5%", "\"{'sam': {'rho': 0.05}}\""],
+        ["b", "crashed", "0.2", "64", "", '"{""sam"": {""rho"": 0.1}}"'],
+        ["c", "Finished", "0.4", "64", "88 %", "nothing"],
+    ]
+    text = "\n".join(separator.join(row) for row in [head, *cells_of]) + "\n"
+    (tmp_path / "runs.csv").write_text(text)
+    columns = "lr=learning rate,batch_size=bs,score=val acc,rho=config.sam.rho,trial_id=Name"
+    made = analysis.load(tmp_path / "runs.csv", columns=columns).trials
+    assert made["status"].tolist() == ["complete", "error", "complete"]
+    assert made["batch_size"].tolist() == [1024, 64, 64]
+    assert made["score"].tolist()[::2] == [0.915, 0.88] and made["rho"].tolist() == [0.05, 0.1, 0]
+
+
+def test_the_best_point_of_a_curve(tmp_path):
+    curves = [[{"top": 0.5}, {"top": 0.8}, {"top": 0.7}], [{"top": 0.1}, {}], []]
+    some = [{"lr": 0.1, "bs": 64, "curve": curve} for curve in curves]
+    path = saved(tmp_path, some, "x.jsonl")
+    made = analysis.load(path, columns="batch_size=bs,score=max(curve[*].top)")
+    assert made.trials["score"].tolist()[:2] == [0.8, 0.1]
+    assert made.trials["status"].tolist() == ["complete", "complete", "diverged"]
+    lost = analysis.load(path, columns="batch_size=bs,score=-min(curve[*].top)")
+    assert lost.trials["score"].tolist()[:2] == [-0.5, -0.1]
+    for wrong in ("curve[*].top", "max(curve[0].top)", "mean(curve[*].top)"):
+        with pytest.raises(ForeignTableError, match="is no column"):
+            analysis.load(path, columns=f"batch_size=bs,score={wrong}")
