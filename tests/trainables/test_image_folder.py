@@ -1,5 +1,6 @@
 """A user's own images come in every shape; a wrong one must be named, not trained on."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from trainables.data import folders
 from trainables.data import image_data as data
-from trainables.data import sources
 from trainables.spec.errors import UsageError
 
 CLASSES = ("ant", "bee", "cow")
@@ -113,6 +114,84 @@ def test_hidden_files_are_no_images(folder: Path) -> None:
     assert load(folder).fingerprint == before
 
 
+def test_one_grey_image_among_coloured_ones_takes_no_colour_away(folder: Path) -> None:
+    first = folder / "train" / "ant" / "000.png"
+    Image.open(first).convert("L").save(first)
+    loaded = load(folder)
+    assert loaded.shape == (3, 6, 5)
+    assert np.array_equal(loaded.test.images[0], picture(0, 1000).transpose(2, 0, 1))
+
+
+def shades(tmp_path: Path, kind: str, most: float, suffix: str) -> np.ndarray:
+    """(6, 5): what is decoded of a ramp of all shades."""
+    ramp = (np.arange(30).reshape(6, 5) / 29 * most).astype(kind)
+    for part in ("train", "test"):
+        for name in CLASSES:
+            (tmp_path / "deep" / part / name).mkdir(parents=True)
+            for number in "012":
+                Image.fromarray(ramp).save(tmp_path / "deep" / part / name / f"{number}.{suffix}")
+    return load(tmp_path / "deep").test.images[0, 0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "most", "suffix"),
+    [("uint16", 2**16 - 1, "png"), ("uint16", 2**16 - 1, "pgm"), ("uint16", 2**16 - 1, "tif"),
+     ("int32", 2**31 - 1, "tif"), ("float32", 1.0, "tif")],
+)  # fmt: skip
+def test_images_of_more_bits_keep_all_their_shades(
+    tmp_path: Path, kind: str, most: float, suffix: str
+) -> None:
+    expected = np.arange(30).reshape(6, 5) / 29 * 255
+    assert np.abs(shades(tmp_path, kind, most, suffix) - expected).max() <= 1
+
+
+def test_floats_of_no_known_range_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"0.tif holds floats of 0 to 700; accepted: of 0 to 1"):
+        shades(tmp_path, "float32", 700.0, "tif")
+
+
+def test_a_camera_says_how_an_image_is_turned(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown turned clockwise by a quarter
+    pixels = np.kron(np.array([[0, 80], [160, 240]], np.uint8), np.ones((8, 8), np.uint8))
+    for part in ("train", "test"):
+        for name in CLASSES:
+            (tmp_path / "phone" / part / name).mkdir(parents=True)
+            for number in "012":
+                file = tmp_path / "phone" / part / name / f"{number}.jpg"
+                Image.fromarray(pixels).save(file, exif=exif, quality=95)
+    shown = load(tmp_path / "phone").test.images[0, 0][4::8, 4::8]
+    assert np.abs(shown.astype(int) - [[160, 0], [240, 80]]).max() < 10
+
+
+def test_what_lies_deeper_is_read_and_what_is_no_image_skipped_in_one_line(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "train" / "ant" / "more").mkdir()
+    Image.fromarray(picture(0, 99)).save(folder / "train" / "ant" / "more" / "0.png")
+    (folder / "train" / "ant" / "Thumbs.db").write_bytes(b"x")
+    (folder / "train" / "notes.txt").write_text("x")
+    for part in ("train", "test"):
+        (folder / part / "dodo").mkdir()
+        (folder / part / "__MACOSX").mkdir()
+    for _ in range(2):
+        loaded = load(folder)
+    assert loaded.classes == CLASSES and len(loaded.train) + len(loaded.val) == 37
+    told = capsys.readouterr().err.splitlines()
+    assert [line.partition("animals: ")[2] for line in told] == [
+        "no class: dodo (empty)",
+        "2 files that are no images are skipped (1 .db, 1 .txt)",
+    ]
+
+
+def test_val_is_taken_for_test_where_there_is_none(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "test").rename(folder / "val")
+    assert len(load(folder).test) == 12
+    assert capsys.readouterr().err.endswith("animals: val is taken for test\n")
+
+
 def test_hidden_folders_are_no_classes(folder: Path) -> None:
     (folder / "train" / ".ipynb_checkpoints").mkdir()
     assert load(folder).classes == CLASSES
@@ -128,7 +207,7 @@ def test_a_folder_is_decoded_once_until_a_file_changes(
         raise AssertionError("decoded again")
 
     with monkeypatch.context() as patch:
-        patch.setattr(sources, "from_folder", refuse)
+        patch.setattr(folders, "from_folder", refuse)
         again = load(folder)
         assert again.fingerprint == first.fingerprint
         assert np.array_equal(again.train.images, first.train.images)
@@ -167,9 +246,11 @@ def test_a_missing_folder_is_named(tmp_path: Path, folder: Path) -> None:
 def test_unequal_class_folders_are_refused(folder: Path) -> None:
     (folder / "test" / "cow").rename(folder / "test" / "dog")
     assert refused(folder).startswith("--dataset: ")
-    (folder / "test" / "dog").rename(folder / "test" / "cow")
-    (folder / "test" / "dog").mkdir()
-    assert "3 in train, 4 in test" in refused(folder)
+    assert "cow only in train; dog only in test" in refused(folder)
+    (folder / "test" / "dog").rename(folder / "test" / "Cow")
+    assert "3 in train, 3 in test: cow only in train; Cow only in test" in refused(folder)
+    shutil.rmtree(folder / "test" / "Cow")
+    assert "3 in train, 2 in test: cow only in train" in refused(folder)
 
 
 def test_fewer_than_two_classes_are_refused(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from trainables.data.image_data import ImageData, load
-from trainables.spec.errors import Parser, exit_code
+from trainables.spec.errors import Parser, UsageError, exit_code
 
 
 def contact_sheet(data: ImageData, path: Path, columns: int = 20) -> None:
@@ -39,6 +39,9 @@ def main() -> None:
     parser.add_argument("--image-size", type=int, default=0, metavar="PIXELS")
     parser.add_argument("--show", metavar="FILE.png", help="draw a contact sheet")
     options = parser.parse_args()
+    if options.show and not Path(options.show).absolute().parent.is_dir():
+        folder = Path(options.show).parent
+        raise UsageError(f"--show: there is no folder {folder}; accepted: a file in one that is")
     data = load(options.dataset, data_dir=options.data_dir, image_size=options.image_size)
     channels, height, width = data.shape
     print(

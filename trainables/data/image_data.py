@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trainables.data import sources
+from trainables.data import folders, sources
 from trainables.spec import plugins
 from trainables.spec.errors import UsageError
 from trainables.spec.files import atomic
@@ -185,9 +185,9 @@ def _raw(name: str, data_dir: Path, image_size: int) -> sources.Raw:
         key = (name, data_dir.resolve())
         return _cached(key, lambda: sources.from_torchvision(name, data_dir))
     if kind == "folder" and path:
-        listing = sources.list_folder(Path(path))
+        listing = folders.list_folder(Path(path))
         key = (name, Path(path).resolve(), image_size, listing.signature)
-        return _cached(key, lambda: sources.from_folder(listing, image_size))
+        return _cached(key, lambda: folders.from_folder(listing, image_size))
     if plugins.is_plugin(name):
         return sources.from_plugin(name, data_dir)  # not cached, since its code may change
     names = ("glyphs", "digits", *sources.TORCHVISION, "folder:PATH", plugins.ACCEPTED)

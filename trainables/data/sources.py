@@ -1,9 +1,7 @@
 """Where images come from: scikit-learn, torchvision or a folder of files, decoded to one form."""
 
 import contextlib
-import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -115,7 +113,7 @@ def from_plugin(name: str, data_dir: Path) -> Raw:
         ) from error
     if not isinstance(raw, Raw):
         kind = type(raw).__name__
-        raise plugins.wrong("--dataset", name, f"gives a {kind}", "a trainables.sources.Raw")
+        raise plugins.wrong("--dataset", name, f"gives a {kind}", "a trainables.spec.plugins.Raw")
     if not raw.classes or not all(isinstance(label, str) for label in raw.classes):
         raise plugins.wrong("--dataset", name, f"has classes {raw.classes!r}", "a tuple of names")
     for part in ("train", "test"):
@@ -139,98 +137,3 @@ def from_plugin(name: str, data_dir: Path) -> Raw:
                 "uint8 (N, C, H, W) and int64 (N,) below the number of classes, as numpy arrays",
             )
     return raw
-
-
-def _is_class(path: Path) -> bool:
-    return path.is_dir() and not path.name.startswith(".")
-
-
-@dataclass(frozen=True)
-class Listing:
-    """The files of a folder data set as (path, label), and what tells that they changed."""
-
-    train: list[tuple[Path, int]]
-    test: list[tuple[Path, int]]
-    classes: tuple[str, ...]
-    signature: str
-
-
-def list_folder(root: Path) -> Listing:
-    """PATH/train/CLASS/* and PATH/test/CLASS/*; labels follow the sorted class names."""
-    accepted = "accepted: a folder with train/CLASS/* and test/CLASS/* image files"
-    parts = {}
-    for part in ("train", "test"):
-        if not (root / part).is_dir():
-            raise UsageError(f"--dataset: folder {root / part} does not exist; {accepted}")
-        parts[part] = sorted(path for path in (root / part).iterdir() if _is_class(path))
-    classes = tuple(path.name for path in parts["train"])
-    if len(classes) < 2 or classes != tuple(path.name for path in parts["test"]):
-        raise UsageError(
-            f"--dataset: {root} must have the same two or more class folders in train and test; "
-            f"found {len(classes)} in train, {len(parts['test'])} in test; {accepted}"
-        )
-    digest = hashlib.sha256()
-    listed = {}
-    for part, folders in parts.items():
-        files = [
-            (file, label)
-            for label, folder in enumerate(folders)
-            for file in sorted(folder.iterdir())
-            if file.is_file() and not file.name.startswith(".")
-        ]
-        if not files:
-            raise UsageError(f"--dataset: {root / part} holds no files; {accepted}")
-        for file, _ in files:
-            status = file.stat()
-            digest.update(f"{file}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
-        listed[part] = files
-    return Listing(listed["train"], listed["test"], classes, digest.hexdigest())
-
-
-def from_folder(listing: Listing, image_size: int) -> Raw:
-    """Decode every file to RGB (grey where the first one is), resized to a square where asked."""
-    with counter("decoding images", len(listing.train) + len(listing.test)) as advance:
-        train = _decode(listing.train, image_size, advance)
-        test = _decode(listing.test, image_size, advance, like=train[0].shape[1:])
-    return Raw(*train, *test, listing.classes)
-
-
-def _decode(
-    files: list[tuple[Path, int]],
-    image_size: int,
-    advance: Callable[[int], None],
-    like: tuple[int, ...] | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
-    from PIL import Image
-
-    images: np.ndarray | None = None
-    for position, (path, _) in enumerate(files):
-        try:
-            with Image.open(path) as file:
-                image: Image.Image = file
-                if like is None:
-                    like = (1 if image.mode in ("1", "L", "I;16") else 3,)
-                if image.mode == "I;16":  # which Pillow would clip to 255
-                    image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-                pixels = image.convert("L" if like[0] == 1 else "RGB")
-        except Exception as error:  # every format's plug-in raises its own
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise UsageError(
-                f"--dataset: {path} is no readable image ({reason}); accepted: what Pillow opens"
-            ) from None
-        if image_size:
-            pixels = pixels.resize((image_size, image_size), Image.Resampling.BILINEAR)
-        array = np.asarray(pixels, dtype=np.uint8)
-        array = array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
-        if images is None:
-            images = np.empty((len(files), *array.shape), np.uint8)
-            like = like if len(like) == 3 else array.shape
-        if array.shape != like:
-            raise UsageError(
-                f"--image-size: {path} is {array.shape[2]}x{array.shape[1]} where others are "
-                f"{like[2]}x{like[1]}; accepted: a side in pixels to resize all images to"
-            )
-        images[position] = array
-        advance(1)
-    assert images is not None  # list_folder refuses empty folders
-    return images, np.array([label for _, label in files], np.int64)
