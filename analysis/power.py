@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from analysis.data.cells import cells, is_plain
+from analysis.data.cells import cells
 from analysis.data.load import load
 from analysis.data.study import ForeignTableError, NotAStudyError, Study
 from analysis.data.words import wrap
@@ -21,6 +21,7 @@ from analysis.fit.optimum import Response, responses, seed_noise
 from analysis.fit.scaling import differences, groups, series
 from analysis.questions.compensation import compensations
 from analysis.simulate import Design, Truth, simulate
+from trainables.spec.roles import is_plain
 
 # What the studies of this repository's own data sets had, about; --like takes another's.
 TYPICAL = Truth(exponent=0.5, misfit=0.5, curvature=0.1, seed_sd=0.06, noisier=0.4,

@@ -17,6 +17,7 @@ from typing import Any
 
 from analysis.data.load import behind, load
 from analysis.data.study import ForeignTableError, NotAStudyError
+from trainables.spec.errors import on_any_terminal
 
 ANSWERED = 0.4  # of the time, when all is answered and nothing drawn
 WATCH = 30.0  # seconds between two looks at a study
@@ -188,6 +189,7 @@ def main(arguments: list[str] | None = None) -> int:
         help=f"make the report again and again while the study runs (default: {WATCH:g})",
     )
     options = parser.parse_args(arguments)
+    on_any_terminal()
     if options.watch is not None and not options.watch >= 1:
         parser.error(f"--watch: {options.watch:g}; accepted: 1 second or more")
     try:

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.data.cells import AT_REPORT, RULE_ROLES, is_plain
+from analysis.data.cells import AT_REPORT
 from analysis.data.study import NUMBER_COLUMNS, TEXT_COLUMNS, Study
-from analysis.questions.compensation import SMALL_BATCH
+from trainables.spec.roles import RULES, SMALL_BATCH, is_plain
 
 RUNGS, REPORTS = (2, 4), 9
-POWERS = dict(zip(RULE_ROLES, (0.0, 0.5, 1.0), strict=True))
+POWERS = {name: rule.power for name, rule in RULES.items()}
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,27 @@
 """A step or two of a trial before it counts, so that what cannot train is said in one line."""
 
+import pickle
+import random
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import nn
 
-from trainables.data.batches import DeviceData
+from trainables.data.batches import Batch, DeviceData
 from trainables.data.image_data import ImageData
 from trainables.network import losses, models
 from trainables.spec import plugins
 from trainables.spec.errors import UsageError
 from trainables.spec.trial import TrialConfig
 from trainables.step.formulation import shifted
+from trainables.step.gradient import Gradients
 from trainables.training import Training
 
 IMAGES = 8
+STEPS = 10  # over which a formulation that skips some takes its passes on the average
+REPEATS = 8  # of a forward pass, in which a draw of even odds shows
+SUM_TOLERANCE = 1e-3
 OPTIONS = {
     "optimizer": "--methods",
     "formulation": "--methods",
@@ -46,9 +53,8 @@ def check(config: TrialConfig, data: ImageData, here: bool = True) -> None:
     try:
         tensors = DeviceData(few, "cpu")
         _check_output(small, tensors)
-        training = Training(small, tensors)
-        training.run()
-        training.load_state_dict(training.state_dict())
+        _check_formulation(Training(small, tensors))
+        _check_resume(replace(small, reports=2), tensors)
     except UsageError:
         raise
     except Exception as error:  # a user's code may raise whatever it likes
@@ -70,9 +76,13 @@ def _check_output(config: TrialConfig, data: DeviceData) -> None:
             "--model", config.model, "is capturable = True and draws at random", "one that is not"
         )
     good = (len(labels), data.classes)
-    if not isinstance(logits, torch.Tensor) or logits.shape != good:
-        what = f"gives {_kind(logits)} for {len(labels)} images"
-        raise plugins.wrong("--model", config.model, what, f"logits of shape {good}")
+    for mode, given in (("training", logits), ("evaluation", model.eval()(images))):
+        if not isinstance(given, torch.Tensor) or given.shape != good:
+            what = f"gives {_kind(given)} for {len(labels)} images in {mode}"
+            raise plugins.wrong("--model", config.model, what, f"logits of shape {good}")
+    if _draws_elsewhere(model, images):
+        what = "draws from NumPy or random, which no seed of a trial reaches"
+        raise plugins.wrong("--model", config.model, what, "draws from torch, as by torch.rand")
     if not _follows(model, images):
         what = "does not follow its parameters when others take their place"
         raise plugins.wrong("--model", config.model, what, "one that reads them in forward()")
@@ -81,6 +91,90 @@ def _check_output(config: TrialConfig, data: DeviceData) -> None:
         raise plugins.wrong(
             "--loss", config.loss, f"gives {_kind(loss)}", "a scalar tensor, summed over images"
         )
+    _check_sum(config, logits, labels)
+
+
+def _check_sum(config: TrialConfig, logits: torch.Tensor, labels: torch.Tensor) -> None:
+    """That the loss adds up over images: of an average the gradient would be divided by B again."""
+    loss, half = losses.build(config), len(labels) // 2
+    whole = float(loss(logits, labels))
+    parts = [float(loss(logits[own], labels[own])) for own in (slice(half), slice(half, None))]
+    if abs(whole - sum(parts)) > SUM_TOLERANCE * (abs(whole) + sum(map(abs, parts))):
+        what = f"gives {whole:.4g} for {len(labels)} images and {parts[0]:.4g} + {parts[1]:.4g} for"
+        accepted = "a sum over images, as with reduction='sum'"
+        raise plugins.wrong("--loss", config.loss, f"{what} their halves", accepted)
+
+
+def _draws_elsewhere(model: nn.Module, images: torch.Tensor) -> bool:
+    """Whether the network draws where torch's seed does not reach: SAM's two passes would be of two
+    networks, and a replay of another one."""
+    before, given = _elsewhere(), []
+    for _ in range(REPEATS):
+        with torch.random.fork_rng(devices=()):
+            torch.manual_seed(0)
+            given.append(model.train()(images))
+    return before != _elsewhere() or not all(torch.equal(each, given[0]) for each in given)
+
+
+def _elsewhere() -> tuple[object, ...]:
+    """Where the generators of the standard library and NumPy are."""
+    state = np.random.get_state(legacy=False)["state"]  # type: ignore[call-overload]
+    return random.getstate(), state["key"].tobytes(), state["pos"]
+
+
+def _check_formulation(training: Training) -> None:
+    """That a formulation leaves the weights where they were, and takes the passes that it says."""
+    config, step, spent = training.config, training.advance, 0.0
+    if ":" not in config.formulation:
+        return
+
+    def gradient(batch: Batch) -> tuple[torch.Tensor, Gradients]:
+        nonlocal spent
+        spent += len(batch) / IMAGES
+        return step.gradient(batch)
+
+    with torch.no_grad():
+        for seed in range(STEPS):
+            before = [param.clone() for param in step.gradient.params]
+            batch = training.batch(0)
+            step.gradient.begin(batch, seed)
+            step.formulation(gradient, batch, step.gradient.params)
+            if not all(map(torch.equal, step.gradient.params, before)):
+                what = "leaves the weights shifted"
+                raise plugins.wrong("--methods", config.formulation, what, "them as they were")
+    if spent > STEPS * config.passes + 1:
+        what = f"has passes = {config.passes:g} and takes {spent / STEPS:.2g} a step"
+        raise plugins.wrong("--methods", config.formulation, what, "as many as it says")
+
+
+def _check_resume(config: TrialConfig, data: DeviceData) -> None:
+    """That a training that goes on from its saved state is the one that was not interrupted."""
+    whole, resumed = Training(config, data), Training(config, data)
+    whole.run()
+    content = whole.to_bytes()
+    try:
+        resumed.from_bytes(content)
+    except pickle.UnpicklingError as error:
+        what = f"has state that cannot be saved ({plugins.reason(error)[:120]})"
+        raise plugins.wrong(*_stateful(config), what, "tensors and plain scalars") from None
+    ends = []
+    for training in (whole, resumed):
+        if not training.done:
+            training.run()
+        with training.evaluating():
+            ends.append([param.clone() for param in training.gradient.params])
+    alike = (torch.allclose(a, b, 0.0, 0.0, equal_nan=True) for a, b in zip(*ends, strict=True))
+    if not all(alike):
+        what = "goes on from its saved state otherwise than without a stop"
+        raise plugins.wrong(*_stateful(config), what, "all that it remembers in its state_dict")
+
+
+def _stateful(config: TrialConfig) -> tuple[str, str]:
+    """The option and the name of the part that most likely remembers something."""
+    for kind in ("optimizer", "formulation", "model", "loss"):
+        if ":" in getattr(config, kind):
+            return OPTIONS[kind], getattr(config, kind)
+    raise AssertionError("nothing of it is a user's own")
 
 
 def _follows(model: nn.Module, images: torch.Tensor) -> bool:

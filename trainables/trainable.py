@@ -100,7 +100,8 @@ class TrialTrainable(tune.Trainable):
         result: dict[str, Any] = {"figures": [figures]}
         if training.done:
             if training.config.phase == "confirm" and not training.diverged:
-                result["weights"] = weights.to_bytes(training.model, training.config)
+                with training.evaluating():
+                    result["weights"] = weights.to_bytes(training.model, training.config)
             self.storage.delete(self.checkpoint)
         elif time.monotonic() - self.saved > self.cost / CHECKPOINT_SHARE:
             self._save(training)

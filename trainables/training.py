@@ -1,5 +1,6 @@
 """The loop of one trial: Ray-free, reporting evenly over its own schedule, resumable to the bit."""
 
+import contextlib
 import io
 import math
 import time
@@ -51,7 +52,8 @@ class Training:
         memory.reset_peak(data.device)
         torch.manual_seed(stable_hash(config.seed, "weights"))
         model = models.build(config.model, data.shape, data.classes).to(data.device)
-        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if not getattr(model, "channels_first", False):
+            model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.advance = captured.build(config, model, data, stop, {} if kept is None else kept)
         self.model, self.loss = self.advance.model, self.advance.loss
         self.gradient, self.optimizer = self.advance.gradient, self.advance.optimizer
@@ -73,7 +75,7 @@ class Training:
 
         Raises
         ------
-        trainables.gradient.Stopped
+        trainables.step.gradient.Stopped
             If the stop flag was raised within a step.
         """
         target = math.ceil((self.report + 1) * self.steps / self.config.reports)
@@ -154,7 +156,15 @@ class Training:
             recalibrate(self.model, (self.data.train.batch(chunk)[0] for chunk in chunks))
             self.eval_seconds += time.perf_counter() - start
 
+    def evaluating(self) -> contextlib.AbstractContextManager[None]:
+        """Inside the block the weights are those to evaluate and to keep."""
+        return optimizers.evaluating(self.optimizer)
+
     def _report(self) -> dict[str, Any]:
+        with self.evaluating():
+            return self._figures()
+
+    def _figures(self) -> dict[str, Any]:
         self._recalibrate()
         config, samples = self.config, self.step * self.config.batch_size
         train_loss, train_accuracy = self.evaluate(self.data.train, TRAIN_SUBSET)

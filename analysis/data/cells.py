@@ -12,9 +12,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.data.study import TEXT_COLUMNS, Study
+from trainables.spec.roles import SEARCH_PHASES, is_plain
 
-SEARCH_PHASES = ("search", "control")
-RULE_ROLES = ("lr_copied", "lr_sqrt", "lr_linear")  # the reference's LR times B to 0, 1/2, 1
 AT_REPORT = "score_at_"  # and a report: a column of the scores there, where trials were stopped
 ENDED = ("complete", "stopped", "diverged")  # not: running, and error, which is no observation
 
@@ -96,11 +95,6 @@ class Cell:
 def cell_name(method: str, batch_size: int, m: int) -> str:
     """`momentum+sam B=256 m=64`; m is named where it is not the whole batch."""
     return f"{method} B={batch_size}" + (f" m={m}" if m != batch_size else "")
-
-
-def is_plain(method: str) -> bool:
-    """Whether a method is a base optimizer alone: `momentum`, not `momentum+sam`."""
-    return "+" not in method
 
 
 def complete(trials: pd.DataFrame) -> pd.DataFrame:

@@ -11,6 +11,7 @@ from analysis.data import foreign
 from analysis.data.joining import join
 from analysis.data.provenance import directories
 from analysis.data.study import TABLE_SUFFIXES, ForeignTableError, NotAStudyError, Study
+from trainables.spec.roles import formulation_of, optimizer_of
 
 LATE = 60.0  # seconds: a running study writes its tables every 30
 
@@ -57,12 +58,13 @@ def _configuration(path: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(file.read_text(encoding="utf-8"))
         config = dict(manifest["config"])
-        pairs = {method: method.partition("+") for method in config["methods"]}
         return config | {
             "name": path.resolve().name,
             "notes": list(manifest.get("notes", [])),
-            "lr_range": {method: config["lr_ranges"][pair[0]] for method, pair in pairs.items()},
-            "rho_range": {m: config["rho_ranges"].get(pair[2]) for m, pair in pairs.items()},
+            "lr_range": {m: config["lr_ranges"][optimizer_of(m)] for m in config["methods"]},
+            "rho_range": {
+                m: config["rho_ranges"].get(formulation_of(m)) for m in config["methods"]
+            },
         }
     except FileNotFoundError:
         raise NotAStudyError(f"{path} holds no study; accepted: a results directory") from None

@@ -5,14 +5,15 @@ from typing import Any
 
 import numpy as np
 
-from analysis.data.cells import RULE_ROLES, labels
+from analysis.data.cells import labels
 from analysis.data.rows import by, rows
 from analysis.data.words import interval
 from analysis.figures.grammar import Axis, Figure, Panel, figure, sizes_axis
 from analysis.questions.answers import Answers
 from analysis.questions.compensation import STEPS, Compensation
+from trainables.spec.roles import RULES
 
-WORDS = {"lr_copied": "copied", "lr_sqrt": "× √B", "lr_linear": "× B", "tuned": "tuned"}
+WORDS = {name: rule.title for name, rule in RULES.items()} | {"tuned": "tuned"}
 RULE = "LR by a rule"
 CLIP = (-150.0, 250.0)  # per cent of the loss: further out a share says only that it is far
 BESIDE = 0.25  # of a step to the right, so that a mark and its ring are both seen
@@ -63,7 +64,7 @@ def _steps(found: list[dict[str, Any]], steps: list[str], names: Names) -> Itera
         lost = f", {row['diverged']} more diverged" if row["diverged"] else ""
         told = f"{value:.2f} % {interval(low, high)}" if row["n"] else "no seed trained"
         yield {
-            "group": RULE if step in RULE_ROLES else _name(row, names),
+            "group": RULE if step in RULES else _name(row, names),
             "x": steps.index(_step(row, names)),
             "y": value, "low": low, "high": high, "sign": "dot" if row["n"] else "cross",
             "says": f"B={row['batch_size']}, {f'LR {WORDS[step]}' if step in WORDS else step}\n"
@@ -77,7 +78,7 @@ def _equal_fits(
     """Above each winner what it generalises worse: where the small batch was at its fit."""
     for row in found:
         split = each.split.cells.get((row["method"], row["batch_size"], row["m"]))
-        if row["step"] in RULE_ROLES or split is None or not row["n"]:
+        if row["step"] in RULES or split is None or not row["n"]:
             continue
         part, own = split.generalising, row["accuracy"]
         ends = [f"{words} {p.value * 100:.2f} {interval(p.low * 100, p.high * 100)}" for words, p in

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.data.cells import is_plain
 from analysis.figures.grammar import Axis, Figure, Panel, figure, polyline
 from analysis.questions.answers import Answers
 from analysis.questions.compensation import Compensation
 from analysis.questions.equal_fit import LEAST_LOSS
 from analysis.questions.steps import Curve, winner_curves
+from trainables.spec.roles import is_plain
 
 ROOM = 0.35  # of what is shown, below the least end of a curve: how training began says little
 

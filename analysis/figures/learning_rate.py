@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from analysis.data.cells import is_plain
 from analysis.data.words import interval, number
 from analysis.figures.grammar import Axis, Figure, Panel, figure, polyline, sizes_axis
 from analysis.fit.optimum import Optimum
@@ -13,6 +12,7 @@ from analysis.fit.scaling import CENSORED, IN_FIT, LEAST, PLACED, RULES, TELLING
 from analysis.questions.answers import Answers
 from analysis.questions.prediction import curve
 from analysis.say.statements import bend_words
+from trainables.spec.roles import is_plain
 
 SIGNS = {"ring": "undetermined: the winner's"}
 ROOM = 2**0.8

@@ -5,10 +5,11 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.data.cells import Cell, is_plain, series_of
+from analysis.data.cells import Cell, series_of
 from analysis.figures.grammar import Axis, Figure, Panel, figure, polyline, sizes_axis
 from analysis.questions.answers import Answers
 from analysis.questions.compare import winners
+from trainables.spec.roles import is_plain
 
 SPREAD = "Mean ± SD over fresh seeds of each cell's winner."
 

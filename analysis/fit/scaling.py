@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from analysis.data.cells import is_plain
 from analysis.fit.bend import Bend, fit_bend
 from analysis.fit.laws import LAWS, LEVEL, SLOPES, TAUS, Fit, Series, fit_law
 from analysis.fit.optimum import Optimum, Response
+from trainables.spec.roles import is_plain, optimizer_of
 
 Quantity = Literal["lr", "lr_at_rho", "lr_max", "rho"]
 RULES = {"constant": 0.0, "sqrt": 0.5, "linear": 1.0}
@@ -257,9 +257,9 @@ def differences(all_groups: Sequence[Group]) -> list[Difference]:
     """
     plain = {group.method: group for group in all_groups if is_plain(group.method)}
     return [
-        _difference(group, plain[group.method.split("+")[0]])
+        _difference(group, plain[optimizer_of(group.method)])
         for group in all_groups
-        if not is_plain(group.method) and group.method.split("+")[0] in plain
+        if not is_plain(group.method) and optimizer_of(group.method) in plain
     ]
 
 

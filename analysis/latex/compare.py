@@ -12,9 +12,9 @@ from analysis.questions import equal_fit
 from analysis.questions.answers import Answers
 from analysis.questions.compensation import STEPS, Compensation
 from analysis.say.details import shares_table
+from trainables.spec.roles import RULES
 
-TITLES = {"lr_copied": "copied", "lr_sqrt": r"$\times\sqrt{B}$", "lr_linear": r"$\times B$",
-          "tuned": "tuned"}  # fmt: skip
+TITLES = {name: rule.latex for name, rule in RULES.items()} | {"tuned": "tuned"}
 Step = tuple[str, str]
 WIDE = 6  # steps that fit on a page
 

@@ -8,9 +8,9 @@ from analysis.data.study import Study
 from analysis.latex.recipe import Facts, code, data_set, given, listed, methods, network, schedule
 from analysis.latex.tex import breakable, escape, num
 from analysis.questions.answers import Answers
-from analysis.questions.compensation import SMALL_BATCH
 from analysis.questions.rungs import rungs
 from trainables.spec.columns import MEASURES
+from trainables.spec.roles import SMALL_BATCH
 
 SAMPLERS = {
     "surface": "Thompson sampling from a Gaussian process over LR, radius and batch size, fitted "
@@ -30,19 +30,50 @@ SCORES = {
     "accuracy": "validation accuracy",
     "loss": "minus the validation loss",
 }
-STATISTICS = (
+SURFACE = (
     r"LR$^*$ is the maximum of the expected score, a Gaussian process in $\log$ LR, $\log\rho$ "
-    r"and $\log B$ through all trials of a method, with the 95\,\% interval of its posterior; "
-    "laws of the batch size are fitted by maximum likelihood with the cells as replicates, each "
-    r"missing the law by a random effect; a bend, with one slope up to a batch size and another "
-    r"beyond, is told where it rejects the power law at 5\,\% and predicts a batch size left out "
-    r"better. The recovered share is (method $-$ plain) / (small batch "
-    r"$-$ plain) with Fieller's interval; what is lost in validation accuracy is split where "
-    r"learning curves had equal training loss, with $t$ intervals; and methods are compared by $t$ "
-    "tests paired by seed with Holm's correction; all of it, and how often the intervals hold the "
-    "truth, is described "
-    r"in \texttt{docs/statistics.md} of the code."
+    r"and $\log B$ through all trials of a method, with the 95\,\% interval of its posterior"
 )
+ENVELOPE = (
+    "of methods whose trials differ in what the table does not hold it is that of the upper "
+    r"envelope of a cell's trials over $\log$ LR, by quantile regression"
+)
+LAWS = (
+    "laws of the batch size are fitted by maximum likelihood with the cells as replicates, each "
+    "missing the law by a random effect; a bend, with one slope up to a batch size and another "
+    r"beyond, is told where it rejects the power law at 5\,\% and predicts a batch size left out "
+    "better"
+)
+SHARE = (
+    "the recovered share is (method $-$ plain) / (small batch $-$ plain) with Fieller's interval"
+)
+SPLIT = (
+    "what is lost in validation accuracy is split where learning curves had equal training loss, "
+    "with $t$ intervals"
+)
+PAIRS = "methods are compared by $t$ tests paired by seed with Holm's correction"
+TRUTH = (
+    r"All of it, and how often the intervals hold the truth, is described in "
+    r"\texttt{docs/statistics.md} of the code."
+)
+
+
+def _statistics(found: Answers) -> str:
+    """How what was asked was answered; what this study could not be asked is left out."""
+    if not len(found.study.trials):
+        return ""
+    without = [each for each in found.responses if each.surface is None]
+    enveloped = bool(found.study.config.get("foreign") and without)
+    said = {
+        SURFACE: len(without) < len(found.responses),
+        ENVELOPE: enveloped,
+        LAWS: any(each.points for each in found.scalings.get("lr", ())),
+        SHARE: any(each.overall for each in found.compensations),
+        SPLIT: any(each.split.cells for each in found.compensations),
+        PAIRS: len(found.pairs) > 0,
+    }  # fmt: skip
+    sentences = "; ".join(text for text, holds in said.items() if holds)
+    return f"{sentences[:1].upper()}{sentences[1:]}. {TRUTH}" if sentences else ""
 
 
 def methods_tex(found: Answers) -> str:
@@ -61,7 +92,7 @@ def methods_tex(found: Answers) -> str:
             paragraphs += _study(study, name, known.get(name, {}), len(names) > 1)
         else:
             paragraphs.append(_table(study, name, len(names) > 1))
-    paragraphs += [_sharpness(found), STATISTICS if len(study.trials) else ""]
+    paragraphs += [_sharpness(found), _statistics(found)]
     return "\n\n".join(filter(None, paragraphs)) + "\n"
 
 

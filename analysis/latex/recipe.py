@@ -9,6 +9,7 @@ from typing import Any
 
 from analysis.latex.tex import breakable, escape, num
 from trainables.spec.names import FORMULATIONS, LOSSES, NETWORKS, OPTIMIZERS
+from trainables.spec.roles import formulation_of, optimizer_of
 
 Facts = Mapping[str, Any]
 
@@ -129,10 +130,10 @@ def data_set(config: Facts, data: Facts) -> list[str]:
 
 def methods(config: Facts) -> list[str]:
     """Base optimizers, formulations, and what m is."""
-    pairs = [str(name).partition("+") for name in config.get("methods") or ()]
-    optimizers = list(dict.fromkeys(pair[0] for pair in pairs))
-    formulations = list(dict.fromkeys(pair[2] for pair in pairs if pair[2]))
-    if not pairs:
+    names = [str(name) for name in config.get("methods") or ()]
+    optimizers = list(dict.fromkeys(map(optimizer_of, names)))
+    formulations = list(dict.fromkeys(filter(None, map(formulation_of, names))))
+    if not names:
         return []
     said = [OPTIMIZERS[o].said if o in OPTIMIZERS else code(o) for o in optimizers]
     said = [_filled(text, config) for text in said]

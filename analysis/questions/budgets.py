@@ -14,11 +14,12 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import optimize  # type: ignore[import-untyped,unused-ignore]
 
-from analysis.data.cells import Cell, is_plain, series_of
+from analysis.data.cells import Cell, series_of
 from analysis.data.study import Study
 from analysis.data.words import align, interval, number, wrap
 from analysis.questions.compare import Paired, common_seeds, paired
 from analysis.questions.steps import MEASURES, Curve, Key, winner_curves
+from trainables.spec.roles import is_plain, optimizer_of
 
 BUDGETS = ("epochs", "grads", "seconds")
 WORKERS = (1, 8, 64, 512)
@@ -158,7 +159,7 @@ def _equal_rows(
     rows: list[list[Any]] = []
     for key, runs in curves.items():
         method, size, _ = key
-        plain = (method.split("+")[0], size, size)
+        plain = (optimizer_of(method), size, size)
         diverged = sum(curve.diverged for curve in runs)
         for budget in BUDGETS:
             share = shares[key][budget]

@@ -12,9 +12,10 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import optimize, special, stats  # type: ignore[import-untyped,unused-ignore]
 
-from analysis.data.cells import Cell, complete, is_plain
+from analysis.data.cells import Cell, complete
 from analysis.data.words import align, interval, number, wrap
 from analysis.fit.laws import LEVEL
+from trainables.spec.roles import is_plain, optimizer_of
 
 ALPHA, POWER = 0.05, 0.8
 NAN = float("nan")
@@ -127,7 +128,7 @@ def contrasts(cells: Sequence[Cell]) -> list[tuple[Cell, Cell]]:
     """Each formulation's cell with its plain optimizer's at that B, then SAM's with ASAM's."""
     at = {cell.key: cell for cell in cells}
     perturbed = [cell for cell in cells if not is_plain(cell.method)]
-    plain = [(cell.method.split("+")[0], cell.batch_size, cell.batch_size) for cell in perturbed]
+    plain = [(optimizer_of(cell.method), cell.batch_size, cell.batch_size) for cell in perturbed]
     sam = [cell for cell in perturbed if cell.method.endswith("+sam")]
     asam = [(cell.method[: -len("sam")] + "asam", cell.batch_size, cell.m) for cell in sam]
     both = [*zip(perturbed, plain, strict=True), *zip(sam, asam, strict=True)]

@@ -12,16 +12,16 @@ import numpy as np
 import pandas as pd
 from scipy import stats  # type: ignore[import-untyped,unused-ignore]
 
-from analysis.data.cells import RULE_ROLES, Cell, complete, is_plain
+from analysis.data.cells import Cell, complete
 from analysis.fit.fieller import fieller
 from analysis.fit.laws import LEVEL
 from analysis.fit.optimum import seed_noise
 from analysis.questions.accuracies import Lack, Mean, at_best, mean_of
 from analysis.questions.equal_fit import EqualFit, equal_fit, training_accuracy
 from analysis.questions.steps import Curve, Key
+from trainables.spec.roles import RULES, SMALL_BATCH, is_plain
 
-SMALL_BATCH = 512  # the reference is looked for at or below it
-STEPS = (*RULE_ROLES, "tuned")
+STEPS = (*RULES, "tuned")
 NOTHING_SHOWN = ("none shown", "no gap to recover", "insufficient")
 
 
@@ -116,7 +116,7 @@ def _compensation(
     plain: dict[int, tuple[Mean, Mean]] = {}
     ruled: dict[tuple[int, str], Mean] = {}
     for size in sorted(b for b in own if b > reference.batch_size):
-        runs = {step: own[size].ruled(step) for step in RULE_ROLES}
+        runs = {step: own[size].ruled(step) for step in RULES}
         means = {step: mean_of(run, noise[size]) for step, run in runs.items()}
         ruled |= {(size, step): mean for step, mean in means.items()}
         means["tuned"] = mean_of(own[size].winner_runs, noise[size])

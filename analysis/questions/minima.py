@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.data.cells import Cell, is_plain
+from analysis.data.cells import Cell
 from analysis.data.words import number, wrap
 from analysis.questions.compare import (
     ALPHA,
@@ -21,6 +21,7 @@ from analysis.questions.compare import (
     winners,
 )
 from trainables.spec.columns import MEASURES
+from trainables.spec.roles import is_plain
 
 TARGETS = {
     "generalization_gap": "gap in accuracy",

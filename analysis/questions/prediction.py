@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from analysis.data.cells import Cell, complete, is_plain
+from analysis.data.cells import Cell, complete
 from analysis.data.study import Study
 from analysis.data.words import number, wrap
 from analysis.fit.laws import LAWS, Fit, Law, Series, fit_law
@@ -26,6 +26,7 @@ from analysis.fit.scaling import (
 )
 from analysis.questions.regret import regret_lines, rule_regret, rule_summary
 from analysis.questions.rungs import total_reports
+from trainables.spec.roles import is_plain
 
 Held = Literal["inside", "outside", "undetermined"]
 

@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 from scipy import stats  # type: ignore[import-untyped,unused-ignore]
 
-from analysis.data.cells import RULE_ROLES, Cell, complete, is_plain
+from analysis.data.cells import Cell, complete
 from analysis.data.words import align, interval, number, wrap
 from analysis.fit.laws import LEVEL
 from analysis.fit.optimum import Response, responses, seed_noise
 from analysis.fit.scaling import IN_FIT
+from trainables.spec.roles import RULES, is_plain
 
 REGRET_COLUMNS = ["method", "batch_size", "rule", "lr", "octaves", "regret", "low", "high",
                   "n_winner", "n_rule", "n_diverged", "n_winner_diverged", "verdict"]  # fmt: skip
@@ -41,7 +42,7 @@ def rule_regret(cells: Sequence[Cell], answers: Sequence[Response] | None = None
     rows = [
         _regret(cell, rule, runs, stars, noise[cell.batch_size])
         for cell in plain
-        for rule in RULE_ROLES
+        for rule in RULES
         for _, runs in cell.confirm(rule).groupby("lr")
     ]
     return pd.DataFrame(rows, columns=REGRET_COLUMNS)
@@ -61,7 +62,7 @@ def rule_summary(regret: pd.DataFrame) -> pd.DataFrame:
         table = trains.pivot_table(index="batch_size", columns="rule", values="regret").dropna()
         means, pairs = table.mean(), table.shape[1] * (table.shape[1] - 1) // 2
         least = str(means.idxmin()) if len(table) else ""
-        for rule in (rule for rule in RULE_ROLES if own["rule"].eq(rule).any()):
+        for rule in (rule for rule in RULES if own["rule"].eq(rule).any()):
             verdicts, p = own.loc[own["rule"].eq(rule), "verdict"], float("nan")
             if least not in ("", rule) and rule in table:
                 p = float(np.minimum(_paired_p(table[rule] - table[least]) * pairs, 1.0))

@@ -9,8 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.data.cells import RULE_ROLES, Cell, complete
+from analysis.data.cells import Cell, complete
 from analysis.fit.optimum import Optimum
+from trainables.spec.roles import RULES
 
 OPTIMUM = (
     "verdict", "lr_star", "lr_low", "lr_high", "near_low", "near_high", "winner_lr", "winner_rho",
@@ -72,7 +73,7 @@ def _row(cell: Cell, best: Optimum) -> dict[str, Any]:
         "n_diverged_winner": int((runs["status"] == "diverged").sum()),
         "confirmed": best.confirmed,
     }
-    for rule in RULE_ROLES:
+    for rule in RULES:
         ruled = cell.ruled(rule)
         survived = complete(ruled)["test_accuracy"].dropna()
         row[f"test_accuracy_{rule}"] = survived.mean()

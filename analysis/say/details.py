@@ -5,7 +5,6 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.data.cells import RULE_ROLES
 from analysis.data.words import align, interval, slope, wrap
 from analysis.fit.laws import Series, local_slopes
 from analysis.fit.scaling import TELLING, Difference, Scaling
@@ -21,8 +20,9 @@ from analysis.questions.prediction import prediction_lines
 from analysis.questions.steps import steps_lines
 from analysis.say.compensation_words import split_lines
 from analysis.say.statements import bend_words, exponent_line, p_words
+from trainables.spec.roles import RULES
 
-WORDS = {"lr_copied": "LR copied", "lr_sqrt": "LR sqrt", "lr_linear": "LR linear", "tuned": "tuned"}
+WORDS = {name: rule.heading for name, rule in RULES.items()} | {"tuned": "tuned"}
 
 
 def details(found: Answers) -> str:
@@ -93,7 +93,7 @@ def _beaten(table: pd.DataFrame) -> list[str]:
     found = []
     for size, rows in table.groupby("batch_size"):
         means = rows.set_index("step")["accuracy"]
-        better = [WORDS[step] for step in RULE_ROLES if means.get(step, -1) > means.get("tuned", 2)]
+        better = [WORDS[step] for step in RULES if means.get(step, -1) > means.get("tuned", 2)]
         found += [f"B={size}: {', '.join(better)}"] if better else []
     if not found:
         return []

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from analysis.data.cells import RULE_ROLES, is_plain
 from analysis.data.rows import by, rows
 from analysis.fit.scaling import LEAST, PLACED, TELLING
 from analysis.questions.answers import Answers
@@ -12,6 +11,7 @@ from analysis.questions.crosscheck import ESTIMATORS, FAR
 from analysis.questions.neighbours import ROLES
 from analysis.say.statements import about
 from analysis.validity.check import Check, check, named
+from trainables.spec.roles import RULES, is_plain
 
 FEW = 3  # seeds: with fewer a mean is no more than a hint
 MANY = 1 / 3  # of a cell's search trials diverged: half of its range was spent beyond the edge
@@ -131,7 +131,7 @@ def rules(found: Answers) -> Iterator[Check]:
     for each in found.compensations:
         for size, table in by(each.waterfall, "batch_size"):
             at = {row["step"]: row for row in rows(table)}
-            own = [at[rule] for rule in RULE_ROLES if at[rule]["n"] and at["tuned"]["n"]]
+            own = [at[rule] for rule in RULES if at[rule]["n"] and at["tuned"]["n"]]
             judged += bool(own)
             if size in each.beaten:
                 beyond.append(f"{each.optimizer} B={size}")

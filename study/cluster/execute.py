@@ -135,9 +135,18 @@ class _Watch(tune.Callback):
 
 
 def gauge(described: Gauge) -> Set:
-    """A gauge on the node's metrics endpoint; where nothing is exported, it does nothing."""
+    """A gauge on the node's metrics endpoint; where nothing is exported, it does nothing.
+
+    Ray's tags are ASCII, which names of studies and of a user's own parts need not be.
+    """
     tags = described.tags
-    return metrics.Gauge(described.name, description=described.description, tag_keys=tags).set
+    made = metrics.Gauge(described.name, description=described.description, tag_keys=tags)
+
+    def set_to(value: float, tags: dict[str, str]) -> None:
+        plain = {k: tag.encode("ascii", "backslashreplace").decode() for k, tag in tags.items()}
+        made.set(value, plain)
+
+    return set_to
 
 
 def log_file(study: str) -> Path:

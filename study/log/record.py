@@ -10,7 +10,6 @@ from trainables.spec.errors import UsageError
 from trainables.spec.grid import Cell
 from trainables.spec.trial import TrialConfig
 
-SEARCH_PHASES = ("search", "control")
 SHARPNESS = ("off", "fast", "full")  # how closely minima are examined, rising
 
 

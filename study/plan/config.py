@@ -16,7 +16,6 @@ from trainables.spec.trial import Recipe, TrialConfig, choice, parse_method, sta
 SAMPLERS = ("surface", "tpe", "qmc", "random", "grid")
 TOP = 5  # at least so many points of a cell's grid get the further seeds
 SCHEDULERS = ("asha", "none")
-RULES = ("lr_copied", "lr_sqrt", "lr_linear")
 AVERAGES = ("momentum", "beta1", "beta2", "alpha")
 
 

@@ -6,11 +6,11 @@ from functools import cached_property
 from typing import NamedTuple
 
 from study.log.record import Record
-from study.plan.config import RULES, StudyConfig
+from study.plan.config import StudyConfig
 from trainables.spec.grid import Cell
+from trainables.spec.roles import RULES, SMALL_BATCH
 from trainables.spec.trial import TrialConfig
 
-SMALL_BATCH = 512  # the reference learning rate is looked for at or below it
 NEIGHBOURS = {"half": 0.5, "double": 2.0}
 Point = tuple[float, float]  # learning rate, radius
 
@@ -157,8 +157,8 @@ class Confirmation:
         reference = self.reference(cell.optimizer) if cell.plain else None
         if reference and cell.batch_size > reference.batch_size:
             ratio = cell.batch_size / reference.batch_size
-            for role, factor in zip(RULES, (1.0, ratio**0.5, ratio), strict=True):
-                yield role, (factor * reference.lr, 0.0), self.config.reference_seeds
+            for role, rule in RULES.items():
+                yield role, (ratio**rule.power * reference.lr, 0.0), self.config.reference_seeds
 
     def _job(self, cell: Cell, role: str, point: Point, index: int) -> Job:
         lr, rho = point

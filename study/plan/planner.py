@@ -8,13 +8,14 @@ from typing import Any
 
 from study.log import record as records
 from study.log.log import Event, Log, MemoryLog
-from study.log.record import SEARCH_PHASES, Record
+from study.log.record import Record
 from study.plan.config import StudyConfig
 from study.plan.confirm import Confirmation, Job
 from study.plan.neighbours import Neighbours
 from study.plan.search import is_control, may_go_on, suggest
 from trainables.spec.grid import Cell
 from trainables.spec.ladder import Ladder
+from trainables.spec.roles import SEARCH_PHASES
 from trainables.spec.trial import Budget, TrialConfig, stable_hash
 
 TRIES = {"raised": 2, "lost": 4}  # of a trial without a new report, by how it failed

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from trainables.spec import plugins
 from trainables.spec.errors import UsageError
-from trainables.spec.names import FORMULATIONS, OPTIMIZERS, Range
+from trainables.spec.names import FORMULATIONS, LIBRARY_RANGES, OPTIMIZERS, Range, of_library
 from trainables.spec.trial import parse_method
 
+WIDEST = 1e12  # the largest ratio of a range's ends
 LR_RANGES = {name: each.lr_range for name, each in OPTIMIZERS.items()}
 RHO_RANGES = {name: each.rho_range for name, each in FORMULATIONS.items() if each.rho_range}
 
@@ -44,6 +45,8 @@ def parse_range(text: str, option: str) -> Range:
         raise UsageError(f"{option}: {text!r} is no range; {accepted}") from None
     if not 0 < low < high < math.inf:
         raise UsageError(f"{option}: {text!r} is empty, reversed or not positive; {accepted}")
+    if high / low > WIDEST:
+        raise UsageError(f"{option}: {text!r} spans more than {WIDEST:g}; {accepted}")
     return low, high
 
 
@@ -52,9 +55,13 @@ def lr_defaults(optimizers: list[str]) -> dict[str, Range]:
     own = {
         name: getattr(plugins.find("--methods", name), "lr_range", None)
         for name in optimizers
-        if name not in LR_RANGES
+        if name not in LR_RANGES and not of_library(name)
     }
-    return LR_RANGES | {n: _checked(n, "lr_range", found) for n, found in own.items() if found}
+    return (
+        LR_RANGES
+        | LIBRARY_RANGES
+        | {n: _checked(n, "lr_range", found) for n, found in own.items() if found}
+    )
 
 
 def rho_defaults(formulations: list[str]) -> dict[str, Range | None]:

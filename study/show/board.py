@@ -19,9 +19,10 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import (
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 from tensorboard.util.tensor_util import make_tensor_proto
 
-from study.log.record import SEARCH_PHASES, Record
-from study.plan.config import RULES, StudyConfig
+from study.log.record import Record
+from study.plan.config import StudyConfig
 from trainables.spec.grid import Cell
+from trainables.spec.roles import RULES, SEARCH_PHASES
 
 CURVES = (
     "train_loss train_accuracy val_loss val_accuracy test_accuracy generalization_gap lr "
@@ -105,7 +106,8 @@ class Board:
         writer = EventFileWriter(str(self.root / record.config.trial_id))
         self._writers[record.config.trial_id] = writer
         writer.add_event(_start(0))
-        info = SessionStartInfo(group_name=record.config.trial_id, start_time_secs=record.started)
+        group = f"{self.root.parent.name}/{record.config.trial_id}"  # studies may share a folder
+        info = SessionStartInfo(group_name=group, start_time_secs=record.started)
         for name, value in _hparams(record).items():
             if isinstance(value, str):
                 info.hparams[name].string_value = value

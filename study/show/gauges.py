@@ -5,9 +5,10 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from study.log.record import SEARCH_PHASES, Record, best_first
+from study.log.record import Record, best_first
 from study.plan.planner import Planner
 from study.show.progress import counts
+from trainables.spec.roles import SEARCH_PHASES
 
 STATUSES = ("running", "complete", "stopped", "diverged", "error")
 CELL = ("study", "method", "batch_size", "m")

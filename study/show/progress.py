@@ -12,8 +12,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from study.log.record import SEARCH_PHASES, Record, best_first
+from study.log.record import Record, best_first
 from study.plan.planner import Planner
+from trainables.spec.roles import SEARCH_PHASES
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from study.log import log
 from study.log.log import Event, MemoryLog
-from study.log.record import SEARCH_PHASES, Record
+from study.log.record import Record
 from study.plan.config import StudyConfig
 from study.plan.planner import Planner
 from trainables.spec.columns import (
@@ -30,6 +30,7 @@ from trainables.spec.columns import (
 )
 from trainables.spec.errors import UsageError
 from trainables.spec.files import atomic
+from trainables.spec.roles import SEARCH_PHASES
 
 if TYPE_CHECKING:
     import pandas as pd

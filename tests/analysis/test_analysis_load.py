@@ -12,10 +12,11 @@ from synthetic import trial
 
 import analysis
 from analysis import report
-from analysis.data.cells import cells, is_plain
+from analysis.data.cells import cells
 from analysis.data.load import behind
 from analysis.data.study import NUMBER_COLUMNS, TEXT_COLUMNS, Study
 from analysis.questions.compare import contrasts
+from trainables.spec.roles import is_plain
 
 ROOT = Path(__file__).parents[2]
 METHODS = ["momentum", "momentum+sam"]

@@ -7,11 +7,12 @@ import pytest
 from scipy import optimize, stats  # type: ignore[import-untyped,unused-ignore]
 from synthetic import study, trial
 
-from analysis.data.cells import RULE_ROLES, cells
+from analysis.data.cells import cells
 from analysis.fit.optimum import Optimum, seed_noise
 from analysis.questions.accuracies import Lacking, Mean, at_best, lacking
 from analysis.questions.compensation import compensations, share
 from analysis.say.compensation_words import answer
+from trainables.spec.roles import RULES
 
 SPREAD = (-0.001, 0.0, 0.001)  # of three seeds, SD 0.001
 
@@ -339,7 +340,7 @@ def test_few_of_many_equal_rules_beat_the_search_by_chance():
         rows = []
         for size in sizes:
             rows += winners("momentum", size, 0.9, spread=random.normal(0, 0.002, 3))
-            for lr, rule in enumerate(RULE_ROLES if size > sizes[0] else (), 2):
+            for lr, rule in enumerate(RULES if size > sizes[0] else (), 2):
                 rows += ruled(rule, size, 0.9, lr, random.normal(0, 0.002, 1))
         said += bool(only(rows).beaten)
     assert stats.binomtest(said, n, 0.05, alternative="greater").pvalue > 0.01

@@ -124,7 +124,9 @@ def test_the_hyper_parameters_tab_has_columns_filters_and_final_metrics(
         "startIndex": 0,
         "sliceSize": 1000,
     }
-    groups = {g["name"]: g for g in get("plugin/hparams/session_groups", query)["sessionGroups"]}
+    found = get("plugin/hparams/session_groups", query)["sessionGroups"]
+    assert len({group["name"].partition("/")[0] for group in found}) == 1, "the study's name"
+    groups = {group["name"].partition("/")[2]: group for group in found}
     assert set(groups) == reported(planner)
     for trial_id, group in groups.items():
         record = planner.records[trial_id]

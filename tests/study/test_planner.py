@@ -11,9 +11,9 @@ from simulated import figures, make_config, simulate, study_event
 
 from study.log.log import Log, MemoryLog
 from study.log.record import Record, fold
-from study.plan.config import RULES
 from study.plan.planner import ERROR_BUDGET, TRIES, Planner
 from trainables.spec.ladder import Ladder
+from trainables.spec.roles import RULES
 
 
 class Recording(MemoryLog):

@@ -127,7 +127,10 @@ class Reference:
             length = math.sqrt(sum(float((x * x).sum()) for x in g))
             moved = [w + rho * x / (length + 1e-12) for w, x in zip(self.w, g, strict=True)]
         else:
-            t = [w.abs() + eta if w.dim() > 1 else torch.ones_like(w) for w in self.w]
+            t = [
+                w.abs() + eta if "weight" in name else torch.ones_like(w)
+                for name, w in zip(self.names, self.w, strict=True)
+            ]
             scaled = [a * x for a, x in zip(t, g, strict=True)]
             length = math.sqrt(sum(float((x * x).sum()) for x in scaled))
             moved = [

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from trainables.data.batches import Images, parts
 from trainables.network.losses import Loss
@@ -196,7 +197,7 @@ class Objective:
 
     def _grad(self, loss: Tensor, create_graph: bool) -> tuple[Tensor, ...]:
         if not loss.requires_grad:
-            return tuple(torch.zeros_like(p) for p in self.params)
+            raise ArithmeticError("the network builds no graph in evaluation mode")
         return torch.autograd.grad(
             loss, self.params, create_graph=create_graph, materialize_grads=True
         )
@@ -204,7 +205,8 @@ class Objective:
     def logits(self, images: Images, part: slice) -> tuple[Tensor, Tensor]:
         """Logits (N, classes) and labels (N,) of a part of the images, at the present weights."""
         inputs, labels = images.batch(part)
-        with self.drawing_alike():
+        # Of attention's kernels the plain one alone has a second derivative.
+        with self.drawing_alike(), sdpa_kernel(SDPBackend.MATH):
             return self.model(inputs.to(self.dtype)), labels
 
     @contextlib.contextmanager

@@ -11,14 +11,18 @@ from trainables.spec.trial import TrialConfig
 
 
 def layers(model: nn.Module) -> list[_BatchNorm]:
-    """The layers that keep running statistics of their batches."""
-    found = (layer for layer in model.modules() if isinstance(layer, _BatchNorm))
-    return [layer for layer in found if layer.track_running_stats]
+    """The layers that normalise over a batch in training; not those that a network has frozen,
+    as by `eval()` in its own `train()`."""
+    mode = model.training
+    model.train()
+    normalising = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.training]
+    model.train(mode)
+    return normalising
 
 
 def has_batch_norm(model: nn.Module) -> bool:
     """Whether what the network makes of an image depends on the others of its micro-batch."""
-    return any(isinstance(layer, _BatchNorm) for layer in model.modules())
+    return bool(layers(model))
 
 
 def ghost_size(batch: int, bn_batch: int) -> int:
@@ -43,7 +47,7 @@ def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> None:
     The moving averages of training are a blend of past weights: of nearly all of them where a
     large batch leaves only some tens of steps. Other layers stay as in evaluation.
     """
-    normalising = layers(model)
+    normalising = [layer for layer in layers(model) if layer.track_running_stats]
     momenta = [layer.momentum for layer in normalising]
     model.eval()
     for layer in normalising:

@@ -192,4 +192,28 @@ def build(name: str, shape: Shape, classes: int) -> nn.Module:
     made = plugins.find("--model", name)(shape, classes)
     if not isinstance(made, nn.Module):
         raise plugins.wrong("--model", name, f"gives a {type(made).__name__}", "a torch.nn.Module")
+    if _views(made, shape):
+        made.register_forward_pre_hook(_channels_first)
+        made.channels_first = True  # type: ignore[assignment]
     return made
+
+
+@torch.no_grad()
+def _views(model: nn.Module, shape: Shape) -> bool:
+    """Whether the network views what a convolution gives, as in `x.view(len(x), -1)`, which it
+    cannot where images have their channels last in memory."""
+    images = torch.zeros(2, *shape).to(memory_format=torch.channels_last)
+    mode = model.training
+    try:
+        with torch.random.fork_rng(devices=()):
+            model.eval().to(memory_format=torch.channels_last)(images)  # type: ignore[call-overload]
+    except Exception as error:  # of other kinds the rehearsal tells
+        return "view size is not compatible" in str(error)
+    finally:
+        model.train(mode).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    return False
+
+
+def _channels_first(model: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    images, *rest = inputs
+    return images.clone(memory_format=torch.contiguous_format), *rest

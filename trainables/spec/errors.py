@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import io
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -27,11 +28,19 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(f"{message}; accepted: what --help lists")
 
 
+def on_any_terminal() -> None:
+    """Where the terminal has no √ or ρ, say so instead of failing at the end of all work."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def exit_code(main: Callable[[], int | None], program: str) -> int:
     """Run a command's main; bad input becomes one line on standard error and exit code 2.
 
     So does, with exit code 1, a place that can no longer be written to.
     """
+    on_any_terminal()
     try:
         return main() or 0
     except UsageError as error:

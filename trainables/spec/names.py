@@ -95,8 +95,8 @@ FORMULATIONS = {
     "asam": Formulation(
         2,
         (0.05, 5.0),
-        r"ASAM steps by the gradient at $w+\rho\,T^2g/\|Tg\|$ with $T=|w|+{eta}$ on weights "
-        "and $T=1$ on biases and normalisation parameters (Kwon et al., 2021, eq. 7)",
+        r"ASAM steps by the gradient at $w+\rho\,T^2g/\|Tg\|$ with $T=|w|+{eta}$ on parameters "
+        "called weights and $T=1$ on all others (Kwon et al., 2021, eq. 7)",
     ),
 }
 NETWORKS = {
@@ -120,6 +120,26 @@ NETWORKS = {
     ),
 }
 LOSSES = {"cross_entropy": "cross-entropy", "mse": "the mean squared distance to one-hot labels"}
+
+# Optimizers of libraries, timm:NAME and torch:NAME, with where their learning rate is searched;
+# others of them need --lr-range.
+LIBRARIES = ("timm", "torch")
+LIBRARY_RANGES = {
+    **dict.fromkeys(("timm:muon", "timm:nmuon", "timm:sgdw"), (1e-3, 1.0)),
+    **dict.fromkeys(("timm:adamuon", "timm:nadamuon", "timm:adopt", "timm:adoptw"), (1e-4, 1e-1)),
+    **dict.fromkeys(("timm:adan", "timm:adanw", "timm:mars", "timm:nadamw"), (1e-4, 1e-1)),
+    **dict.fromkeys(("timm:radamw", "timm:adabelief"), (1e-4, 1e-1)),
+    **dict.fromkeys(("timm:kron", "timm:kronw", "timm:laprop"), (1e-5, 1e-1)),
+    "timm:lion": (1e-5, 1e-2),
+    **dict.fromkeys(
+        ("torch:NAdam", "torch:RAdam", "torch:Adamax", "torch:Adafactor"), (1e-4, 1e-1)
+    ),
+}
+
+
+def of_library(name: str) -> bool:
+    """Whether an optimizer's name is `timm:NAME` or `torch:NAME`."""
+    return name.partition(":")[0] in LIBRARIES and name.count(":") == 1
 
 
 def averaging(setting: str) -> str:

@@ -6,8 +6,9 @@ Each kind is one class below: what is called with what, and what it must give.
 import hashlib
 import importlib
 import re
+import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
     Gradients = list[Tensor | None]
     GradientOf = Callable[[Batch], tuple[Tensor, Gradients]]
 
-# folder:PATH and torchvision:NAME are the project's own.
-NAME = re.compile(r"(?!folder:|torchvision:)[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+# Those with these first words are the project's own.
+NAME = re.compile(
+    r"(?!(?:folder|torchvision|timm|torch):)[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*"
+)
 ACCEPTED = "package.module:callable"
 
 
@@ -94,6 +97,8 @@ class Formulation:
     passes: float = 2
     rho_range: tuple[float, float] | None = None
 
+    names: Sequence[str] = ()  # of `params`, set before the first step
+
     def __init__(self, config: "TrialConfig") -> None:
         self.rho, self.m = config.rho, config.m
 
@@ -152,10 +157,14 @@ def formulation(name: str) -> type[Formulation]:
 
 
 def fingerprint(name: str) -> str:
-    """A hash of the file that a user's callable is in; empty where there is no file."""
-    module = importlib.import_module(name.partition(":")[0])
+    """A hash of the files that a user's callable is named in and comes from, which are two where a
+    package exports it; empty where there is no file."""
+    module, _, attribute = name.partition(":")
+    named = importlib.import_module(module)
+    origin = sys.modules.get(getattr(getattr(named, attribute), "__module__", module), named)
+    files = dict.fromkeys(each.__file__ or "" for each in (named, origin))
     try:
-        return hashlib.sha256(Path(module.__file__ or "").read_bytes()).hexdigest()
+        return hashlib.sha256(b"".join(Path(file).read_bytes() for file in files)).hexdigest()
     except OSError:
         return ""
 

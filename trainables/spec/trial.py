@@ -10,7 +10,14 @@ from typing import Any
 
 from trainables.spec import plugins
 from trainables.spec.errors import UsageError
-from trainables.spec.names import FORMULATIONS, LOSSES, NETWORKS, OPTIMIZERS
+from trainables.spec.names import (
+    FORMULATIONS,
+    LIBRARIES,
+    LOSSES,
+    NETWORKS,
+    OPTIMIZERS,
+    of_library,
+)
 
 SCHEDULES = ("constant", "cosine", "linear")
 SCORES = ("log_error", "accuracy", "loss")
@@ -81,7 +88,8 @@ def passes(formulation: str) -> float:
 def parse_method(method: str, option: str = "--methods") -> tuple[str, str]:
     """`momentum+sam` -> (`momentum`, `sam`); a base optimizer alone has the formulation `none`."""
     optimizer, plus, formulation = method.partition("+")
-    pluggable(option, optimizer, OPTIMIZERS)
+    if not of_library(optimizer):
+        pluggable(option, optimizer, (*OPTIMIZERS, *(f"{each}:NAME" for each in LIBRARIES)))
     if plus:
         pluggable(option, formulation, [name for name in FORMULATIONS if name != "none"])
     return optimizer, formulation or "none"
@@ -187,7 +195,8 @@ class TrialConfig(Recipe):
     def __post_init__(self) -> None:
         if self.m == 0:
             object.__setattr__(self, "m", self.batch_size)
-        pluggable("--method", self.optimizer, OPTIMIZERS)
+        if not of_library(self.optimizer):
+            pluggable("--method", self.optimizer, OPTIMIZERS)
         pluggable("--method", self.formulation, FORMULATIONS)
         pluggable("--loss", self.loss, LOSSES)
         choice("--precision", self.precision, PRECISIONS)

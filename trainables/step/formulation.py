@@ -65,6 +65,7 @@ class SAM(Formulation):
         used = [i for i, g in enumerate(grads) if g is not None]
         e_w: Gradients = [None] * len(params)
         if used:
+            self.moved = [self.names[i] for i in used] if self.names else []
             moves = self.perturbation(
                 [params[i] for i in used], [g for g in grads if g is not None]
             )
@@ -73,7 +74,7 @@ class SAM(Formulation):
         return e_w
 
     def perturbation(self, w: list[Tensor], g: list[Tensor]) -> Sequence[Tensor]:
-        """e_w of parameters that all have a gradient."""
+        """e_w of parameters that all have a gradient; `self.moved` are their names."""
         # Not by dividing, which has other bits where rho is a tensor, as in a captured step.
         return torch._foreach_mul(g, self.rho * (norm(g) + 1e-12).reciprocal())
 
@@ -81,16 +82,24 @@ class SAM(Formulation):
 class ASAM(SAM):
     """SAM over the |w|-scaled ball: e_w = rho T^2 g / |T g| (Kwon et al. 2021, eq. 7).
 
-    T = |w| + eta on weights and 1 on biases and normalisation parameters, which are the
-    parameters of one dimension, as in the authors' code.
+    T = |w| + eta on parameters whose name contains `weight`, those of normalisation layers too, and
+    1 on all others, as in the authors' code.
     """
 
     def __init__(self, config: TrialConfig) -> None:
         super().__init__(config)
         self.eta = config.eta
 
+    def scaled(self, name: str) -> bool:
+        """Whether a parameter of that name is climbed in units of itself."""
+        return "weight" in name
+
     def perturbation(self, w: list[Tensor], g: list[Tensor]) -> Sequence[Tensor]:
-        t = [p.abs().add_(self.eta) if p.ndim > 1 else torch.ones_like(p) for p in w]
+        scaled = map(self.scaled, self.moved)
+        t = [
+            p.abs().add_(self.eta) if own else torch.ones_like(p)
+            for p, own in zip(w, scaled, strict=True)
+        ]
         tg = torch._foreach_mul(t, g)
         e_w = torch._foreach_mul(t, tg)
         torch._foreach_mul_(e_w, self.rho * (norm(tg) + 1e-16).reciprocal())

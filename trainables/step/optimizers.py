@@ -1,9 +1,10 @@
 """The base optimizers by name, and the learning rate over a trial's schedule."""
 
+import contextlib
 import functools
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -11,7 +12,8 @@ from torch import nn
 from torch.optim import Optimizer
 
 from trainables.spec import plugins
-from trainables.spec.names import OPTIMIZERS
+from trainables.spec.errors import UsageError
+from trainables.spec.names import OPTIMIZERS, of_library
 from trainables.spec.trial import TrialConfig
 
 # What torch wraps around its optimizers imports its compiler, which takes three seconds of every
@@ -21,8 +23,11 @@ for wrapped in (Optimizer.add_param_group, Optimizer.state_dict, Optimizer.load_
     setattr(inner, "__dynamo_disable", inner)
 
 
-def build(config: TrialConfig, params: list[nn.Parameter]) -> Optimizer:
+def build(config: TrialConfig, params: list[nn.Parameter], names: Sequence[str] = ()) -> Optimizer:
     """The base optimizer; weight decay lives here, so the perturbation does not see it.
+
+    A user's own gets (name, parameter) pairs if its first argument is called `named_params` or
+    `named_parameters`.
 
     `adamw` decouples it (Loshchilov & Hutter 2019), `lars` and `lamb` put it into the ratio by
     which they scale a layer, the others couple it to the gradient (L2).
@@ -42,12 +47,70 @@ def build(config: TrialConfig, params: list[nn.Parameter]) -> Optimizer:
         return torch.optim.Adagrad(params, foreach=True, **common)
     if name in ("lars", "lamb"):
         return _layerwise(config, params)
-    made = plugins.find("--methods", name)(params, config)
+    if of_library(name):
+        return _from_library(config, params)
+    make = plugins.find("--methods", name)
+    made = make(list(zip(names, params, strict=True)) if _wants_names(make) else params, config)
     if not isinstance(made, Optimizer):
         raise plugins.wrong(
             "--methods", name, f"gives a {type(made).__name__}", "a torch.optim.Optimizer"
         )
+    if strange := [group for group in made.param_groups if "lr" not in group]:
+        what = f"has param_groups without 'lr' ({', '.join(sorted({*strange[0]} - {'params'}))})"
+        accepted = "one whose rate is called lr, since warmup and schedule set that"
+        raise plugins.wrong("--methods", name, what, accepted)
     return made
+
+
+def _from_library(config: TrialConfig, params: list[nn.Parameter]) -> Optimizer:
+    """torch.optim's class or timm's entry of that name, with those settings that it takes."""
+    library, _, name = config.optimizer.partition(":")
+    known: dict[str, Any] = {
+        "lr": config.lr, "weight_decay": config.weight_decay, "momentum": config.momentum,
+        "betas": (config.beta1, config.beta2), "alpha": config.alpha,
+    }  # fmt: skip
+    if library == "torch":
+        make = getattr(torch.optim, name, None)
+        if isinstance(make, type) and issubclass(make, Optimizer) and make is not Optimizer:
+            taken = inspect.signature(make).parameters
+            return make(params, **{key: known[key] for key in known if key in taken})
+        raise UsageError(f"--methods: torch.optim has no {name}; accepted: the name of its class")
+    from timm.optim import create_optimizer_v2, get_optimizer_info, list_optimizers
+
+    if name not in list_optimizers():
+        raise UsageError(
+            f"--methods: timm has no optimizer {name}; accepted: what timm.optim.list_optimizers() "
+            "gives"
+        )
+    info = get_optimizer_info(name)
+    del known["alpha"]
+    if not (info.has_betas and info.num_betas == 2):
+        del known["betas"]
+    return create_optimizer_v2(params, opt=name, **known)
+
+
+def _wants_names(make: Callable[..., object]) -> bool:
+    try:
+        first = next(iter(inspect.signature(make).parameters), "")
+    except (TypeError, ValueError):  # of a builtin
+        return False
+    return first in ("named_params", "named_parameters")
+
+
+@contextlib.contextmanager
+def evaluating(optimizer: Optimizer) -> Iterator[None]:
+    """Inside the block the weights are those to evaluate: an optimizer with modes, as
+    schedule-free ones have (Defazio et al. 2024), puts them in place by `eval()`, and those to
+    train by `train()`."""
+    to_eval, to_train = (getattr(optimizer, name, None) for name in ("eval", "train"))
+    if not (callable(to_eval) and callable(to_train)):
+        yield
+        return
+    to_eval()
+    try:
+        yield
+    finally:
+        to_train()
 
 
 def step_of(config: TrialConfig, optimizer: Optimizer) -> Callable[[], object]:

@@ -44,11 +44,15 @@ class Step:
             config.precision,
         )
         self.formulation = formulation.build(config)
+        self.names = [name for name, p in model.named_parameters() if p.requires_grad]
+        self.formulation.names = self.names
         self.rebuild(config)
 
     def rebuild(self, config: TrialConfig) -> None:
         """The base optimizer, which remembers nothing yet."""
-        self.optimizer = optimizers.build(config, self.gradient.params)
+        self.optimizer = optimizers.build(config, self.gradient.params, self.names)
+        # Of its groups' learning rates to the trial's, kept through warmup and schedule.
+        self.ratios = [float(group["lr"]) / config.lr for group in self.optimizer.param_groups]
         self.descend = optimizers.step_of(config, self.optimizer)
 
     @torch.no_grad()  # the gradient alone records what it differentiates
@@ -71,8 +75,8 @@ class Step:
         """The base optimizer's step along them."""
         for param, grad in zip(self.gradient.params, grads, strict=True):
             param.grad = grad
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
+        for group, ratio in zip(self.optimizer.param_groups, self.ratios, strict=True):
+            group["lr"] = lr if ratio == 1 else lr * ratio
         self.descend()
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,0 +1,39 @@
+"""What a trial is there for: phases, roles, and the rules of thumb that tuning is held against."""
+
+from dataclasses import dataclass
+
+SEARCH_PHASES = ("search", "control")  # control: never stopped, chosen before its learning rate is
+SMALL_BATCH = 512  # the reference is the best plain cell at or below it
+
+
+@dataclass(frozen=True)
+class Rule:
+    """The reference's learning rate times (B / its batch size) to the `power`; its name in a
+    figure, in a table of the terminal and in LaTeX."""
+
+    power: float
+    title: str
+    heading: str
+    latex: str
+
+
+RULES = {
+    "lr_copied": Rule(0.0, "copied", "LR copied", "copied"),
+    "lr_sqrt": Rule(0.5, "× √B", "LR sqrt", r"$\times\sqrt{B}$"),
+    "lr_linear": Rule(1.0, "× B", "LR linear", r"$\times B$"),
+}
+
+
+def optimizer_of(method: str) -> str:
+    """`momentum+sam` -> `momentum`."""
+    return method.partition("+")[0]
+
+
+def formulation_of(method: str) -> str:
+    """`momentum+sam` -> `sam`; of a base optimizer alone ``."""
+    return method.partition("+")[2]
+
+
+def is_plain(method: str) -> bool:
+    """Whether a method is a base optimizer alone: `momentum`, not `momentum+sam`."""
+    return "+" not in method
