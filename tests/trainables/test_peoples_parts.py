@@ -58,11 +58,12 @@ def biases_alone(named_params: list[tuple[str, nn.Parameter]], config: TrialConf
 
 
 class Moded(Optimizer):
-    """Evaluates at the mean of all weights that it has been at."""
+    """Evaluates at the mean of all weights that it has been at, and counts outside of its state."""
 
     def __init__(self, params: Any, config: TrialConfig) -> None:
         super().__init__(params, {"lr": config.lr})
         self.calls: list[str] = []
+        self.count = 0
 
     @torch.no_grad()
     def _swap(self) -> None:
@@ -82,11 +83,11 @@ class Moded(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        self.count += 1
         for p in self.param_groups[0]["params"]:
             state = self.state[p]
-            state["count"] = state.get("count", 0) + 1
             p.add_(p.grad, alpha=-self.param_groups[0]["lr"])
-            state["mean"] = state.get("mean", p.clone()).lerp(p, 1 / state["count"])
+            state["mean"] = state.get("mean", p.clone()).lerp(p, 1 / self.count)
 
 
 class Renamed(Optimizer):

@@ -97,6 +97,15 @@ def _wants_names(make: Callable[..., object]) -> bool:
     return first in ("named_params", "named_parameters")
 
 
+def counters(optimizer: Optimizer) -> dict[str, bool | int | float]:
+    """Plain numbers that an optimizer has as attributes, such as its own count of steps."""
+    return {
+        name: value
+        for name, value in vars(optimizer).items()
+        if not name.startswith("_") and isinstance(value, (bool, int, float))
+    }
+
+
 @contextlib.contextmanager
 def evaluating(optimizer: Optimizer) -> Iterator[None]:
     """Inside the block the weights are those to evaluate: an optimizer with modes, as

@@ -84,6 +84,7 @@ class Step:
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "counters": optimizers.counters(self.optimizer),
             "formulation": self.formulation.state_dict(),
         }
 
@@ -91,4 +92,6 @@ class Step:
         """Go on from what `state_dict` gave."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+        for name, value in state.get("counters", {}).items():
+            setattr(self.optimizer, name, value)
         self.formulation.load_state_dict(state["formulation"])
