@@ -118,7 +118,7 @@ def _draws_elsewhere(model: nn.Module, images: torch.Tensor) -> bool:
 
 def _elsewhere() -> tuple[object, ...]:
     """Where the generators of the standard library and NumPy are."""
-    state = np.random.get_state(legacy=False)["state"]  # type: ignore[call-overload]
+    state = np.random.get_state(legacy=False)["state"]
     return random.getstate(), state["key"].tobytes(), state["pos"]
 
 

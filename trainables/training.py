@@ -53,7 +53,7 @@ class Training:
         torch.manual_seed(stable_hash(config.seed, "weights"))
         model = models.build(config.model, data.shape, data.classes).to(data.device)
         if not getattr(model, "channels_first", False):
-            model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            model = model.to(memory_format=torch.channels_last)
         self.advance = captured.build(config, model, data, stop, {} if kept is None else kept)
         self.model, self.loss = self.advance.model, self.advance.loss
         self.gradient, self.optimizer = self.advance.gradient, self.advance.optimizer

@@ -111,12 +111,13 @@ class DenseCell:
             inside[:, axis] -= OCTAVE * np.sign(beyond[:, axis])
             fall = np.maximum(self._within(inside, report) - found, 0) / OCTAVE
             found = found - fall * np.abs(beyond[:, axis])
-        return np.maximum(found, 0.0)
+        return np.asarray(np.maximum(found, 0.0))
 
     def _within(self, points: np.ndarray, report: int) -> np.ndarray:
         spline = self._splines[report]
         inner = spline(points[:, 0]) if self.plain else spline.ev(points[:, 0], points[:, 1])
-        return unwarped(np.minimum(inner, BEND / 2), self.smooth[report].max(), BEND)
+        top = float(self.smooth[report].max())
+        return unwarped(np.minimum(inner, BEND / 2), top, BEND)
 
     def drawn(self, points: np.ndarray, random: np.random.Generator) -> np.ndarray:
         """(n, reports): the scores of a trial at each point."""

@@ -196,7 +196,7 @@ def _residual(y: np.ndarray, at: np.ndarray, terms: np.ndarray) -> np.ndarray:
 
 
 def _pinball(e: np.ndarray, q: float) -> np.ndarray:
-    return np.abs(e) / 2 + (q - 0.5) * e
+    return np.asarray(np.abs(e) / 2 + (q - 0.5) * e)
 
 
 def _contenders(loss: np.ndarray) -> slice:

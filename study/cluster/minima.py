@@ -202,7 +202,7 @@ def examine(
     networks = [
         weights.load(file, trial, data.shape, len(data.classes))
         .to(device)
-        .to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        .to(memory_format=torch.channels_last)
         for file, trial in zip(content, trials, strict=True)
     ]
     model, events = networks[0], []

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from analysis.data.cells import Cell as Table
-    from analysis.fit.proposal import Surface
+    from analysis.fit.surface import Surface
 
 WIDE = 2.0  # octaves
 GROWTH = 1.1  # times the trials that a surface was fitted to, until it is fitted anew

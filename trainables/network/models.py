@@ -206,11 +206,11 @@ def _views(model: nn.Module, shape: Shape) -> bool:
     mode = model.training
     try:
         with torch.random.fork_rng(devices=()):
-            model.eval().to(memory_format=torch.channels_last)(images)  # type: ignore[call-overload]
+            model.eval().to(memory_format=torch.channels_last)(images)
     except Exception as error:  # of other kinds the rehearsal tells
         return "view size is not compatible" in str(error)
     finally:
-        model.train(mode).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        model.train(mode).to(memory_format=torch.contiguous_format)
     return False
 
 

@@ -53,7 +53,7 @@ class Captured(Step):
         self.seed = torch.zeros((), dtype=torch.int64, device=device)
         self.lr, self.rho, self.loss_before, self.signal, self.noise = torch.zeros(5, device=device)
         self.rho.fill_(config.rho)
-        self.formulation.rho = self.rho  # type: ignore[assignment]
+        self.formulation.rho = self.rho
         self.grads: Gradients = []  # for a move that is not captured
         self.replays = self._graphs()
 
