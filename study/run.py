@@ -83,6 +83,8 @@ def main() -> int:
         return 128 + asked.interruption.number
     from analysis.report import write
 
+    if not (where.results / "manifest.json").exists():  # lost, or never copied with the log
+        results.restore(where.results)
     print(write(where.results), end="")
     return 0
 

@@ -31,7 +31,7 @@ SAME = {
     "crashed": "error", "killed": "error", "preempted": "error", "pending": "running",
 }  # fmt: skip
 ALIASES = {"status": "state", "report": "training_iteration"}
-THOUSANDS = re.compile(r"[-+]?\d{1,3}(,\d{3})+(\.\d+)?")
+THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}(,\d{3})+(\.\d+)?")
 MISSING = frozenset(("", "na", "n/a", "nan", "none", "null", "<na>"))
 TRUTH = {"true": True, "t": True, "yes": True, "y": True,
          "false": False, "f": False, "no": False, "n": False}  # fmt: skip
@@ -84,7 +84,7 @@ def read(
     if not table.rows:  # as of a study that has just begun
         table.notes.append("the table holds no rows")
         return config, pd.DataFrame(), pd.DataFrame()
-    rows = _frame(_values(table, expressions, given))
+    rows = _each_report_once(_frame(_values(table, expressions, given)), table.notes)
     last = _last_reports(rows)
     trials = _completed(rows if last is None else rows[last], table.notes)
     if last is None:
@@ -172,13 +172,25 @@ def _word(value: Any) -> str:
     return SAME.get(word, word)
 
 
+def _each_report_once(rows: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
+    """Of a trial's report that is there twice, as after a restored run, the last row."""
+    if not {"trial_id", "report"} <= set(rows):
+        return rows
+    twice = rows["report"].notna() & rows.duplicated(["trial_id", "report"], keep="last")
+    if not twice.any() or rows["trial_id"].isna().any() or rows["trial_id"].nunique() < 2:
+        return rows
+    notes.append(f"{int(twice.sum())} rows repeat a report of their trial: the last one counts")
+    return rows[~twice].reset_index(drop=True)
+
+
 def _last_reports(rows: pd.DataFrame) -> "pd.Series | None":
     """Which rows are the last of their trial, where each report has a row; None where none has."""
     if not {"trial_id", "report"} <= set(rows) or rows["trial_id"].isna().any():
         return None
     if rows["trial_id"].is_unique or rows.duplicated(["trial_id", "report"]).any():
         return None
-    return rows["report"].eq(rows.groupby("trial_id")["report"].transform("max"))
+    ends = rows.groupby("trial_id")["report"].transform("max")
+    return rows["report"].eq(ends) | ends.isna()  # of a trial that came to no report its row
 
 
 def _frame(values: dict[str, list[Any]]) -> pd.DataFrame:

@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
-if TYPE_CHECKING:  # load.py needs this file
-    from analysis.data.study import Study
+from analysis.data.study import Study
 
 # Configured, but no part of what a trial is: how many there are, how they are sought, where they
 # ran. All other scalars are settings: trials are pooled only where these agree.
@@ -21,7 +20,7 @@ IDENTITY = ["method", "batch_size", "m", "lr", "rho", "seed", "phase", "role", "
             "score"]  # fmt: skip
 
 
-def join(studies: "Sequence[Study]") -> "Study":
+def join(studies: Sequence[Study]) -> Study:
     """Make one study of several: trial ids become `NAME/ID`, trials get a column `study`.
 
     Studies of equal settings are pooled, whatever their seeds. Others, and tables, whose settings
@@ -46,11 +45,10 @@ def join(studies: "Sequence[Study]") -> "Study":
     }  # fmt: skip
     config.pop("table", None)
     own = reports["trial_id"].isin(trials["trial_id"])
-    first = studies[0]  # whose class makes the joined one: load.py cannot be imported here
-    return first.from_tables(config, trials, reports[own], first.path)
+    return Study.from_tables(config, trials, reports[own], studies[0].path)
 
 
-def _names(studies: "Sequence[Study]") -> list[str]:
+def _names(studies: Sequence[Study]) -> list[str]:
     """A name for each study, with its folder's where several have the same, then with a number."""
     folders = [study.path if _unknown(study) else study.path.parent for study in studies]
     bases = [str(study.config.get("name") or study.path.name) for study in studies]
@@ -66,7 +64,7 @@ def _names(studies: "Sequence[Study]") -> list[str]:
     return names
 
 
-def _unknown(study: "Study") -> bool:
+def _unknown(study: Study) -> bool:
     """Whether what determines a trial of the study is not known, as of a table."""
     return bool(study.config.get("foreign")) or not _settings(study.config)
 
@@ -78,7 +76,7 @@ def _settings(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _labels(
-    names: list[str], studies: "Sequence[Study]", settings: list[dict[str, Any]]
+    names: list[str], studies: Sequence[Study], settings: list[dict[str, Any]]
 ) -> list[str]:
     """What to put before the methods of each study; nothing where all studies agree."""
     labels = []
@@ -92,7 +90,7 @@ def _labels(
     return labels
 
 
-def _labelled(study: "Study", name: str, label: str) -> "Study":
+def _labelled(study: Study, name: str, label: str) -> Study:
     """The study with its names in trial ids and methods, in the tables and the configuration."""
     trials, reports, config = study.trials.copy(), study.reports.copy(), dict(study.config)
     trials["study"] = name
@@ -149,7 +147,7 @@ def _joined_config(configs: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _differences(
-    names: list[str], studies: "Sequence[Study]", settings: list[dict[str, Any]]
+    names: list[str], studies: Sequence[Study], settings: list[dict[str, Any]]
 ) -> list[str]:
     """Why studies are kept apart: a line for each setting that differs or is not stated."""
     lines = ["settings differ: methods are kept apart as NAME:method, not pooled"]

@@ -67,7 +67,10 @@ def _configuration(path: Path) -> dict[str, Any]:
             },
         }
     except FileNotFoundError:
-        raise NotAStudyError(f"{path} holds no study; accepted: a results directory") from None
+        accepted = "a results directory"
+        if (path / "log.jsonl").is_file():
+            accepted = f"with what {_writing(path)} makes of its log"
+        raise NotAStudyError(f"{path} holds no study; accepted: {accepted}") from None
     except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         wrong = f"{file} is damaged ({type(error).__name__}: {error})"
         raise NotAStudyError(f"{wrong}; accepted: as written by study.run") from None

@@ -27,6 +27,7 @@ from analysis.data.study import TABLE_SUFFIXES, ForeignTableError
 PATH = re.compile(r"([^.\[\]]+)((?:\.[^.\[\]]+|\[(?:-?[0-9]{1,9}|\*)\])*)")
 STEP = re.compile(r"\.([^.\[\]]+)|\[(-?[0-9]+|\*)\]")
 FOLDED = re.compile(r"(max|min)\((.+)\)")
+UNKNOWN = re.compile(r"(?<=[:\[,(]) *-?(?:nan|inf)\b")  # as Python writes it in a dict
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 Step = str | int | EllipsisType  # a field, an index, or all elements
 
@@ -165,11 +166,19 @@ def _names(rows: Iterable[dict[str, Any]]) -> list[str]:
     return list(dict.fromkeys(name for row in rows for name in row))
 
 
+def _unknown_as_none(text: str) -> Any:
+    return ast.literal_eval(UNKNOWN.sub("None", text))
+
+
 @functools.lru_cache(maxsize=4096)
 def _parsed(text: str) -> Any:
     """A dict or a list that stands in a cell as text, in JSON's or Python's way; else the text."""
-    for read in (json.loads, ast.literal_eval):
-        with contextlib.suppress(ValueError, SyntaxError, RecursionError, MemoryError):
+    for read in (
+        json.loads,
+        ast.literal_eval,
+        lambda some: ast.literal_eval(UNKNOWN.sub("None", some)),
+    ):
+        with contextlib.suppress(ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
             return read(text)
     return text
 

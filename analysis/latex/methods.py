@@ -15,8 +15,9 @@ from trainables.spec.roles import SMALL_BATCH
 SAMPLERS = {
     "surface": "Thompson sampling from a Gaussian process over LR, radius and batch size, fitted "
     "to all trials of the method that have ended (the first 2 are points of a scrambled Halton "
-    "sequence, the last lies where the expected score is highest and is trained to its end; the "
-    "winner is the complete trial whose expected score is highest)",
+    "sequence, under a formulation within two octaves of the LR at which its optimizer alone is "
+    "expected to be best, the last lies where the expected score is highest and is trained to its "
+    "end; the winner is the complete trial whose expected score is highest)",
     "tpe": "Optuna's tree-structured Parzen estimator (multivariate, constant liar) after the "
     "first points of a scrambled Halton sequence, 4 of them without and 6 with a radius",
     "qmc": "a scrambled Halton sequence",

@@ -1,6 +1,6 @@
 """What a reader of the results must know of the configuration, said at the start and at the end."""
 
-from study.plan.config import StudyConfig
+from study.plan.config import StudyConfig, averages_of
 from trainables.data.image_data import ImageData
 from trainables.spec.errors import UsageError
 from trainables.spec.names import NETWORKS
@@ -16,9 +16,7 @@ def notes(config: StudyConfig, data: ImageData) -> list[str]:
         If m would change the network beside the perturbation, or batch norm is over one image.
     """
     lines = config.infeasible()
-    effective = [
-        m for m in config.methods if parse_method(m)[0] in ("momentum", "nesterov", "lars")
-    ]
+    effective = [m for m in config.methods if "momentum" in averages_of(parse_method(m)[0])]
     if config.scale_momentum and effective:
         lines.append(
             f"--scale-momentum: LR of {', '.join(effective)} is as given, not lr / (1 - momentum): "

@@ -1,4 +1,4 @@
-"""What a cell tries next; a function of the study's seed and the cell's history alone."""
+"""What a cell tries next; a function of the study's seed and of what its trials have told."""
 
 import itertools
 import math

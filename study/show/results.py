@@ -165,11 +165,10 @@ def restore(results: Path) -> None:
     events = log.read(results)
     event = study_event(events, results)
     config = StudyConfig.from_dict(event["config"])
-    planner = Planner(config, MemoryLog(events))
+    write_tables(results, Planner(config, MemoryLog(events)))
     if not (results / "manifest.json").exists():
         known = {"name": results.resolve().name, "config": config.to_dict()}
         write_manifest(results, known | {"notes": event.get("notes", [])})
-    write_tables(results, planner)
 
 
 def write_manifest(results: Path, manifest: dict[str, Any]) -> None:

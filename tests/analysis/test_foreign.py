@@ -344,3 +344,28 @@ def test_the_best_point_of_a_curve(tmp_path):
     for wrong in ("curve[*].top", "max(curve[0].top)", "mean(curve[*].top)"):
         with pytest.raises(ForeignTableError, match="is no column"):
             analysis.load(path, columns=f"batch_size=bs,score={wrong}")
+
+
+def test_a_decimal_comma_is_refused_and_not_taken_for_thousands(tmp_path):
+    (tmp_path / "runs.csv").write_text("lr;batch_size;score\n0,001;64;0,912\n")
+    assert "row 1: lr is '0,001'" in refusal(tmp_path / "runs.csv")
+
+
+def test_a_trial_that_failed_before_its_first_report_and_one_that_was_restored(tmp_path):
+    some = [{"trial_id": t, "report": r, "lr": 0.1, "batch_size": 64, "score": s}
+            for t, r, s in (("a", 1, 0.1), ("a", 2, 0.2), ("a", 2, 0.3), ("b", None, None),
+                            ("c", 1, 0.5))]  # fmt: skip
+    made = analysis.load(saved(tmp_path, some, "x.jsonl"))
+    assert made.trials[["trial_id", "status"]].to_numpy().tolist() == [
+        ["a", "complete"], ["b", "diverged"], ["c", "complete"],
+    ]  # fmt: skip
+    assert made.trials["score"].tolist()[::2] == [0.3, 0.5]
+    assert "1 rows repeat a report of their trial: the last one counts" in made.config["notes"]
+
+
+def test_a_dict_in_a_cell_that_holds_no_number(tmp_path):
+    (tmp_path / "runs.csv").write_text(
+        "lr,batch_size,summary\n0.1,64,\"{'loss': nan, 'acc': 0.5}\"\n0.2,64,\"{[1]: 2}\"\n"
+    )
+    made = analysis.load(tmp_path / "runs.csv", columns="score=summary.acc")
+    assert made.trials["score"].tolist()[0] == 0.5 and made.trials["status"][1] == "diverged"

@@ -150,6 +150,23 @@ def test_floats_of_no_known_range_are_refused(tmp_path: Path) -> None:
         shades(tmp_path, "float32", 700.0, "tif")
 
 
+def test_shades_that_eight_bits_would_lose_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        UsageError, match=r"0.tif holds numbers of 0 to 255 where white is 2147483647"
+    ):
+        shades(tmp_path, "int32", 255, "tif")
+
+
+def test_a_file_without_an_ending_is_known_by_its_bytes(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "train" / "ant" / "000.png").rename(folder / "train" / "ant" / "000")
+    (folder / "train" / "ant" / "README").write_text("x")
+    loaded = load(folder)
+    assert len(loaded.train) + len(loaded.val) == 36
+    assert "1 files that are no images are skipped (1 README)" in capsys.readouterr().err
+
+
 def test_a_camera_says_how_an_image_is_turned(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # shown turned clockwise by a quarter

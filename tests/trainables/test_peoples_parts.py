@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 from trial_reference import finish, image_data, start, trial, weights
 
 from study.plan.space import lr_defaults
+from trainables.data.batches import Batch
 from trainables.minima.curvature import spectrum, trace
 from trainables.minima.minimum import examine
 from trainables.minima.objective import Objective
@@ -192,6 +193,12 @@ class Attentive(Flat):
     def forward(self, x: Tensor) -> Tensor:
         q = x.flatten(2)
         return super().forward(functional.scaled_dot_product_attention(q, q, q))
+
+
+class Spectral(Flat):
+    def __init__(self, shape: Shape, classes: int) -> None:
+        super().__init__(shape, classes)
+        self.head = nn.utils.parametrizations.spectral_norm(self.head)
 
 
 class Graphless(Flat):
@@ -397,10 +404,21 @@ def test_a_library_without_that_optimizer_is_named(name: str) -> None:
 
 
 def test_the_settings_reach_an_optimizer_of_a_library() -> None:
+    """Those that it means by the name: torch's RMSprop has no momentum unless it is asked to."""
     config = trial(optimizer="torch:RMSprop", alpha=0.9, momentum=0.5, batch_size=20)
     found = start(config, DATA).optimizer.param_groups[0]
-    assert (found["alpha"], found["momentum"], found["weight_decay"]) == (
-        0.9,
-        0.5,
-        config.weight_decay,
-    )
+    assert (found["alpha"], found["momentum"]) == (0.9, 0)
+    assert found["weight_decay"] == config.weight_decay
+    averaging = trial(optimizer="torch:ASGD", alpha=0.9, batch_size=20)
+    assert start(averaging, DATA).optimizer.param_groups[0]["alpha"] == 0.75
+
+
+def test_a_network_that_moves_a_buffer_it_reads_draws_from_nowhere() -> None:
+    check(asked(model="Spectral"), DATA)
+
+
+def test_a_batch_is_not_taken_apart_image_by_image() -> None:
+    batch = Batch(torch.arange(4))
+    for way in (lambda: batch[1], lambda: list(batch)):
+        with pytest.raises(TypeError, match="cut by slices"):
+            way()

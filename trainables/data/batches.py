@@ -55,6 +55,8 @@ class Batch:
         return len(self.indices)
 
     def __getitem__(self, some: "slice | Tensor") -> "Batch":
+        if not isinstance(some, (slice, Tensor)):
+            raise TypeError(f"a batch is cut by slices, split() or a mask, not by {some!r}")
         part = Batch(self.indices[some], self.start)
         if self.source is not None and isinstance(some, slice) and some.step in (None, 1):
             part.start += some.indices(len(self))[0]

@@ -23,6 +23,7 @@ NO_CLASS = "__MACOSX"
 FORMAT = 2  # of what is decoded from the same files; a new number makes old caches unread
 GREY = ("1", "L", "LA", "I", "F")  # and I;16 in its variants
 BITS, SAMPLES, SIGNED = 258, 339, 2  # tags of TIFF
+SIGNED_MOST = (1 << 31) - 1
 _said: set[str] = set()
 
 
@@ -46,7 +47,9 @@ def list_folder(root: Path) -> Listing:
     UsageError
         Where a part is missing, or the parts do not have the same two or more classes.
     """
-    tested = next((name for name in TESTED if (root / name).is_dir()), TESTED[0])
+    there = [name for name in TESTED if (root / name).is_dir()]
+    classed = [name for name in there if any(path.is_dir() for path in (root / name).iterdir())]
+    tested = next(iter(classed or there), TESTED[0])
     parts: dict[str, dict[str, list[Path]]] = {}
     strays: list[Path] = []
     for part in ("train", tested):
@@ -101,9 +104,9 @@ def _classes(part: Path, strays: list[Path]) -> dict[str, list[Path]]:
         if not path.is_dir():
             strays.append(path)
             continue
-        files = [file for file in _files(path)]
-        found[path.name] = [file for file in files if file.suffix.lower() in known]
-        strays += [file for file in files if file.suffix.lower() not in known]
+        files = list(_files(path))
+        found[path.name] = [file for file in files if _is_image(file, known)]
+        strays += [file for file in files if file not in set(found[path.name])]
     return found
 
 
@@ -117,11 +120,24 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def _suffixes() -> set[str]:
-    """Of the formats that Pillow reads; "" for files named without one."""
+    """Of the formats that Pillow reads."""
     from PIL import Image
 
     every = Image.registered_extensions()
-    return {suffix for suffix, kind in every.items() if kind in Image.OPEN} | {""}
+    return {suffix for suffix, kind in every.items() if kind in Image.OPEN}
+
+
+def _is_image(file: Path, known: set[str]) -> bool:
+    """By its name, or by its first bytes where the name has no ending."""
+    from PIL import Image, UnidentifiedImageError
+
+    if file.suffix:
+        return file.suffix.lower() in known
+    try:
+        with Image.open(file):
+            return True
+    except (UnidentifiedImageError, OSError):
+        return False
 
 
 def _say(root: Path, lines: list[str]) -> None:
@@ -134,7 +150,7 @@ def _say(root: Path, lines: list[str]) -> None:
 
 
 def from_folder(listing: Listing, image_size: int) -> Raw:
-    """Decode every file as a viewer shows it: turned as its camera says, scaled by its bit depth,
+    """Decode every file: turned as its camera says, scaled by its bit depth, without transparency,
     to RGB where any of them has colour; resized to a square where asked."""
     files = [path for path, _ in (*listing.train, *listing.test)]
     channels = 1 if all(map(_is_grey, files)) else 3
@@ -208,8 +224,15 @@ def _eight_bits(file: "Image.Image", path: Path) -> "Image.Image":
             )
         return Image.fromarray(np.rint(values * 255).astype(np.uint8))
     if file.mode.startswith("I"):
-        most = _most(file)
-        values = np.asarray(file).astype(np.int64) % (1 << 32)  # Pillow has signed ones alone
+        most, values = _most(file), np.asarray(file).astype(np.int64)
+        if most > SIGNED_MOST:  # which Pillow holds as signed ones
+            values = values % (1 << 32)
+        low, high = int(values.min()), int(values.max())
+        if low < 0 or (most >= SIGNED_MOST and 0 < high < 1 << 16):
+            raise UsageError(
+                f"--dataset: {path} holds numbers of {low} to {high} where white is {most}; "
+                "accepted: shades over the whole range of their bits"
+            )
         return Image.fromarray(np.rint(np.minimum(values / most, 1) * 255).astype(np.uint8))
     return file
 

@@ -1,4 +1,4 @@
-"""Where images come from: scikit-learn, torchvision or a folder of files, decoded to one form."""
+"""Where images come from: scikit-learn, torchvision or a user's own, decoded to one form."""
 
 import contextlib
 from collections.abc import Callable, Iterator

@@ -235,7 +235,7 @@ class TrialConfig(Recipe):
 
     @property
     def foreign(self) -> list[str]:
-        """The fields whose part is not built in, but a user's own or torchvision's."""
+        """The fields whose part is not built in, but a user's own or a library's."""
         parts = ("optimizer", "formulation", "model", "loss")
         return [name for name in parts if ":" in getattr(self, name)]
 

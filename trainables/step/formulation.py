@@ -95,6 +95,10 @@ class ASAM(SAM):
         return "weight" in name
 
     def perturbation(self, w: list[Tensor], g: list[Tensor]) -> Sequence[Tensor]:
+        if len(self.moved) != len(w):
+            raise ValueError(
+                "ASAM: set its `names`, those of all parameters, before the first step"
+            )
         scaled = map(self.scaled, self.moved)
         t = [
             p.abs().add_(self.eta) if own else torch.ones_like(p)

@@ -70,6 +70,10 @@ def _from_library(config: TrialConfig, params: list[nn.Parameter]) -> Optimizer:
         "betas": (config.beta1, config.beta2), "alpha": config.alpha,
     }  # fmt: skip
     if library == "torch":
+        if name != "RMSprop":
+            del known["alpha"]  # what others call alpha is another thing
+        if name != "SGD":
+            del known["momentum"]  # nor have others any unless they are asked to
         make = getattr(torch.optim, name, None)
         if isinstance(make, type) and issubclass(make, Optimizer) and make is not Optimizer:
             taken = inspect.signature(make).parameters
@@ -83,7 +87,7 @@ def _from_library(config: TrialConfig, params: list[nn.Parameter]) -> Optimizer:
             "gives"
         )
     info = get_optimizer_info(name)
-    del known["alpha"]
+    known.pop("alpha")
     if not (info.has_betas and info.num_betas == 2):
         del known["betas"]
     return create_optimizer_v2(params, opt=name, **known)
