@@ -95,11 +95,9 @@ class ASAM(SAM):
         return "weight" in name
 
     def perturbation(self, w: list[Tensor], g: list[Tensor]) -> Sequence[Tensor]:
-        if len(self.moved) != len(w):
-            raise ValueError(
-                "ASAM: set its `names`, those of all parameters, before the first step"
-            )
-        scaled = map(self.scaled, self.moved)
+        # Unnamed, as inside of a formulation of a user's own, weights are those of two dimensions.
+        names = self.moved or ["weight" if p.ndim > 1 else "" for p in w]
+        scaled = map(self.scaled, names)
         t = [
             p.abs().add_(self.eta) if own else torch.ones_like(p)
             for p, own in zip(w, scaled, strict=True)
