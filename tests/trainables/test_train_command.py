@@ -131,7 +131,8 @@ def test_a_bad_option_exits_with_code_two() -> None:
     assert (process.returncode, out) == (2, "")
     assert err.splitlines() == [
         "python -m trainables.train: --method: unknown 'mometum'; accepted: sgd, momentum, "
-        "nesterov, adam, adamw, rmsprop, adagrad, lars, lamb, timm:NAME, torch:NAME, package.module:callable"
+        "nesterov, adam, adamw, rmsprop, adagrad, lars, lamb, timm:NAME, torch:NAME, "
+        "package.module:callable"
     ]
 
 
