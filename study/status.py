@@ -6,9 +6,6 @@ import time
 from pathlib import Path
 
 from study.cluster import minima
-from study.log.log import MemoryLog, read
-from study.plan.config import StudyConfig
-from study.plan.planner import Planner
 from study.show import results
 from study.show.progress import counts, duration, table
 from trainables.spec.errors import Parser, exit_code
@@ -25,11 +22,7 @@ def main() -> int:
     parser.add_argument("--tables", action="store_true", help="write them anew from the log")
     options = parser.parse_args()
     path = Path(options.results) / options.name
-    if options.tables:
-        results.restore(path)
-    events = read(path)
-    config = StudyConfig.from_dict(results.study_event(events, path)["config"])
-    planner = Planner(config, MemoryLog(events))
+    planner = (results.restore if options.tables else results.planner_of)(path)
     begun = {i: None for i, record in planner.records.items() if not record.ended}
     planner.running.update(begun)
     console = Console(width=None if sys.stdout.isatty() else 120)
@@ -41,9 +34,9 @@ def main() -> int:
     print(
         f"{options.name}: {state}, {ended}/{total} trials ended ({count['stopped']} stopped, "
         f"{count['diverged']} diverged, {count['error']} errors), {count['running']} begun; "
-        f"last event {duration(time.time() - events[-1]['time'])} ago"
+        f"last event {duration(time.time() - planner.log.events[-1]['time'])} ago"
     )
-    if config.sharpness != "off":
+    if planner.config.sharpness != "off":
         of = minima.winners(planner)
         print(f"{sum(r.measured is not None for r in of)}/{len(of)} winners' minima examined")
     return 0

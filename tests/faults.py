@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from study.replay import MEASURED
-from study.show import results
+from tests.tables import tables_of
 from trainables.spec.columns import SHARPNESS_COLUMNS
 
 TINY = (
@@ -62,7 +62,7 @@ def wait_for(what: Callable[[], object], process: "subprocess.Popen[bytes]") -> 
 
 def determined(place: Path, name: str) -> list[pd.DataFrame]:
     """The tables in one order, without what a clock, the memory or a look at the minima says."""
-    _, trials, reports = results.load(place / name)
+    _, trials, reports = tables_of(place / name)
     keys = ["trial_id"], ["trial_id", "report"]
     return [
         table.drop(columns=[*MEASURED, *SHARPNESS_COLUMNS], errors="ignore")

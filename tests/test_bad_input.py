@@ -28,6 +28,7 @@ from study.plan.planner import Planner
 from study.plan.space import parse_range
 from study.show import results
 from tests.study.simulated import make_config, simulate, study_event
+from tests.tables import tables_of
 from trainables.data.image_data import load
 from trainables.spec.errors import UsageError, exit_code
 from trainables.spec.grid import parse_batch_sizes, parse_m, parse_methods
@@ -220,7 +221,7 @@ def test_a_figure_that_fits_no_column_is_refused(
     next(event for event in events if "figures" in event)["figures"][name] = value
     (tmp_path / "log.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
     with pytest.raises(UsageError, match="fits no column"):
-        results.load(tmp_path)
+        tables_of(tmp_path)
 
 
 @given(data=st.data())

@@ -30,7 +30,9 @@ def test_the_peer_takes_the_same_step(
     images: DeviceData, formulation: str, adaptive: bool | None
 ) -> None:
     ours = step.training(images, "mlp", 64, formulation, 0)
-    peer = peers.Peer(images, "mlp", ours.indices, adaptive, ours.config.weight_decay)
+    peer = peers.Peer(
+        images, "mlp", lambda step: ours.batch(step).indices, adaptive, ours.config.weight_decay
+    )
     peer.model.load_state_dict(ours.model.state_dict())
     before = weights(ours.model)
     for _ in range(3):

@@ -53,7 +53,7 @@ def check(config: TrialConfig, data: ImageData, here: bool = True) -> None:
     try:
         tensors = DeviceData(few, "cpu")
         _check_output(small, tensors)
-        _check_formulation(Training(small, tensors))
+        _check_formulation(small, tensors)
         _check_resume(replace(small, reports=2), tensors)
     except UsageError:
         raise
@@ -125,11 +125,12 @@ def _elsewhere() -> tuple[object, ...]:
     return random.getstate(), state["key"].tobytes(), state["pos"]
 
 
-def _check_formulation(training: Training) -> None:
-    """That a formulation leaves the weights where they were, and takes the passes that it says."""
-    config, step, spent = training.config, training.advance, 0.0
+def _check_formulation(config: TrialConfig, data: DeviceData) -> None:
+    """That a user's own leaves the weights where they were, and takes the passes that it says."""
     if ":" not in config.formulation:
         return
+    training, spent = Training(config, data), 0.0
+    step = training.advance
 
     def gradient(batch: Batch) -> tuple[torch.Tensor, Gradients]:
         nonlocal spent

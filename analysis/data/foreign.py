@@ -15,14 +15,14 @@ import pandas as pd
 
 from analysis.data.study import NUMBER_COLUMNS, TEXT_COLUMNS, ForeignTableError
 from analysis.data.table_files import Expression, Table, name_and_ending, read_table, value_at
+from trainables.spec.roles import PHASES, ROLES, SUPERSEDED
 
 REQUIRED = ("lr", "batch_size", "score")
 OURS = (*TEXT_COLUMNS, *NUMBER_COLUMNS, "diverged", "seed", "report")
 WORDS = {
     "status": ("complete", "stopped", "diverged", "error", "running"),
-    "phase": ("search", "control", "confirm"),
-    "role": ("search", "warm", "winner", "half", "double", "lr_copied", "lr_sqrt", "lr_linear",
-             "superseded"),
+    "phase": PHASES,
+    "role": (*ROLES, SUPERSEDED),
 }  # fmt: skip
 # Names of a trial's end, Optuna's, W&B's and Ray Tune's, and their columns that say what ours do.
 SAME = {

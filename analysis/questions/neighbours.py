@@ -10,8 +10,8 @@ import pandas as pd
 
 from analysis.data.cells import Cell, complete
 from analysis.questions.compare import by_seed, common_seeds, paired
+from trainables.spec.roles import NEIGHBOURS
 
-ROLES = {"half": 0.5, "double": 2.0}  # times the winner's learning rate
 NEIGHBOUR_COLUMNS = ("method", "batch_size", "m", "neighbour", "n", "difference", "low", "high",
                      "n_diverged", "verdict")  # fmt: skip
 
@@ -25,7 +25,7 @@ def neighbours(cells: Sequence[Cell]) -> pd.DataFrame:
     """
     rows = []
     for cell in cells:
-        for role in ROLES:
+        for role in NEIGHBOURS:
             runs = cell.confirm(role)
             if runs.empty:
                 continue

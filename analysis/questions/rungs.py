@@ -13,6 +13,7 @@ from analysis.data.cells import Cell
 from analysis.data.study import Study
 from analysis.data.words import interval, number, wrap
 from analysis.fit.laws import LEVEL
+from trainables.spec.ladder import Ladder
 
 REPORTS, WARMUP = 9, 0.1  # what a configuration that does not say so used
 MIN_CONTROLS = 10
@@ -23,16 +24,12 @@ TAU_COLUMNS = ["method", "report", "tau", "low", "high", "controls", "pairs", "c
 
 
 def rungs(config: Mapping[str, Any]) -> tuple[int, ...]:
-    """Reports R//2, R//4, ... of R at which ASHA may stop a trial (Li et al. 2020, reduction 2).
-
-    Ascending; none before twice the warmup.
-    """
+    """Reports at which ASHA may stop a trial, ascending."""
     if config.get("foreign"):  # nobody knows of any
         return ()
-    total, warmup = total_reports(config), config.get("warmup")
+    warmup = config.get("warmup")
     warmup = WARMUP if warmup is None else float(warmup)
-    found = {total // 2**k for k in range(1, total.bit_length())}
-    return tuple(sorted(rung for rung in found if rung >= 1 and rung / total >= 2 * warmup))
+    return Ladder.build(total_reports(config), warmup).rungs
 
 
 def rank_correlations(study: Study, cells: Sequence[Cell]) -> pd.DataFrame:

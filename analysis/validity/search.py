@@ -8,10 +8,9 @@ from analysis.data.rows import by, rows
 from analysis.fit.scaling import LEAST, PLACED, TELLING
 from analysis.questions.answers import Answers
 from analysis.questions.crosscheck import ESTIMATORS, FAR
-from analysis.questions.neighbours import ROLES
 from analysis.say.statements import about
 from analysis.validity.check import Check, check, named
-from trainables.spec.roles import RULES, is_plain
+from trainables.spec.roles import NEIGHBOURS, RULES, is_plain
 
 FEW = 3  # seeds: with fewer a mean is no more than a hint
 MANY = 1 / 3  # of a cell's search trials diverged: half of its range was spent beyond the edge
@@ -122,7 +121,7 @@ def neighbours(found: Answers) -> Iterator[Check]:
     yield check(name, len(judged), cases,
                 f"{len(same)} of {len(judged)} neighbours are not told from the winner, as few "
                 "seeds or a flat optimum make it", f"all {len(judged)} neighbours are",
-                of=len(ROLES) * len(found.optima))  # fmt: skip
+                of=len(NEIGHBOURS) * len(found.optima))  # fmt: skip
 
 
 def rules(found: Answers) -> Iterator[Check]:

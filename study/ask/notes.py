@@ -30,10 +30,7 @@ def notes(config: StudyConfig, data: ImageData) -> list[str]:
 def _normalises(model: str, data: ImageData) -> bool:
     if model in NETWORKS:
         return NETWORKS[model].batch_norm
-    from trainables.network import (
-        batch_norm,
-        models,  # with torch, which takes seconds to import
-    )
+    from trainables.network import batch_norm, models  # with torch, which takes seconds
 
     return batch_norm.has_batch_norm(models.build(model, data.shape, len(data.classes)))
 

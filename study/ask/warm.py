@@ -3,7 +3,6 @@
 import math
 from pathlib import Path
 
-from study.log.log import MemoryLog, read
 from study.log.record import Record, best_first
 from study.plan.config import StudyConfig
 from study.plan.planner import Planner
@@ -26,13 +25,11 @@ def warm_points(path: Path, config: StudyConfig) -> dict[str, list[list[float]]]
         If `path` holds no study, or nothing that serves.
     """
     try:
-        events = read(path)
-        theirs = StudyConfig.from_dict(results.study_event(events, path)["config"])
+        planner, found = results.planner_of(path), {}
     except UsageError as error:
         raise UsageError(f"--warm-start: {error}") from None
-    planner, found = Planner(theirs, MemoryLog(events)), {}
     for cell in config.cells:
-        near = [c for c in theirs.cells if c.method == cell.method and _best(planner, c)]
+        near = [c for c in planner.config.cells if c.method == cell.method and _best(planner, c)]
         if near:
             nearest = min(near, key=lambda other: _distance(cell, other))
             points = [_inside(record, config, cell) for record in _best(planner, nearest)]

@@ -8,10 +8,9 @@ from typing import NamedTuple
 from study.log.record import Record
 from study.plan.config import StudyConfig
 from trainables.spec.grid import Cell
-from trainables.spec.roles import RULES, SMALL_BATCH
+from trainables.spec.roles import NEIGHBOURS, RULES, SMALL_BATCH
 from trainables.spec.trial import TrialConfig
 
-NEIGHBOURS = {"half": 0.5, "double": 2.0}
 Point = tuple[float, float]  # learning rate, radius
 
 

@@ -22,7 +22,7 @@ from tensorboard.util.tensor_util import make_tensor_proto
 from study.log.record import Record
 from study.plan.config import StudyConfig
 from trainables.spec.grid import Cell
-from trainables.spec.roles import RULES, SEARCH_PHASES
+from trainables.spec.roles import PHASES, ROLES
 
 CURVES = (
     "train_loss train_accuracy val_loss val_accuracy test_accuracy generalization_gap lr "
@@ -163,8 +163,8 @@ def _experiment(cells: set[Cell]) -> api_pb2.Experiment:
         "formulation": {cell.formulation for cell in cells},
         "batch_size": {cell.batch_size for cell in cells},
         "m": {cell.m for cell in cells},
-        "phase": {*SEARCH_PHASES, "confirm"},
-        "role": {"search", "warm", "winner", "half", "double", *RULES},
+        "phase": set(PHASES),
+        "role": set(ROLES),
     }
     experiment = api_pb2.Experiment()
     for name in HPARAMS:

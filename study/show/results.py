@@ -30,7 +30,7 @@ from trainables.spec.columns import (
 )
 from trainables.spec.errors import UsageError
 from trainables.spec.files import atomic
-from trainables.spec.roles import SEARCH_PHASES
+from trainables.spec.roles import SEARCH_PHASES, SUPERSEDED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,18 +38,17 @@ if TYPE_CHECKING:
     from trainables.data.image_data import ImageData
 
 
-def load(results: str | Path) -> "tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]":
-    """(study configuration, trials, reports) of a running or finished study, from its log.
+def planner_of(results: Path) -> Planner:
+    """The planner of a running or finished study, from its log, which stays as it is.
 
     Raises
     ------
     UsageError
         If the directory holds no study or its log is damaged.
     """
-    events = log.read(Path(results))
-    config = study_event(events, Path(results))["config"]
-    planner = Planner(StudyConfig.from_dict(config), MemoryLog(events))
-    return config, trials(planner), reports(planner)
+    events = log.read(results)
+    config = StudyConfig.from_dict(study_event(events, results)["config"])
+    return Planner(config, MemoryLog(events))
 
 
 def study_event(events: list[Event], results: Path) -> Event:
@@ -86,7 +85,7 @@ def trials(planner: Planner) -> "pd.DataFrame":
     for record in planner.records.values():
         config = record.config.to_dict()
         if planner.confirmation.superseded(record):
-            config["role"] = "superseded"
+            config["role"] = SUPERSEDED
         rows.append(
             {name: config[name] for name in CONFIG_COLUMNS if name in config}
             | {"method": record.config.method, "status": record.status, "error": record.error}
@@ -160,15 +159,15 @@ def write_tables(results: Path, planner: Planner, points: bool = True) -> None:
             frame.to_parquet(file, index=False)
 
 
-def restore(results: Path) -> None:
-    """The tables anew, from the log alone; and of a lost manifest what the log knows."""
-    events = log.read(results)
-    event = study_event(events, results)
-    config = StudyConfig.from_dict(event["config"])
-    write_tables(results, Planner(config, MemoryLog(events)))
+def restore(results: Path) -> Planner:
+    """`planner_of`, which writes the tables anew, and of a lost manifest what the log knows."""
+    planner = planner_of(results)
+    write_tables(results, planner)
     if not (results / "manifest.json").exists():
-        known = {"name": results.resolve().name, "config": config.to_dict()}
-        write_manifest(results, known | {"notes": event.get("notes", [])})
+        known = {"name": results.resolve().name, "config": planner.config.to_dict()}
+        notes = study_event(planner.log.events, results).get("notes", [])
+        write_manifest(results, known | {"notes": notes})
+    return planner
 
 
 def write_manifest(results: Path, manifest: dict[str, Any]) -> None:

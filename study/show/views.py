@@ -1,5 +1,6 @@
 """Keeps the results directory's files for other programs up with the planner while it runs."""
 
+import math
 import time
 from itertools import islice
 from pathlib import Path
@@ -25,7 +26,7 @@ class Views:
         self.open = {r.config.trial_id: len(r.reports) for r in records if not r.ended}
         self.known = len(records)
         self.busy = -self._trained()
-        self._write()
+        self.due = 0.0  # when the tables are to be written
 
     def _trained(self) -> float:
         """Seconds inside training over all trials."""
@@ -60,6 +61,7 @@ class Views:
         self.due = now + max(EVERY, (now - start) / SHARE)
 
     def close(self) -> None:
+        self.due = math.inf  # once, below
         self.update()
         self.busy += self._trained()
         self.board.close()

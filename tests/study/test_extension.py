@@ -18,8 +18,8 @@ from study.log.log import Log, MemoryLog, read
 from study.plan.config import StudyConfig
 from study.plan.planner import Planner
 from study.plan.space import LR_RANGES, RHO_RANGES
-from study.show import results
 from study.show.results import restore
+from tests.tables import tables_of
 from trainables.data.image_data import ImageData, Split
 from trainables.spec.errors import UsageError
 
@@ -95,7 +95,7 @@ def test_another_winner_supersedes_the_old_one(tmp_path: Path) -> None:
     planner = trained(tmp_path, make_config(trials=12, seeds=2))
     old = [i for i, record in planner.records.items() if planner.confirmation.superseded(record)]
     assert old and any("-winner-2-s0" in i for i in planner.records)
-    _, trials, _ = results.load(tmp_path)
+    _, trials, _ = tables_of(tmp_path)
     table = trials.set_index("trial_id")
     assert set(table.index[table.role == "superseded"]) == set(old)
     for cell in planner.config.cells:
@@ -113,7 +113,7 @@ def test_rules_of_an_old_reference_are_superseded(tmp_path: Path, seed: int) -> 
     planner = trained(tmp_path, make_config(**small, trials=9), seed)
     reference = planner.confirmation.reference("momentum")
     assert reference is not None
-    _, trials, _ = results.load(tmp_path)
+    _, trials, _ = tables_of(tmp_path)
     rules = trials[trials.role.str.startswith("lr_")]
     assert rules.batch_size.gt(reference.batch_size).all()
     assert not rules.duplicated(["batch_size", "role", "seed"]).any()

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from study.show import results
 from tests.faults import DETERMINED, command, determined, ended, events, run, wait_for
+from tests.tables import tables_of
 
 # Raises once it has learned something, while there is a file `broken`, but not on the 8 images of a
 # rehearsal; and asks for more memory than there are addresses for above 64 images at a time.
@@ -46,7 +46,7 @@ def test_a_study_whose_trials_all_fail_stops_and_goes_on_once_the_reason_is_gone
     assert ran.returncode == 1 and not ran.stdout, ran.stderr
     assert "5 trials in a row failed" in ran.stderr and ran.stderr.count("Traceback") == 1
     assert "RuntimeError: no such tensor" in ran.stderr
-    assert set(results.load(place / "failing")[1].status) == {"running"}  # none is written off
+    assert set(tables_of(place / "failing")[1].status) == {"running"}  # none is written off
     (place / "broken").unlink()
     ran = subprocess.run(line, capture_output=True, text=True, timeout=600, cwd=place)
     assert ran.returncode == 0, ran.stderr

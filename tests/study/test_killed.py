@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from study.show import results
 from tests.faults import DETERMINED, begin, determined, ended, run, wait_for
+from tests.tables import tables_of
 
 
 def killed_twice(place: Path, name: str, *more: str) -> subprocess.CompletedProcess[str]:
@@ -33,7 +33,7 @@ def test_killed_twice_the_metrics_are_those_of_an_undisturbed_run(
 def test_killed_twice_with_tpe_and_asha_nothing_is_lost_or_doubled(place: Path) -> None:
     finished = killed_twice(place, "adaptive")
     assert finished.returncode == 0, finished.stderr
-    _, trials, reports = results.load(place / "adaptive")
+    _, trials, reports = tables_of(place / "adaptive")
     assert set(ended(place, "adaptive").values()) == {1}
     assert set(ended(place, "adaptive")) == set(trials.trial_id)
     assert trials.status.isin(["complete", "stopped", "diverged"]).all()

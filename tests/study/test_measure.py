@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 from study import measure as measure_command
-from study.show import results
 from tests.faults import MEASURED_TOO, run
+from tests.tables import tables_of
 from trainables.spec.columns import SHARPNESS_COLUMNS
 from trainables.spec.errors import exit_code
 
@@ -26,7 +26,7 @@ def test_the_winners_minima_are_measured_at_the_end(
     place: Path, undisturbed: subprocess.CompletedProcess[str]
 ) -> None:
     assert "--sharpness fast: 4 minima and 0 lines" in undisturbed.stderr
-    trials = results.load(place / "whole")[1].set_index("trial_id")
+    trials = tables_of(place / "whole")[1].set_index("trial_id")
     winners = trials[trials.role == "winner"]
     assert winners[["lambda_max", "hessian_trace", "sam_sharpness"]].gt(0).all(axis=None)
     assert winners.sharpness.eq("fast").all() and winners.sharpness_images.eq(512).all()
@@ -45,7 +45,7 @@ def test_a_study_killed_while_it_measured_measures_the_rest(
     assert again.returncode == 0 and "--sharpness fast: 2 minima" in again.stderr
     columns = [name for name in SHARPNESS_COLUMNS if name != "sharpness_seconds"]
     whole, half = (
-        results.load(place / name)[1].set_index("trial_id")[columns].sort_index()
+        tables_of(place / name)[1].set_index("trial_id")[columns].sort_index()
         for name in ("whole", "half")
     )
     pd.testing.assert_frame_equal(whole, half)
@@ -94,7 +94,7 @@ def test_measuring_is_stopped_by_a_signal_and_goes_on_where_it_was(
     assert 0 < before < 4
     again = measure(place, *few)
     assert again.returncode == 0 and full() == 4, again.stderr
-    trials = results.load(place / "halted")[1]
+    trials = tables_of(place / "halted")[1]
     assert trials[trials.role == "winner"].sharpness.eq("full").all()
 
 
@@ -107,7 +107,7 @@ def test_a_damaged_minimum_costs_that_measurement_alone(
     ran = measure(place, "damaged", "*-b64-winner-*", "--sharpness", "fast", "--images", "600")
     assert ran.returncode == 1 and "Traceback" not in ran.stderr
     assert "1 measurements failed, the first of momentum-b64-winner-s0: UsageError" in ran.stderr
-    trials = results.load(place / "damaged")[1].set_index("trial_id").sharpness_images
+    trials = tables_of(place / "damaged")[1].set_index("trial_id").sharpness_images
     assert trials["momentum+sam-b64-winner-s0"] == 600
     assert trials["momentum-b64-winner-s0"] == 512  # what was known of it is kept
 

@@ -20,6 +20,7 @@ from study.log.log import Log
 from study.plan.planner import Planner
 from study.show import results
 from study.show.views import Views
+from tests.tables import tables_of
 from trainables.data.image_data import load
 from trainables.spec.columns import REPORT_COLUMNS, TRIAL_COLUMNS
 
@@ -28,7 +29,7 @@ Finished = tuple[Planner, Path]
 
 def test_tables_have_the_documented_columns_and_every_row(finished: Finished) -> None:
     planner, path = finished
-    config, trials, reports = results.load(path)
+    config, trials, reports = tables_of(path)
     assert list(trials) == list(TRIAL_COLUMNS)
     assert list(reports) == list(REPORT_COLUMNS)
     assert set(trials.trial_id) == set(planner.records)
@@ -46,7 +47,7 @@ def test_tables_of_a_study_without_reports(tmp_path: Path) -> None:
     with Log(tmp_path) as log:
         log.append(study_event(config))
         Planner(config, log).next()
-    _, trials, reports = results.load(tmp_path)
+    _, trials, reports = tables_of(tmp_path)
     assert list(trials.status) == ["running"] and pd.isna(trials.score[0])
     assert reports.empty
 
@@ -63,7 +64,7 @@ def test_views_while_it_runs_equal_views_made_again(finished: Finished, tmp_path
         views.update()
         views.close()
     frames = [pd.read_parquet(live / f"{name}.parquet") for name in ("trials", "reports")]
-    for frame, again in zip(frames, results.load(live)[1:], strict=True):
+    for frame, again in zip(frames, tables_of(live)[1:], strict=True):
         pd.testing.assert_frame_equal(frame, again, check_dtype=False)
     assert _journal(live) == _expected_states(planner)
     again = Views(live, planner)  # as at the start of another session
@@ -151,7 +152,7 @@ def test_the_analysis_reads_a_study_without_ray_or_torch(finished: Finished) -> 
     assert (path / "report" / "scaling.csv").exists()
     assert (path / "report" / "figures" / "lr_vs_batch_size.png").stat().st_size > 10_000
     study = analysis.load(path)
-    assert len(study.trials) == len(results.load(path)[1])
+    assert len(study.trials) == len(tables_of(path)[1])
     assert study.config["lr_range"]["momentum+sam"] == [3e-3, 3.0]
     assert study.config["rho_range"] == {"momentum": None, "momentum+sam": [0.01, 0.5]}
 

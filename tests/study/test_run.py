@@ -12,8 +12,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from study.show import results
 from tests.faults import MEASURED_TOO, command, ended, run
+from tests.tables import tables_of
 
 
 def test_one_command_from_nothing_to_the_table(
@@ -56,7 +56,7 @@ def test_a_diverging_corner_is_marked_and_the_study_ends_normally(place: Path) -
     more = ("--lr-range", "1e-3..100", "--methods", "momentum", "--trials", "8")
     finished = run(place, "diverging", *more)
     assert finished.returncode == 0, finished.stderr
-    _, trials, _ = results.load(place / "diverging")
+    _, trials, _ = tables_of(place / "diverging")
     diverged = trials[trials.status == "diverged"]
     assert len(diverged) > 0 and diverged.diverged.all() and diverged.score.notna().all()
     assert diverged.lr.min() > 0.05
@@ -101,9 +101,9 @@ def test_a_signal_stops_within_ten_seconds_and_keeps_everything(
     assert process.returncode == code, told
     assert time.monotonic() - begun < 10
     assert "To go on: python -m study.run" in told and "Traceback" not in told
-    reports = results.load(place / name)[2]
+    reports = tables_of(place / name)[2]
     assert len(pd.read_parquet(place / name / "reports.parquet")) == len(reports) > 0
-    assert "error" not in set(results.load(place / name)[1].status)
+    assert "error" not in set(tables_of(place / name)[1].status)
 
 
 def test_a_formulation_from_outside_is_searched_by_the_same_command(place: Path) -> None:
@@ -116,7 +116,7 @@ def test_a_formulation_from_outside_is_searched_by_the_same_command(place: Path)
     line = command(place, "own", "--methods", "momentum+my_parts:GSAM", *more.split())
     ran = subprocess.run(line, capture_output=True, text=True, timeout=300, cwd=place)
     assert ran.returncode == 0, ran.stderr
-    _, trials, _ = results.load(place / "own")
+    _, trials, _ = tables_of(place / "own")
     assert set(trials.status) == {"complete"} and set(trials.method) == {"momentum+my_parts:GSAM"}
     trial_id = "momentum+my_parts:GSAM-b64-winner-s0"
     replay = [sys.executable, "-m", "study.replay", "own", trial_id, "--results", str(place)]
@@ -137,7 +137,7 @@ def test_a_finished_study_that_is_asked_for_more_trains_only_that(place: Path) -
     assert ran.returncode == 0, ran.stderr
     after = ended(place, "growing")
     assert set(after.values()) == {1} and before < after
-    searched = results.load(place / "growing")[1].query("phase != 'confirm'")
+    searched = tables_of(place / "growing")[1].query("phase != 'confirm'")
     assert searched.groupby("batch_size").size().to_dict() == {64: 3, 128: 3, 256: 3}
     assert json.loads(file.read_text())["options"]["trials"] == 3
     whole = "--trials 3 --batch-sizes 64,128,256 --budget 9epochs".split()

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
-from trial_reference import finish, image_data, start, trial, weights
+from trial_reference import finish, image_data, learns_and_resumes_to_the_bit, start, trial, weights
 
 from study.plan.space import lr_defaults
 from trainables.data.batches import Batch
@@ -387,13 +387,7 @@ def test_an_optimizer_of_a_library_trains_like_any_other(optimizer: str, formula
     values = {"optimizer": optimizer, "formulation": formulation, "model": "cnn", "lr": 0.003}
     config = trial(**values, budget="12steps", reports=3, batch_size=20, rho=0.05)
     check(config, DATA)
-    whole = start(config, DATA)
-    reports = finish(whole)
-    assert reports[-1]["train_loss"] < whole.first_loss
-    first, second = start(config, DATA), start(config, DATA)
-    first.run()
-    second.from_bytes(first.to_bytes())
-    assert finish(second) == reports[1:]
+    learns_and_resumes_to_the_bit(config, DATA)
     assert lr_defaults([optimizer])[optimizer][0] < 0.003 < lr_defaults([optimizer])[optimizer][1]
 
 

@@ -8,7 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from trial_reference import finish, image_data, same_bits, start, trial, weights
+from trial_reference import (
+    finish,
+    image_data,
+    learns_and_resumes_to_the_bit,
+    start,
+    trial,
+)
 
 from study.plan.space import lr_defaults, rho_defaults
 from trainables.data import image_data as data
@@ -242,14 +248,7 @@ def own(**values: object) -> TrialConfig:
 def test_a_users_own_parts_train_and_resume_to_the_bit(values: dict) -> None:
     config = own(budget="12steps", reports=4, **values)
     check(config, DATA)
-    whole = start(config, DATA)
-    reports = finish(whole)
-    assert reports[-1]["train_loss"] < whole.first_loss
-    first, second = start(config, DATA), start(config, DATA)
-    first.run()
-    second.load_state_dict(first.state_dict())
-    assert finish(second) == reports[1:]
-    assert same_bits(weights(whole), weights(second))
+    learns_and_resumes_to_the_bit(config, DATA)
 
 
 def test_the_step_of_gsam_is_its_formula() -> None:

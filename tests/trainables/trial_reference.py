@@ -84,6 +84,18 @@ def finish(training: Training) -> list[dict[str, Any]]:
     return reports
 
 
+def learns_and_resumes_to_the_bit(config: TrialConfig, data: ImageData) -> None:
+    """Asserts it, of a trial stopped after its first report."""
+    whole = start(config, data)
+    reports = finish(whole)
+    assert reports[-1]["train_loss"] < whole.first_loss
+    first, second = start(config, data), start(config, data)
+    first.run()
+    second.from_bytes(first.to_bytes())
+    assert finish(second) == reports[1:]
+    assert same_bits(weights(whole), weights(second))
+
+
 def untimed(figures: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in figures.items() if name not in TIMED}
 

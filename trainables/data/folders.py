@@ -57,32 +57,17 @@ def list_folder(root: Path) -> Listing:
             raise UsageError(f"--dataset: folder {root / part} does not exist; {ACCEPTED}")
         parts[part] = _classes(root / part, strays)
     train, test = parts.values()
-    empty = sorted(name for name in train if not train[name] and not test.get(name))
     for part, found in parts.items():
         if not any(found.values()):
             raise UsageError(f"--dataset: {root / part} holds no files; {ACCEPTED}")
-    classes = tuple(sorted(name for name in train if train[name]))
-    other = sorted(name for name in test if test[name])
-    if len(classes) < 2 or list(classes) != other:
-        lone = [
-            f"{', '.join(names)} only in {part}"
-            for part, names in (
-                ("train", sorted({*classes} - {*other})),
-                (tested, sorted({*other} - {*classes})),
-            )
-            if names
-        ]
-        raise UsageError(
-            f"--dataset: {root} must have images of the same two or more classes in train and "
-            f"{tested}; found {len(classes)} in train, {len(other)} in {tested}"
-            f"{': ' * bool(lone)}{'; '.join(lone)}; {ACCEPTED}"
-        )
+    classes = _same_classes(root, tested, train, test)
+    empty = sorted(name for name in train if not train[name] and not test.get(name))
     lines = [f"{tested} is taken for test"] if tested != TESTED[0] else []
     lines += [f"no class: {', '.join(empty)} (empty)"] if empty else []
     if strays:
         kinds = Counter(path.suffix or path.name for path in strays)
-        kinds_said = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
-        lines.append(f"{len(strays)} files that are no images are skipped ({kinds_said})")
+        said = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+        lines.append(f"{len(strays)} files that are no images are skipped ({said})")
     _say(root, lines)
     listed = {
         part: [(file, label) for label, name in enumerate(classes) for file in found[name]]
@@ -95,18 +80,34 @@ def list_folder(root: Path) -> Listing:
     return Listing(listed["train"], listed[tested], classes, digest.hexdigest())
 
 
+def _same_classes(
+    root: Path, tested: str, train: dict[str, list[Path]], test: dict[str, list[Path]]
+) -> tuple[str, ...]:
+    """The classes that have images, sorted; raises UsageError where the parts' differ."""
+    ours, theirs = ({name for name in found if found[name]} for found in (train, test))
+    if len(ours) >= 2 and ours == theirs:
+        return tuple(sorted(ours))
+    lone = {"train": sorted(ours - theirs), tested: sorted(theirs - ours)}
+    said = "; ".join(f"{', '.join(names)} only in {part}" for part, names in lone.items() if names)
+    raise UsageError(
+        f"--dataset: {root} must have images of the same two or more classes in train and "
+        f"{tested}; found {len(ours)} in train, {len(theirs)} in {tested}"
+        f"{': ' * bool(said)}{said}; {ACCEPTED}"
+    )
+
+
 def _classes(part: Path, strays: list[Path]) -> dict[str, list[Path]]:
     """The image files of each class folder, however deep they lie; others are `strays`."""
-    known, found = _suffixes(), {}
+    known, found = _suffixes(), dict[str, list[Path]]()
     for path in sorted(part.iterdir()):
         if path.name.startswith(".") or path.name == NO_CLASS:
             continue
         if not path.is_dir():
             strays.append(path)
             continue
-        files = list(_files(path))
-        found[path.name] = [file for file in files if _is_image(file, known)]
-        strays += [file for file in files if file not in set(found[path.name])]
+        found[path.name] = []
+        for file in _files(path):
+            (found[path.name] if _is_image(file, known) else strays).append(file)
     return found
 
 

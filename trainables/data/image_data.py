@@ -203,9 +203,8 @@ def _glyphs_version() -> str:
 
 
 def _draw_glyphs() -> sources.Raw:
-    from trainables.data import (
-        glyphs,  # here, since matplotlib's import would slow every trial's start
-    )
+    # Here, since matplotlib's import would slow every trial's start.
+    from trainables.data import glyphs
 
     total = GLYPHS_POOL + GLYPHS_TEST
     with sources.counter("drawing glyphs", total) as advance:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 SEARCH_PHASES = ("search", "control")  # control: never stopped, chosen before its learning rate is
+PHASES = (*SEARCH_PHASES, "confirm")
+NEIGHBOURS = {"half": 0.5, "double": 2.0}  # roles: times the winner's learning rate
 SMALL_BATCH = 512  # the reference is the best plain cell at or below it
 
 
@@ -22,6 +24,10 @@ RULES = {
     "lr_sqrt": Rule(0.5, "× √B", "LR sqrt", r"$\times\sqrt{B}$"),
     "lr_linear": Rule(1.0, "× B", "LR linear", r"$\times B$"),
 }
+# What a trial is there for. superseded: it confirms what an extension has replaced; no trial is
+# begun as that.
+ROLES = ("search", "warm", "winner", *NEIGHBOURS, *RULES)
+SUPERSEDED = "superseded"
 
 
 def optimizer_of(method: str) -> str:

@@ -84,12 +84,16 @@ def passes(formulation: str) -> float:
     return plugins.formulation(formulation).passes
 
 
+def _require_optimizer(option: str, name: str) -> None:
+    if not of_library(name):
+        pluggable(option, name, (*OPTIMIZERS, *(f"{each}:NAME" for each in LIBRARIES)))
+
+
 @functools.cache  # a study asks for the parts of its methods again and again
 def parse_method(method: str, option: str = "--methods") -> tuple[str, str]:
     """`momentum+sam` -> (`momentum`, `sam`); a base optimizer alone has the formulation `none`."""
     optimizer, plus, formulation = method.partition("+")
-    if not of_library(optimizer):
-        pluggable(option, optimizer, (*OPTIMIZERS, *(f"{each}:NAME" for each in LIBRARIES)))
+    _require_optimizer(option, optimizer)
     if plus:
         pluggable(option, formulation, [name for name in FORMULATIONS if name != "none"])
     return optimizer, formulation or "none"
@@ -195,8 +199,7 @@ class TrialConfig(Recipe):
     def __post_init__(self) -> None:
         if self.m == 0:
             object.__setattr__(self, "m", self.batch_size)
-        if not of_library(self.optimizer):
-            pluggable("--method", self.optimizer, OPTIMIZERS)
+        _require_optimizer("--method", self.optimizer)
         pluggable("--method", self.formulation, FORMULATIONS)
         pluggable("--loss", self.loss, LOSSES)
         choice("--precision", self.precision, PRECISIONS)
