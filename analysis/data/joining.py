@@ -7,6 +7,8 @@ from typing import Any
 import pandas as pd
 
 from analysis.data.study import Study
+from trainables.spec.names import weight_decay
+from trainables.spec.roles import optimizer_of
 
 # Configured, but no part of what a trial is: how many there are, how they are sought, where they
 # ran. All other scalars are settings: trials are pooled only where these agree.
@@ -15,6 +17,8 @@ NO_SETTINGS = frozenset((
     "scheduler", "control_share", "grace", "sharpness", "m", "micro_batch", "device", "threads",
     "within", "data_dir", "foreign", "table",
 ))  # fmt: skip
+# What studies trained with that were begun before these could be set.
+BEFORE = {"decayed": "all", "clip": 0.0}
 # Two trials that are alike in all of these are one, met twice.
 IDENTITY = ["method", "batch_size", "m", "lr", "rho", "seed", "phase", "role", "status", "steps",
             "score"]  # fmt: skip
@@ -72,7 +76,13 @@ def _unknown(study: Study) -> bool:
 def _settings(config: dict[str, Any]) -> dict[str, Any]:
     """What determines a trial of the study, beside its cell, learning rate, radius and seed."""
     scalar = (str, int, float)
-    return {k: v for k, v in config.items() if isinstance(v, scalar) and k not in NO_SETTINGS}
+    own = {k: v for k, v in config.items() if isinstance(v, scalar) and k not in NO_SETTINGS}
+    if not own:
+        return own
+    if "weight_decay" in config and config["weight_decay"] is None:  # each optimizer's own
+        decays = {weight_decay(optimizer_of(method)) for method in config.get("methods") or ()}
+        own["weight_decay"] = decays.pop() if len(decays) == 1 else "each optimizer's own"
+    return BEFORE | own
 
 
 def _labels(

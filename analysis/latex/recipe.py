@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from analysis.latex.tex import breakable, escape, num
-from trainables.spec.names import FORMULATIONS, LOSSES, NETWORKS, OPTIMIZERS
+from trainables.spec.names import FORMULATIONS, LOSSES, NETWORKS, OPTIMIZERS, weight_decay
 from trainables.spec.roles import formulation_of, optimizer_of
 
 Facts = Mapping[str, Any]
@@ -164,10 +164,12 @@ def _filled(text: str, config: Facts) -> str:
 
 
 def _weight_decay(config: Facts, optimizers: list[str]) -> list[str]:
-    decay = config.get("weight_decay")
-    if not isinstance(decay, (int, float)):
+    if "weight_decay" not in config:
         return []
-    if not decay:
+    asked = config["weight_decay"]
+    decays = {o: weight_decay(o) if asked is None else asked for o in optimizers}
+    values = sorted(set(decays.values()))
+    if values == [0]:
         return ["There is no weight decay."]
     kinds = {
         how: [o for o in optimizers if o in OPTIMIZERS and OPTIMIZERS[o].decay == kind]
@@ -176,8 +178,15 @@ def _weight_decay(config: Facts, optimizers: list[str]) -> list[str]:
     known = {how: names for how, names in kinds.items() if names}
     lone = len(known) == 1 and len(optimizers) == len(next(iter(known.values())))
     where = [how if lone else f"{how} in {listed(names)}" for how, names in known.items()]
-    said = f"Weight decay is {num(f'{decay:g}')}"
+    of = {
+        value: listed([o if o in OPTIMIZERS else code(o) for o in optimizers if decays[o] == value])
+        for value in values
+    }
+    amounts = [num(f"{v:g}") + (f" in {names}" if values[1:] else "") for v, names in of.items()]
+    said = f"Weight decay is {listed(amounts)}"
     said += f", {listed(where)}" if where else ""
+    if config.get("decayed") == "weights":
+        said += ", and spares biases and normalisation parameters"
     return [f"{said}; no perturbation sees it."]
 
 
@@ -221,4 +230,7 @@ def schedule(config: Facts) -> list[str]:
         cut = f" and accumulated over micro-batches of up to {given(config['micro_batch'])} images"
         # Batch norm is over ghost batches, which are then the micro-batches.
         lines.append(f"Gradients are taken in {said}{cut if free else ''}.")
+    if clip := config.get("clip"):
+        lines.append(f"The base optimizer's gradient is scaled to a norm of {given(clip)} where "
+                     "its own is larger.")  # fmt: skip
     return lines

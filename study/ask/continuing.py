@@ -11,6 +11,7 @@ from study.show import results
 from trainables.data.image_data import ImageData
 from trainables.spec import plugins
 from trainables.spec.errors import UsageError
+from trainables.spec.names import NETWORKS
 
 # The rest of the configuration determines each trial, so that another value would put rows side by
 # side that cannot be compared.
@@ -47,6 +48,7 @@ def continued(config: StudyConfig, path: Path, data: ImageData, sized: bool) -> 
     begun = results.study_event(events, path)
     was = StudyConfig.from_dict(begun["config"])
     require_same_code(begun, set(was.plugins) & set(config.plugins), path)
+    _require_same_asam(begun["config"], was, path)
     if sized:
         config = config.with_trials(was.trials)
     for field in fields(StudyConfig):
@@ -65,6 +67,9 @@ def continued(config: StudyConfig, path: Path, data: ImageData, sized: bool) -> 
                     f"--warm-start: {path} began {begun_so}, so new trials could not be compared "
                     "with its own; accepted: as it began, or a new --name"
                 )
+        elif field.name == "weight_decay":  # which may be each optimizer's own
+            for method in was.methods:
+                _require_same(field.name, config.decay(method), was.decay(method), path)
         elif field.name in BY_METHOD:
             for key in theirs:
                 _require_same(field.name, {key: ours.get(key)}, {key: theirs[key]}, path)
@@ -100,6 +105,17 @@ def require_same_code(begun: Event, names: Iterable[str], path: Path) -> None:
                 f"--name: the code of {name} has changed since {path} was trained with it, so what "
                 "is new could not be compared with its own; accepted: the same, or a new --name"
             )
+
+
+def _require_same_asam(begun: dict[str, Any], was: StudyConfig, path: Path) -> None:
+    """Raises UsageError for ASAM by its former rule, which left normalisation weights unscaled."""
+    network = NETWORKS.get(was.model)
+    former = "decayed" not in begun and (network is None or network.batch_norm)
+    if former and any(method.endswith("+asam") for method in was.methods):
+        raise UsageError(
+            f"--name: {path} was begun when ASAM left normalisation weights unscaled, so new "
+            "trials could not be compared with its own; accepted: a new --name"
+        )
 
 
 def _require_same(name: str, ours: Any, theirs: Any, path: Path) -> None:

@@ -250,6 +250,7 @@ def resolved(config: StudyConfig, where: Where, preset: str) -> dict[str, Any]:
         option: ",".join(f"{key}={low!r}..{high!r}" for key, (low, high) in values.items())
         for option, values in (("lr_range", config.lr_ranges), ("rho_range", config.rho_ranges))
     }
+    values = vars(config)
     unused = {"grid": "x".join(map(str, config.grid)), "trials": config.trials}
     del unused["trials" if config.sampler == "grid" else "grid"]
     return {
@@ -263,7 +264,9 @@ def resolved(config: StudyConfig, where: Where, preset: str) -> dict[str, Any]:
         **({"warm_start": where.warm_start} if where.warm_start else {}),
         **({"storage": where.storage} if where.storage else {}),
         **ranges,
-        **{name: getattr(config, name) for name in SAME if name not in NOT_SAID},
+        **{
+            name: values[name] for name in SAME if name not in NOT_SAID and values[name] is not None
+        },
         **unused,
         "search_seeds": "..".join(map(str, dict.fromkeys(config.search_seeds))),
     }

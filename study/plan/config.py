@@ -9,7 +9,7 @@ from study.plan.space import Range, Space, space_of
 from trainables.spec.errors import UsageError
 from trainables.spec.grid import Cell, grid
 from trainables.spec.ladder import Ladder
-from trainables.spec.names import OPTIMIZERS
+from trainables.spec.names import OPTIMIZERS, weight_decay
 from trainables.spec.plugins import is_plugin
 from trainables.spec.trial import Recipe, TrialConfig, choice, parse_method, stable_hash
 
@@ -142,6 +142,11 @@ class StudyConfig(Recipe):
             data_seed=self.seed,
             **shared | point,
         )
+
+    def decay(self, method: str) -> float:
+        """Weight decay of a method's trials."""
+        own = weight_decay(parse_method(method)[0])
+        return own if self.weight_decay is None else self.weight_decay
 
     def averaging(self, name: str, batch_size: int) -> float:
         """momentum, beta1, beta2 or alpha at a batch size.

@@ -174,6 +174,17 @@ def test_a_setting_that_one_study_does_not_state_keeps_it_apart(directories):
     assert "settings differ: weight_decay is not stated in A, 0.1 in B" in joined.config["notes"]
 
 
+def test_a_study_begun_before_a_setting_was_there_is_pooled_with_one_that_has_its_default(
+    directories,
+):
+    newer = directories("B", decayed="all", clip=0.0, weight_decay=None)
+    joined = analysis.load(directories("A", weight_decay=5e-4), newer)
+    assert len(set(joined.trials["method"])) == 2
+    assert not any("settings differ" in note for note in joined.config["notes"])
+    apart = analysis.load(directories("C", weight_decay=5e-4), directories("D", clip=1.0))
+    assert "settings differ: clip is 0.0 in C, 1.0 in D" in apart.config["notes"]
+
+
 def test_a_table_is_kept_apart_from_a_study_and_from_another_table(directories, tmp_path):
     tables = [tmp_path / folder / "runs.csv" for folder in ("x", "y+z")]
     for path in tables:

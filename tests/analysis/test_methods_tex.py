@@ -95,6 +95,16 @@ def test_it_says_what_manifest_and_configuration_hold(tmp_path):
     assert "nan" not in text.lower().replace("nano", "") and "None" not in text
 
 
+def test_decays_and_clipping_are_those_of_the_trials(tmp_path):
+    usual = said(made(tmp_path / "A", methods=("adam", "adamw"), decayed="weights", clip=0.7,
+                      lr_ranges={"adam": (1e-4, 0.1), "adamw": (1e-4, 0.1)}))  # fmt: skip
+    assert "Weight decay is $0.0005$ in adam and $0.01$ in adamw, an L2 term" in usual
+    assert "and spares biases and normalisation parameters; no perturbation sees it." in usual
+    assert "gradient is scaled to a norm of $0.7$ where" in usual
+    assert "no weight decay" in said(made(tmp_path / "B", weight_decay=0.0))
+    assert "scaled to a norm" not in said(made(tmp_path / "C"))
+
+
 def test_what_is_not_known_is_not_said(tmp_path):
     text = said(made(tmp_path / "A", manifest=None))
     assert "the study has no manifest" in text

@@ -154,6 +154,33 @@ def test_what_cannot_be_compared_is_refused_with_the_reason(option: str, tmp_pat
     assert (tmp_path / "log.jsonl").read_bytes() == before
 
 
+def test_an_optimizers_own_decay_is_the_number_that_a_log_has(tmp_path: Path) -> None:
+    trained(tmp_path / "plain", make_config(weight_decay=5e-4))
+    assert continued(make_config(), tmp_path / "plain", DATA, sized=False) == make_config()
+    adamw: dict[str, Any] = {"methods": ("adamw",), "lr_ranges": {"adamw": (1e-4, 0.1)}}
+    trained(tmp_path / "adamw", make_config(**adamw, rho_ranges={}, weight_decay=5e-4))
+    with pytest.raises(UsageError, match=r"^--weight-decay: .*0\.0005.* 0\.01 "):
+        continued(make_config(**adamw, rho_ranges={}), tmp_path / "adamw", DATA, sized=False)
+
+
+def test_asam_by_its_former_rule_goes_on_where_nothing_is_normalised(tmp_path: Path) -> None:
+    for model, refused in (("mlp", False), ("cnn-bn", True)):
+        config = make_config(
+            methods=("momentum+asam",), model=model, rho_ranges={"asam": (0.1, 1.0)}
+        )
+        log = tmp_path / model / "log.jsonl"
+        trained(log.parent, config)
+        log.write_text(
+            log.read_text().replace('"decayed": "all", ', "").replace('"decayed":"all",', "")
+        )
+        assert "decayed" not in log.read_text()
+        if not refused:
+            assert continued(config, log.parent, DATA, sized=False) == config
+            continue
+        with pytest.raises(UsageError, match=r"^--name: .* ASAM left normalisation"):
+            continued(config, log.parent, DATA, sized=False)
+
+
 def test_a_warm_start_tries_the_other_studys_best_points_first(tmp_path: Path) -> None:
     other = trained(tmp_path / "other", make_config(trials=8))
     asked = make_config(batch_sizes=(128, 1024), trials=8, seed=5)

@@ -118,6 +118,7 @@ def test_captured_equals_uncaptured(method: str, monkeypatch: pytest.MonkeyPatch
         {"batch_size": 120, "m": 120, "micro_batch": 1024},
         {"batch_size": 8, "m": 8},
         {"precision": "bf16"},
+        {"clip": 0.125, "decayed": "weights"},
     ],
 )
 def test_whatever_else_is_asked(values: dict, monkeypatch: pytest.MonkeyPatch) -> None:

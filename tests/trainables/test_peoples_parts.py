@@ -54,6 +54,11 @@ def layerwise(params: list[nn.Parameter], config: TrialConfig) -> Optimizer:
     return torch.optim.SGD(groups, lr=config.lr)
 
 
+def decaying(params: list[nn.Parameter], config: TrialConfig) -> Optimizer:
+    """As most are written: what it is told of biases and normalisation it does not ask."""
+    return torch.optim.SGD(params, lr=config.lr, weight_decay=config.weight_decay or 0.0)
+
+
 def biases_alone(named_params: list[tuple[str, nn.Parameter]], config: TrialConfig) -> Optimizer:
     return torch.optim.SGD([p for name, p in named_params if name.endswith("bias")], lr=config.lr)
 
@@ -405,6 +410,18 @@ def test_the_settings_reach_an_optimizer_of_a_library() -> None:
     assert found["weight_decay"] == config.weight_decay
     averaging = trial(optimizer="torch:ASGD", alpha=0.9, batch_size=20)
     assert start(averaging, DATA).optimizer.param_groups[0]["alpha"] == 0.75
+
+
+def test_decay_of_weights_alone_holds_for_every_optimizer_or_is_refused() -> None:
+    spared = {"decayed": "weights", "weight_decay": 0.1}
+    for name in ("timm:lion", "torch:RAdam"):
+        groups = start(trial(**spared, optimizer=name, model="cnn"), DATA).optimizer.param_groups
+        by_dimension = {p.ndim > 1: g["weight_decay"] for g in groups for p in g["params"]}
+        assert by_dimension == {True: 0.1, False: 0.0}
+    check(asked(optimizer="decaying"), DATA)
+    check(asked(optimizer="layerwise", **spared), DATA)
+    with pytest.raises(UsageError, match=r"^--decayed: people:decaying .*biases.*; accepted: "):
+        check(asked(optimizer="decaying", **spared), DATA)
 
 
 def test_a_network_that_moves_a_buffer_it_reads_draws_from_nowhere() -> None:

@@ -1,8 +1,10 @@
 """A step that is subtly another algorithm would be tuned and compared all the same, unnoticed."""
 
 import copy
+import inspect
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -64,6 +66,39 @@ def test_eta_momentum_and_betas_are_the_configured_ones() -> None:
     values = {"formulation": "asam", "rho": 1.5, "eta": 0.2, "momentum": 0.5, "warmup": 0.0}
     assert_like_the_formulas(trial(optimizer="nesterov", **values), 1e-4)
     assert_like_the_formulas(trial(optimizer="adam", beta1=0.5, beta2=0.8, **values), 1e-4)
+
+
+@pytest.mark.parametrize("form", ["none", "asam"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_clipped_gradients_and_spared_biases_are_the_formulas(optimizer: str, form: str) -> None:
+    # Both so strong that a step without either is another one.
+    strong = {"clip": 0.1, "decayed": "weights", "weight_decay": 0.5, "budget": "12steps"}
+    lr = {"lars": 3.0, "adagrad": 0.03, "rmsprop": 0.03}.get(optimizer, 0.1)
+    config = trial(optimizer=optimizer, formulation=form, rho=RADIUS[form], m=5, lr=lr, **strong)
+    assert_like_the_formulas(config, 2e-4)
+    for other in ({"clip": 0.0}, {} if optimizer[0] == "l" else {"decayed": "all"}):
+        ends = []
+        for values in (config, replace(config, **other)):
+            training = start(values, image_data())
+            training.run()
+            ends.append(torch.cat([w.flatten() for w in weights(training)]))
+        assert not other or not torch.allclose(*ends, atol=1e-3)
+
+
+def test_a_gradient_below_the_norm_is_left_alone() -> None:
+    config = trial()
+    ends = [start(replace(config, clip=clip), image_data()) for clip in (0.0, 1e6)]
+    for training in ends:
+        training.run()
+    assert all(map(torch.equal, weights(ends[0]), weights(ends[1])))
+
+
+def test_adamw_decays_as_torchs_does_unless_asked() -> None:
+    usual = inspect.signature(torch.optim.AdamW).parameters["weight_decay"].default
+    for name in ("adamw", "torch:AdamW", "timm:adamw"):
+        assert TrialConfig(optimizer=name).weight_decay == usual
+        assert TrialConfig(optimizer=name, weight_decay=0.0).weight_decay == 0.0
+    assert TrialConfig(optimizer="adam").weight_decay == TrialConfig().weight_decay == 5e-4
 
 
 @pytest.mark.parametrize("optimizer", [name for name in OPTIMIZERS if name[0] != "l"])

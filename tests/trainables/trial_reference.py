@@ -170,10 +170,13 @@ class Reference:
     def update(self, gradient: list[Tensor]) -> None:
         c, lr = self.config, self.rate()
         self.time += 1
+        length = math.sqrt(sum(float((g * g).sum()) for g in gradient))
+        if c.clip and length > c.clip:
+            gradient = [g * c.clip / length for g in gradient]
         for k, g in enumerate(gradient):
             w, decay = self.w[k], c.weight_decay
             by_layer = c.optimizer in ("lars", "lamb")
-            if by_layer and w.dim() == 1:
+            if w.dim() == 1 and (by_layer or c.decayed == "weights"):
                 decay = 0.0
             if c.optimizer == "adamw":
                 w = w * (1 - lr * decay)

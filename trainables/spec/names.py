@@ -13,7 +13,8 @@ Range = tuple[float, float]
 class Optimizer:
     """lr_range : where its learning rate is searched, wide on purpose: a decade and a half on
     either side of what the literature uses, so that an optimum at the bound is rare at any batch
-    size. averages : settings that average over steps. decay : coupled (an L2 term of the gradient),
+    size. averages : settings that average over steps. weight_decay : unless another is asked for,
+    of adamw torch's. decay : coupled (an L2 term of the gradient),
     decoupled, or layerwise (part of each layer's ratio). captured : whether its move reads the
     learning rate from the device, inside of a CUDA graph.
     """
@@ -21,6 +22,7 @@ class Optimizer:
     lr_range: Range
     said: str
     averages: tuple[str, ...] = ()
+    weight_decay: float = 5e-4
     decay: str = "coupled"
     captured: bool = False
 
@@ -66,6 +68,7 @@ OPTIMIZERS = {
         (1e-4, 1e-1),
         r"AdamW ($\beta_1={beta1}$, $\beta_2={beta2}$)",
         ("beta1", "beta2"),
+        weight_decay=1e-2,
         decay="decoupled",
         captured=True,
     ),
@@ -140,6 +143,13 @@ LIBRARY_RANGES = {
 def of_library(name: str) -> bool:
     """Whether an optimizer's name is `timm:NAME` or `torch:NAME`."""
     return name.partition(":")[0] in LIBRARIES and name.count(":") == 1
+
+
+def weight_decay(optimizer: str) -> float:
+    """What an optimizer decays by unless another value is asked for; a library's as the built-in
+    one of its name does."""
+    known = OPTIMIZERS.get(optimizer.rpartition(":")[2].lower())
+    return known.weight_decay if known else Optimizer.weight_decay
 
 
 def averaging(setting: str) -> str:

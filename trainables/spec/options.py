@@ -3,9 +3,16 @@
 from collections.abc import Callable
 from typing import Any
 
-from trainables.spec.names import LOSSES, NETWORKS, averaging
+from trainables.spec.names import LOSSES, NETWORKS, OPTIMIZERS, averaging
 from trainables.spec.plugins import ACCEPTED
-from trainables.spec.trial import AUGMENTATIONS, PRECISIONS, SCHEDULES, SCORES, TrialConfig
+from trainables.spec.trial import (
+    AUGMENTATIONS,
+    DECAYED,
+    PRECISIONS,
+    SCHEDULES,
+    SCORES,
+    TrialConfig,
+)
 
 Add = Callable[..., Any]
 DEFAULT = TrialConfig()
@@ -26,12 +33,21 @@ STEP = (
     ("beta2", float, "X", f"of {averaging('beta2')}"),
     ("alpha", float, "X", f"of {averaging('alpha')}"),
     ("weight_decay", float, "X", "in the base optimizer"),
+    (
+        "decayed",
+        str,
+        "NAME",
+        f"{'|'.join(DECAYED)}: not biases and normalisation, as lars and lamb",
+    ),
+    ("clip", float, "NORM", "of a step's gradient, at most; 0: any"),
     ("eta", float, "X", "of asam"),
     ("bn_batch", int, "N", "images that share batch norm's statistics"),
     ("precision", str, "NAME", "|".join(PRECISIONS)),
 )
 NAMES = tuple(name for name, *_ in TASK + STEP)
-AUTO = {"augment": "auto"}  # resolved by the data set
+# Resolved by the data set, and by the optimizer.
+AUTO = {"augment": "auto", "weight_decay": None}
+SAID = {"weight_decay": f"{DEFAULT.weight_decay:g}, adamw {OPTIMIZERS['adamw'].weight_decay:g}"}
 
 
 def add(options: tuple[tuple[str, type, str, str], ...], to: Add, **preset: Any) -> None:
@@ -44,5 +60,5 @@ def add(options: tuple[tuple[str, type, str, str], ...], to: Add, **preset: Any)
             type=kind,
             metavar=metavar,
             default=None if name in preset else default,
-            help=f"{text} (default: {default})",
+            help=f"{text} (default: {SAID.get(name, default)})",
         )

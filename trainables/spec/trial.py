@@ -17,12 +17,14 @@ from trainables.spec.names import (
     NETWORKS,
     OPTIMIZERS,
     of_library,
+    weight_decay,
 )
 
 SCHEDULES = ("constant", "cosine", "linear")
 SCORES = ("log_error", "accuracy", "loss")
 PRECISIONS = ("fp32", "bf16")
 AUGMENTATIONS = ("shift", "flip", "cutout")
+DECAYED = ("all", "weights")
 # What `auto` stands for; a digit or a letter mirrored is another one or none.
 USUAL = {
     "cifar10": "shift,flip",
@@ -143,7 +145,10 @@ class Recipe:
 
     `train_size` 0 means all; `label_noise` is the share of training labels that are wrong;
     `bn_batch` images share batch norm's statistics; `eta` is ASAM's; `alpha` averages rmsprop's
-    squares, as `beta2` those of the adams; `warmup` is a fraction of the schedule.
+    squares, as `beta2` those of the adams; `weight_decay` None is the optimizer's own, and
+    `decayed` says of which parameters it is: all, or without biases and normalisation, which have
+    one dimension; `clip` is the norm that a step's gradient has at most, 0 being any; `warmup` is
+    a fraction of the schedule.
     """
 
     dataset: str = "glyphs"
@@ -161,7 +166,9 @@ class Recipe:
     beta1: float = 0.9
     beta2: float = 0.999
     alpha: float = 0.99
-    weight_decay: float = 5e-4
+    weight_decay: float | None = None
+    decayed: str = "all"
+    clip: float = 0.0
     schedule: str = "cosine"
     warmup: float = 0.1
     budget: str = "10epochs"
@@ -199,11 +206,14 @@ class TrialConfig(Recipe):
     def __post_init__(self) -> None:
         if self.m == 0:
             object.__setattr__(self, "m", self.batch_size)
+        if self.weight_decay is None:
+            object.__setattr__(self, "weight_decay", weight_decay(self.optimizer))
         _require_optimizer("--method", self.optimizer)
         pluggable("--method", self.formulation, FORMULATIONS)
         pluggable("--loss", self.loss, LOSSES)
         choice("--precision", self.precision, PRECISIONS)
         object.__setattr__(self, "augment", parse_augment(self.augment, self.dataset))
+        choice("--decayed", self.decayed, DECAYED)
         choice("--schedule", self.schedule, SCHEDULES)
         choice("--score", self.score, SCORES)
         Budget.parse(self.budget)
@@ -220,7 +230,7 @@ class TrialConfig(Recipe):
         device = re.fullmatch(r"cpu|cuda(:\d+)?", self.device)
         self._require("device", device is not None, "cpu, cuda or cuda:N")
         self._require("lr", 0 < self.lr < math.inf, "a positive number")
-        for name in ("rho", "eta", "weight_decay"):
+        for name in ("rho", "eta", "weight_decay", "clip"):
             self._require(name, 0 <= getattr(self, name) < math.inf, "a number of at least 0")
         self._require("warmup", 0 <= self.warmup < 1, "a fraction in [0, 1)")
         self._require("m", 1 <= self.m <= self.batch_size, f"1 to the batch size {self.batch_size}")

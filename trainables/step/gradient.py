@@ -211,6 +211,13 @@ def norm(grads: Sequence[Tensor | None]) -> Tensor:
     return get_total_norm([g for g in grads if g is not None], foreach=True)
 
 
+def clipped(grads: Gradients, most: float) -> Gradients:
+    """The gradients at a norm of `most` where theirs is above it (Pascanu et al. 2013), as torch's
+    clip_grad_norm_ does, but not in place: a user's formulation may remember them."""
+    factor = (most / (norm(grads) + 1e-6)).clamp(max=1.0)
+    return [None if g is None else g * factor for g in grads]
+
+
 @dataclass
 class NoiseScale:
     """Running sums of |G|^2 and S, from squared gradient norms at two batch sizes b < B.

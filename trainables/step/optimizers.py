@@ -5,6 +5,7 @@ import functools
 import inspect
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -31,24 +32,19 @@ def build(config: TrialConfig, params: list[nn.Parameter], names: Sequence[str] 
 
     `adamw` decouples it (Loshchilov & Hutter 2019), `lars` and `lamb` put it into the ratio by
     which they scale a layer, the others couple it to the gradient (L2).
+
+    Raises
+    ------
+    UsageError
+        Where a user's own is none, has a rate by another name, or decays what it is not to.
     """
     name = config.optimizer
-    betas = (config.beta1, config.beta2)
-    common: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay}
-    if name in ("sgd", "momentum", "nesterov"):
-        return _sgd(params, 0.0 if name == "sgd" else config.momentum, name == "nesterov", common)
-    if name == "adam":
-        return torch.optim.Adam(params, betas=betas, fused=True, **common)
-    if name == "adamw":
-        return torch.optim.AdamW(params, betas=betas, fused=True, **common)
-    if name == "rmsprop":
-        return torch.optim.RMSprop(params, alpha=config.alpha, foreach=True, **common)
-    if name == "adagrad":
-        return torch.optim.Adagrad(params, foreach=True, **common)
     if name in ("lars", "lamb"):
         return _layerwise(config, params)
     if of_library(name):
-        return _from_library(config, params)
+        return _from_library(config, _groups(config, params))
+    if name in OPTIMIZERS:
+        return _built_in(config, params)
     make = plugins.find("--methods", name)
     made = make(list(zip(names, params, strict=True)) if _wants_names(make) else params, config)
     if not isinstance(made, Optimizer):
@@ -59,10 +55,47 @@ def build(config: TrialConfig, params: list[nn.Parameter], names: Sequence[str] 
         what = f"has param_groups without 'lr' ({', '.join(sorted({*strange[0]} - {'params'}))})"
         accepted = "one whose rate is called lr, since warmup and schedule set that"
         raise plugins.wrong("--methods", name, what, accepted)
+    if config.decayed == "weights":
+        _require_spared(name, made)
     return made
 
 
-def _from_library(config: TrialConfig, params: list[nn.Parameter]) -> Optimizer:
+def _require_spared(name: str, made: Optimizer) -> None:
+    for group in made.param_groups:
+        if group.get("weight_decay") and any(p.ndim <= 1 for p in group["params"]):
+            what = "decays biases or normalisation parameters"
+            accepted = "groups without weight_decay for those of one dimension"
+            raise plugins.wrong("--decayed", name, what, accepted)
+
+
+def _groups(config: TrialConfig, params: list[nn.Parameter]) -> list[dict[str, Any]]:
+    """All parameters, or weights apart from what is not decayed: biases and normalisation, which
+    have one dimension."""
+    if config.decayed == "all":
+        return [{"params": params}]
+    weights = [p for p in params if p.ndim > 1]
+    others = [p for p in params if p.ndim <= 1]
+    groups: list[dict[str, Any]] = [{"params": weights}, {"params": others, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]
+
+
+def _built_in(config: TrialConfig, params: list[nn.Parameter]) -> Optimizer:
+    """Those of torch."""
+    name, groups = config.optimizer, _groups(config, params)
+    betas = (config.beta1, config.beta2)
+    common: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay}
+    if name in ("sgd", "momentum", "nesterov"):
+        return _sgd(groups, 0.0 if name == "sgd" else config.momentum, name == "nesterov", common)
+    if name == "adam":
+        return torch.optim.Adam(groups, betas=betas, fused=True, **common)
+    if name == "adamw":
+        return torch.optim.AdamW(groups, betas=betas, fused=True, **common)
+    if name == "rmsprop":
+        return torch.optim.RMSprop(groups, alpha=config.alpha, foreach=True, **common)
+    return torch.optim.Adagrad(groups, foreach=True, **common)
+
+
+def _from_library(config: TrialConfig, groups: list[dict[str, Any]]) -> Optimizer:
     """torch.optim's class or timm's entry of that name, with those settings that it takes."""
     library, _, name = config.optimizer.partition(":")
     known: dict[str, Any] = {
@@ -77,7 +110,7 @@ def _from_library(config: TrialConfig, params: list[nn.Parameter]) -> Optimizer:
         make = getattr(torch.optim, name, None)
         if isinstance(make, type) and issubclass(make, Optimizer) and make is not Optimizer:
             taken = inspect.signature(make).parameters
-            return make(params, **{key: known[key] for key in known if key in taken})
+            return make(groups, **{key: known[key] for key in known if key in taken})
         raise UsageError(f"--methods: torch.optim has no {name}; accepted: the name of its class")
     from timm.optim import create_optimizer_v2, get_optimizer_info, list_optimizers
 
@@ -90,7 +123,7 @@ def _from_library(config: TrialConfig, params: list[nn.Parameter]) -> Optimizer:
     known.pop("alpha")
     if not (info.has_betas and info.num_betas == 2):
         del known["betas"]
-    return create_optimizer_v2(params, opt=name, **known)
+    return create_optimizer_v2(groups, opt=name, **known)
 
 
 def _wants_names(make: Callable[..., object]) -> bool:
@@ -136,35 +169,35 @@ def step_of(config: TrialConfig, optimizer: Optimizer) -> Callable[[], object]:
 
 
 def _sgd(
-    params: list[nn.Parameter], momentum: float, nesterov: bool, common: dict[str, Any]
+    groups: list[dict[str, Any]], momentum: float, nesterov: bool, common: dict[str, Any]
 ) -> Optimizer:
     """Momentum begins at zero in every parameter, which changes nothing, since torch's fused step
     fails where one first gets a gradient when others have theirs."""
     nesterov &= momentum > 0  # without momentum the two are one
-    made = torch.optim.SGD(params, momentum=momentum, nesterov=nesterov, fused=True, **common)
-    for param in params if momentum else ():
-        made.state[param]["momentum_buffer"] = torch.zeros_like(param)
+    made = torch.optim.SGD(groups, momentum=momentum, nesterov=nesterov, fused=True, **common)
+    for group in groups if momentum else ():
+        for param in group["params"]:
+            made.state[param]["momentum_buffer"] = torch.zeros_like(param)
     return made
 
 
 def _layerwise(config: TrialConfig, params: list[nn.Parameter]) -> Optimizer:
     """LARS (You et al. 2017) and LAMB (You et al. 2020), from timm.
 
-    A layer's weights are scaled; biases and normalisation parameters, which have one dimension,
-    are neither scaled nor decayed, as in the published large-batch runs.
+    A layer's weights are scaled; biases and normalisation parameters are neither scaled nor
+    decayed, as in the published large-batch runs.
     """
     from timm.optim.lamb import Lamb  # here, since timm takes seconds to import
     from timm.optim.lars import Lars
 
-    weights = [p for p in params if p.ndim > 1]
-    others = [p for p in params if p.ndim <= 1]
     groups = [
-        {"params": weights, "weight_decay": config.weight_decay, "always_adapt": True},
-        {"params": others, "weight_decay": 0.0, "always_adapt": False},
+        group | {"always_adapt": "weight_decay" not in group}
+        for group in _groups(replace(config, decayed="weights"), params)
     ]
+    common: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay}
     if config.optimizer == "lars":
-        return Lars(groups, lr=config.lr, momentum=config.momentum)
-    return Lamb(groups, lr=config.lr, betas=(config.beta1, config.beta2), max_grad_norm=None)
+        return Lars(groups, momentum=config.momentum, **common)
+    return Lamb(groups, betas=(config.beta1, config.beta2), max_grad_norm=None, **common)
 
 
 def learning_rate(config: TrialConfig, step: int, steps: int) -> float:

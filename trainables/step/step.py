@@ -12,7 +12,7 @@ from trainables.network import losses
 from trainables.network.batch_norm import has_batch_norm, require_pairs
 from trainables.spec.trial import TrialConfig
 from trainables.step import formulation, optimizers
-from trainables.step.gradient import Gradient, Gradients, NoiseScale
+from trainables.step.gradient import Gradient, Gradients, NoiseScale, clipped
 
 
 class Step:
@@ -50,6 +50,7 @@ class Step:
 
     def rebuild(self, config: TrialConfig) -> None:
         """The base optimizer, which remembers nothing yet."""
+        self.clip = config.clip
         self.optimizer = optimizers.build(config, self.gradient.params, self.names)
         # Of its groups' learning rates to the trial's, kept through warmup and schedule.
         self.ratios = [float(group["lr"]) / config.lr for group in self.optimizer.param_groups]
@@ -73,6 +74,7 @@ class Step:
 
     def move(self, grads: Gradients, lr: float | Tensor) -> None:
         """The base optimizer's step along them."""
+        grads = clipped(grads, self.clip) if self.clip else grads
         for param, grad in zip(self.gradient.params, grads, strict=True):
             param.grad = grad
         for group, ratio in zip(self.optimizer.param_groups, self.ratios, strict=True):
