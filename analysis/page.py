@@ -1,6 +1,7 @@
 """index.html: the whole report as one file that opens offline, on a phone, and on paper."""
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from html import escape
 from importlib import resources
@@ -18,13 +19,10 @@ from analysis.questions.flatness import flatness_answer
 from analysis.say.compensation_words import answer
 from analysis.say.statements import law_answer
 from analysis.say.text import LEGEND, cell_rows, facts
+from analysis.say.verdicts import Verdict, at_a_glance
 from analysis.validity.checklist import validity
 
-QUESTIONS = (
-    "Does SAM or ASAM compensate?",
-    "How does LR* follow the batch size?",
-    "Do flatter minima generalise better?",
-)
+OPEN = 3.0  # an end of an interval further out is off the scale
 WORDS = {"holds": "in order", "caution": "caution", "unknown": "open"}
 # Of a trial, under the pointer: our column, its name there.
 TOLD = {
@@ -102,20 +100,68 @@ def sentences(found: Answers) -> list[str]:
 
 
 def _answers(found: Answers) -> str:
-    cards = zip(QUESTIONS, sentences(found), strict=True)
-    inner = "".join(f'<div class="answer"><h3>{escape(question)}</h3><p>{_sentence(said)}</p></div>'
-                    for question, said in cards)  # fmt: skip
+    inner = "".join(
+        f'<div class="answer"><h3>{escape(each.question)}</h3>'
+        f'<p class="words">{escape(each.words)}</p>{_numbers(each)}'
+        f'<p class="first">{_explained(each.sentence)}</p>'
+        f"<details><summary>why</summary><p>{_explained(_sentence(why))}</p></details></div>"
+        for each, why in zip(at_a_glance(found), sentences(found), strict=True)
+    )
     return f'<div class="answers">{inner}</div>'
 
 
+def _numbers(each: Verdict) -> str:
+    """Each number with its interval on one scale, which the marks and all numbers are within."""
+    if not each.numbers:
+        return ""
+    ends = [*each.marks.values(), *(number.value for number in each.numbers)]
+    ends += [end for number in each.numbers for end in (number.low, number.high)
+             if abs(end) <= OPEN]  # fmt: skip
+    low, high = min(ends), max(ends)
+
+    def at(value: float) -> float:
+        return round(100 * float(np.clip((value - low) / (high - low), 0, 1)), 1)
+
+    lines = "".join(f'<i class="mark" style="left:{at(value)}%"></i>'
+                    for value in each.marks.values())  # fmt: skip
+    rows = []
+    for number in each.numbers:
+        bar = ""
+        if not np.isnan(number.low):
+            first, last = at(number.low), at(number.high)
+            bar = f'<i class="bar" style="left:{first}%;width:{last - first:.1f}%"></i>'
+        rows.append(
+            f'<span>{escape(number.label)}</span><span class="track">{lines}{bar}'
+            f'<i class="dot" style="left:{at(number.value)}%"></i></span>'
+            f"<span>{escape(number.said)}</span>"
+        )
+    names = "".join(f'<span style="left:{at(value)}%">{escape(name)}</span>'
+                    for name, value in each.marks.items())  # fmt: skip
+    rows.append(f'<span></span><span class="marks">{names}</span><span></span>')
+    return f'<div class="numbers">{"".join(rows)}</div>'
+
+
 def _sentence(said: str) -> str:
-    return escape(said[:1].upper() + said[1:] + ".")
+    return said[:1].upper() + said[1:] + "."
+
+
+def _explained(said: str) -> str:
+    """The text as HTML, each term of the glossary with its meaning under a touch."""
+    terms = {term: told for names, told in GLOSSARY.items() for term in names.split(", ")}
+    longest_first = sorted(terms, key=len, reverse=True)
+    pattern = re.compile(rf"(?<!\w)({'|'.join(map(re.escape, longest_first))})(?!\w)")
+    return "".join(
+        f'<span class="term" tabindex="0" data-says="{escape(terms[part])}">{escape(part)}</span>'
+        if part in terms else escape(part)
+        for part in pattern.split(said)
+    )  # fmt: skip
 
 
 def _checks(found: Answers) -> str:
     inner = "".join(
-        f'<div class="check {each.verdict}"><span class="verdict">{WORDS[each.verdict]}</span>'
-        f'<div><b>{escape(each.name)}</b><span class="said">{escape(each.said)}</span></div></div>'
+        f'<details class="check {each.verdict}"><summary><span class="verdict">'
+        f"{WORDS[each.verdict]}</span> {escape(each.name)}</summary>"
+        f'<p class="said">{_explained(each.said)}</p></details>'
         for each in validity(found)
     )
     return f'<div class="checks">{inner}</div>'
@@ -124,7 +170,8 @@ def _checks(found: Answers) -> str:
 def _figures(pictures: Pictures) -> str:
     inner = "".join(
         f'<figure id="{escape(each.name)}" aria-label="{escape(each.title)}">'
-        f"<h3>{escape(each.title)}</h3>{drawn.svg}<figcaption>{escape(each.caption)} "
+        f'<h3>{escape(each.title)}</h3><div class="scroll">{drawn.svg}</div>'
+        f"<figcaption>{escape(each.caption)} "
         + ", ".join(f'<a href="figures/{escape(each.name)}.{kind}">{kind.upper()}</a>'
                     for kind in ("pdf", "png", "csv"))
         + "</figcaption></figure>"

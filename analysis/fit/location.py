@@ -13,7 +13,7 @@ from analysis.fit.surface import Surface
 COARSE = (41, 11)  # places of LR and rho at which contenders are looked for
 FINE = {1: (96,), 2: (45, 11)}  # and from which they come; by dimension
 LIKELY = 3.0  # SDs: a place further below the best is none
-CONTENDERS = 96  # places of a cell
+CONTENDERS = 112  # places of a cell: two of each LR, and of each rho
 KERNELS = 4  # by which contenders are chosen
 DRAWS = 512
 CAUTION = 1.3  # times the posterior's SDs: of real responses no process is more than a likeness
@@ -111,11 +111,28 @@ def _likely(surface: Surface, c: int, box: np.ndarray) -> np.ndarray:
 
 
 def _contenders(surface: Surface, c: int, grid: np.ndarray) -> np.ndarray:
+    """Places that could be the best: of each LR, and of each rho, the most promising ones.
+
+    The most promising of all would cover a ridge and leave out what lies further along LR, so that
+    intervals would end where the places do.
+    """
     mean, sd = _spread(surface, c, grid)
     promise = mean + LIKELY * sd
     best = int(mean.argmax())
-    chosen = np.flatnonzero(promise >= mean[best] - LIKELY * sd[best])
-    return grid[chosen[np.argsort(-promise[chosen])[:CONTENDERS]]]
+    likely = np.flatnonzero(promise >= mean[best] - LIKELY * sd[best])
+    likely = likely[np.argsort(-promise[likely])]
+    rank = np.min([_place_among(grid[likely, axis]) for axis in range(grid.shape[1])], axis=0)
+    return grid[likely[np.argsort(rank, kind="stable")[:CONTENDERS]]]
+
+
+def _place_among(values: np.ndarray) -> np.ndarray:
+    """(n,): how many of the same value come before each."""
+    order = np.argsort(values, kind="stable")
+    first = np.r_[True, values[order][1:] != values[order][:-1]]
+    starts = np.maximum.accumulate(np.where(first, np.arange(len(values)), 0))
+    place = np.empty(len(values), int)
+    place[order] = np.arange(len(values)) - starts
+    return place
 
 
 def _drawn(surface: Surface, where: Points, random: np.random.Generator) -> np.ndarray:

@@ -77,7 +77,7 @@ def bend_words(bend: Bend, along: str = "B") -> str:
     at, *ends = (about(2.0**size) if np.isfinite(size) else "-" for size in bend.batch)
     return (
         f"{_course(bend.below, along)} up to about {at} [{', '.join(ends)}], then "
-        f"{_after(bend.below, bend.above)} ({_shown(bend.above)})"
+        f"{after(bend.below, bend.above)} ({_shown(bend.above)})"
     )
 
 
@@ -98,17 +98,24 @@ def _sign(it: Estimate) -> int:
     return 1 if it.low > 0 else -1 if it.high < 0 else 0
 
 
-def _course(it: Estimate, along: str) -> str:
+def course(it: Estimate, along: str = "B") -> str:
     """A rule is named where the interval holds it alone, and the estimate is near."""
     word = {1: "grows like", -1: "falls like", 0: "goes like"}[_sign(it)]
     inside = [(name, a) for name, a in RULES.items() if it.low <= a <= it.high]
     if len(inside) != 1 or abs(it.value - inside[0][1]) > MARGIN:
-        return f"{word} {along}^{_shown(it)}"
+        return f"{word} {along}^{slope(it.value)}"
     rule = {"constant": "stays", "sqrt": f"{word} √{along}", "linear": f"{word} {along}"}
-    return f"{rule[inside[0][0]]} ({_shown(it)})"
+    return rule[inside[0][0]]
 
 
-def _after(below: Estimate, above: Estimate) -> str:
+def _course(it: Estimate, along: str) -> str:
+    said = course(it, along)
+    if "^" in said:
+        return f"{said} {interval(it.low, it.high)}"
+    return f"{said} ({_shown(it)})"
+
+
+def after(below: Estimate, above: Estimate) -> str:
     """The second slope beside the first; "no further": it is shown to go on by less than a root."""
     before, now = _sign(below), _sign(above)
     steeper = abs(above.value) > abs(below.value)

@@ -4,6 +4,7 @@ const tip = document.getElementById("tip");
 const NEAR = 16; // CSS pixels
 let pinned = false;
 let shown = null; // the ring around the mark, in its figure
+let spoken = null; // the term that is explained
 
 function words([, , trial, says]) {
   const row = trials[trial];
@@ -17,7 +18,7 @@ function hide() {
   tip.hidden = true;
   tip.classList.remove("pinned");
   shown?.remove();
-  shown = null;
+  shown = spoken = null;
 }
 
 function show(svg, spot) {
@@ -39,12 +40,28 @@ function show(svg, spot) {
   place();
 }
 
-function place() {
-  if (!shown) return;
+function explain(term) {
+  hide();
+  spoken = term;
+  tip.textContent = term.dataset.says;
+  tip.hidden = false;
+  place();
+}
+
+function corner() {
+  if (spoken) {
+    const { left, bottom } = spoken.getBoundingClientRect();
+    return { x: left - 12, y: bottom - 10 };
+  }
   const svg = shown.ownerSVGElement;
   const at = svg.createSVGPoint();
   [at.x, at.y] = [shown.cx.baseVal.value, shown.cy.baseVal.value];
-  const { x, y } = at.matrixTransform(svg.getScreenCTM());
+  return at.matrixTransform(svg.getScreenCTM());
+}
+
+function place() {
+  if (!shown && !spoken) return;
+  const { x, y } = corner();
   const { width, height } = tip.getBoundingClientRect();
   const left = Math.max(4, Math.min(x + 12, innerWidth - width - 4));
   tip.style.left = `${left}px`;
@@ -100,6 +117,17 @@ for (const figure of document.querySelectorAll("figure[id]")) {
     show(svg, list[index]);
   });
   svg.addEventListener("blur", () => pinned || hide());
+}
+for (const term of document.querySelectorAll(".term")) {
+  term.addEventListener("pointerenter", () => pinned || explain(term));
+  term.addEventListener("pointerleave", () => pinned || hide());
+  term.addEventListener("focus", () => pinned || explain(term));
+  term.addEventListener("blur", () => pinned || hide());
+  term.addEventListener("click", (event) => {
+    explain(term);
+    pin();
+    event.stopPropagation();
+  });
 }
 document.addEventListener("click", (event) => tip.contains(event.target) || hide());
 document.addEventListener("keydown", (event) => event.key === "Escape" && hide());

@@ -14,6 +14,7 @@ import analysis.report
 from analysis.data.study import Study
 from analysis.page import page, sentences
 from analysis.questions.answers import answered
+from analysis.say.verdicts import at_a_glance
 from analysis.validity.checklist import validity
 
 CHROMIUM = (
@@ -83,8 +84,9 @@ def test_it_is_whole_and_asks_for_nothing(html):
 
 def test_answers_and_checks_stand_above_the_figures(found, html):
     first = html.index("<figure ")
+    plain = re.sub(r"</?span[^>]*>", "", html)
     for said in sentences(found):
-        assert said.count("\n") == 0 and html.index(said[1:30].replace("'", "&#x27;")) < first
+        assert said.count("\n") == 0 and said[1:30].replace("'", "&#x27;") in plain
     [compensation] = found.compensations
     assert f"{compensation.lost.gap * 100:.1f} points" in html[:first]
     powers = [each.power for each in found.scalings["lr"] if each.points >= 3]
@@ -92,8 +94,30 @@ def test_answers_and_checks_stand_above_the_figures(found, html):
     for power in powers:
         known = f"{power.low:.2f}, {power.high:.2f}" if power.low > -9 else "no interval"
         assert f"{power.psi:.2f} [{known}]" in html[:first]
-    names = re.findall(r'<div class="check (\w+)">.*?<b>(.*?)</b>', html[:first])
+    each = re.compile(r'<details class="check (\w+)"><summary>.*?</span> (.*?)</summary>')
+    names = each.findall(html[:first])
     assert names == [(check.verdict, check.name) for check in validity(found)]
+
+
+def test_the_first_screen_is_three_short_verdicts_with_their_numbers(found, html):
+    cards = re.findall(r'<div class="answer">(.*?)</details></div>', html, re.DOTALL)
+    for card, each in zip(cards, at_a_glance(found), strict=True):
+        shown = re.sub(r"<details>.*", "", card)
+        assert f'<p class="words">{each.words}</p>' in shown
+        assert re.sub(r"<[^>]+>", "", shown).endswith(each.sentence.replace("'", "&#x27;"))
+        places = [float(at) for at in re.findall(r"(?:left|width):([\d.]+)%", shown)]
+        assert all(0 <= at <= 100 for at in places)
+        assert len(re.findall('class="dot"', shown)) == len(each.numbers) > 0
+    assert cards[1].count('class="bar"') == len(at_a_glance(found)[1].numbers)
+
+
+def test_a_term_is_explained_where_it_is_used(html):
+    terms = dict(
+        re.findall(r'<span class="term" tabindex="0" data-says="(.*?)">(.*?)</span>', html)
+    )
+    assert "LR*" in terms.values() and "rule" not in terms.values()
+    meaning = next(told for told, term in terms.items() if term == "LR*")
+    assert meaning.startswith("learning rate and radius at which the surface")
 
 
 def test_every_link_leads_to_a_file(written, html):
