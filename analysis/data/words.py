@@ -27,8 +27,8 @@ def number(value: float, digits: int | None) -> str:
 
 
 def slope(value: float, sign: str = "") -> str:
-    """An exponent with two decimals; `sign` "+" shows the sign always."""
-    return f"{value:{sign}.2f}" if np.isfinite(value) else "?"
+    """An exponent with two decimals, no minus before zero; `sign` "+" shows the sign always."""
+    return f"{round(value, 2) + 0.0:{sign}.2f}" if np.isfinite(value) else "?"
 
 
 def interval(low: float, high: float, digits: int = 2) -> str:

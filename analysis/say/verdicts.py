@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from analysis.data.words import slope
 from analysis.fit.bend import Estimate
 from analysis.fit.scaling import LEAST, RULES, Difference, Scaling
 from analysis.questions.answers import Answers
@@ -186,7 +187,7 @@ def _exponents(each: Scaling) -> list[Number]:
         ends = {label: Estimate(each.power.psi, each.power.low, each.power.high)}
     else:
         return []
-    return [Number(name, *value, f"{value.value:.2f}") for name, value in ends.items()]
+    return [Number(name, *value, slope(value.value)) for name, value in ends.items()]
 
 
 def _course(each: Scaling) -> tuple[str, str]:
@@ -198,7 +199,7 @@ def _course(each: Scaling) -> tuple[str, str]:
         return f"bends near {at}", said
     if each.points < LEAST:
         return NOT_TOLD, f"Under {label} too few cells tell LR*"
-    said = f"Under {label} LR* goes like B^{each.power.psi:.2f}"
+    said = f"Under {label} LR* goes like B^{slope(each.power.psi)}"
     if each.law in RULES:
         name = RULE_NAMES[each.law]
         words = name if each.law == "constant" else f"like {name}"
