@@ -27,8 +27,8 @@ from study.log.record import fold
 from study.plan.planner import Planner
 from study.plan.space import parse_range
 from study.show import results
-from tests.study.simulated import make_config, simulate, study_event
-from tests.tables import tables_of
+from tests.helpers.simulated import make_config, simulate, study_event
+from tests.helpers.tables import tables_of
 from trainables.data.image_data import load
 from trainables.spec.errors import UsageError, exit_code
 from trainables.spec.grid import parse_batch_sizes, parse_m, parse_methods

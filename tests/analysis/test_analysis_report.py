@@ -8,7 +8,6 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic import study, trial
 
 import analysis.report
 from analysis import Study
@@ -20,7 +19,11 @@ from analysis.say.compensation_words import answer
 from analysis.say.details import details
 from analysis.say.text import render
 from analysis.simulate import Design, Truth, simulate
+from study.log.log import Log
+from study.plan.planner import Planner
 from study.show.results import restore
+from tests.helpers import simulated
+from tests.helpers.synthetic import study, trial
 
 METHODS = ("momentum", "momentum+sam", "adam+asam")
 SIZES = (64, 256, 1024, 4096)
@@ -62,16 +65,10 @@ def found(full):
 @pytest.fixture(scope="module")
 def lines(tmp_path_factory):
     """The log of a study by the real planner on simulated trials, line by line."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(Path(__file__).parents[1] / "study"))
-        from simulated import make_config, simulate, study_event
-    from study.log.log import Log
-    from study.plan.planner import Planner
-
-    path, config = tmp_path_factory.mktemp("planned"), make_config(trials=2, seeds=1)
+    path, config = tmp_path_factory.mktemp("planned"), simulated.make_config(trials=2, seeds=1)
     with Log(path) as log:
-        log.append(study_event(config))
-        simulate(Planner(config, log))
+        log.append(simulated.study_event(config))
+        simulated.simulate(Planner(config, log))
     return (path / "log.jsonl").read_bytes().splitlines(keepends=True)
 
 

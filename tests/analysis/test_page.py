@@ -8,13 +8,13 @@ from html.parser import HTMLParser
 from urllib.parse import unquote
 
 import pytest
-from everything import METHODS, everything
 
 import analysis.report
 from analysis.data.study import Study
 from analysis.page import page, sentences
 from analysis.questions.answers import answered
 from analysis.validity.checklist import validity
+from tests.helpers.everything import METHODS, everything
 
 CHROMIUM = (
     shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -4,11 +4,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from simulated import make_config, simulate, study_event
 
 from study.log.log import Log
 from study.plan.planner import Planner
-from tests.faults import MEASURED_TOO, run
+from tests.helpers.faults import MEASURED_TOO, run
+from tests.helpers.simulated import make_config, simulate, study_event
 
 
 @pytest.fixture

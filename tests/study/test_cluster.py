@@ -10,7 +10,17 @@ import ray
 from ray.cluster_utils import Cluster
 
 from study.cluster.cluster import Resources, require_shared
-from tests.faults import DETERMINED, begin, determined, ended, events, kill, run, wait_for, workers
+from tests.helpers.faults import (
+    DETERMINED,
+    begin,
+    determined,
+    ended,
+    events,
+    kill,
+    run,
+    wait_for,
+    workers,
+)
 from trainables.spec.errors import UsageError
 from trainables.storage import Storage
 

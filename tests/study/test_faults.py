@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from tests.faults import DETERMINED, command, determined, ended, events, run, wait_for
-from tests.tables import tables_of
+from tests.helpers.faults import DETERMINED, command, determined, ended, events, run, wait_for
+from tests.helpers.tables import tables_of
 
 # Raises once it has learned something, while there is a file `broken`, but not on the 8 images of a
 # rehearsal; and asks for more memory than there are addresses for above 64 images at a time.

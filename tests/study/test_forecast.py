@@ -3,11 +3,10 @@
 from collections import Counter
 
 import pytest
-from simulated import make_config, simulate
-from test_planner import planner_of
 
 from study.cluster.calibrate import merge
 from study.show.forecast import Forecast, expected_progress, sized
+from tests.helpers.simulated import make_config, planner_of, simulate
 from trainables.spec.errors import UsageError
 from trainables.spec.grid import Cell
 

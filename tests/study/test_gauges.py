@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from simulated import make_config, simulate
 
 from study.log.log import MemoryLog
 from study.plan.planner import Planner
 from study.show.gauges import BUSY, EXPECTED, GAUGES, LR, RHO, SCORE, SPEED, TRIALS, Gauge, Gauges
+from tests.helpers.simulated import make_config, simulate
 
 Told = dict[tuple[str, ...], float]
 

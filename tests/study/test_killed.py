@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from tests.faults import DETERMINED, begin, determined, ended, run, wait_for
-from tests.tables import tables_of
+from tests.helpers.faults import DETERMINED, begin, determined, ended, run, wait_for
+from tests.helpers.tables import tables_of
 
 
 def killed_twice(place: Path, name: str, *more: str) -> subprocess.CompletedProcess[str]:

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 from study import measure as measure_command
-from tests.faults import MEASURED_TOO, run
-from tests.tables import tables_of
+from tests.helpers.faults import MEASURED_TOO, run
+from tests.helpers.tables import tables_of
 from trainables.spec.columns import SHARPNESS_COLUMNS
 from trainables.spec.errors import exit_code
 

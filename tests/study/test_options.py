@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from simulated import make_config, study_event
 
 from study import run
 from study.ask.options import PRESETS, parse, resolve, resolved
 from study.log.log import Log
+from tests.helpers.simulated import make_config, study_event
 from trainables.spec.errors import exit_code
 
 BAD = {

@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
-from simulated import make_config, simulate, study_event
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import analysis
@@ -20,7 +19,8 @@ from study.log.log import Log
 from study.plan.planner import Planner
 from study.show import results
 from study.show.views import Views
-from tests.tables import tables_of
+from tests.helpers.simulated import make_config, simulate, study_event
+from tests.helpers.tables import tables_of
 from trainables.data.image_data import load
 from trainables.spec.columns import REPORT_COLUMNS, TRIAL_COLUMNS
 

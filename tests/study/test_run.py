@@ -12,8 +12,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.faults import MEASURED_TOO, command, ended, run
-from tests.tables import tables_of
+from tests.helpers.faults import MEASURED_TOO, command, ended, run
+from tests.helpers.tables import tables_of
 
 
 def test_one_command_from_nothing_to_the_table(

@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from study.replay import MEASURED
-from tests.tables import tables_of
+from tests.helpers.tables import tables_of
 from trainables.spec.columns import SHARPNESS_COLUMNS
 
 TINY = (
