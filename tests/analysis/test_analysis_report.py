@@ -25,6 +25,7 @@ from study.show.results import restore
 from tests.helpers import simulated
 from tests.helpers.synthetic import study, trial
 
+pytestmark = pytest.mark.usefixtures("outlined")
 METHODS = ("momentum", "momentum+sam", "adam+asam")
 SIZES = (64, 256, 1024, 4096)
 FIGURE = "figures/lr_vs_batch_size.png"
@@ -40,26 +41,26 @@ def fits(text):
 
 
 @pytest.fixture(scope="module")
-def full() -> Study:
+def full(tmp_path_factory) -> Study:
     truths = {"momentum": Truth(exponent=1.0, loss=0.02, diverge=0.05),
               "momentum+sam": Truth(loss=0.02, recovered=0.5), "adam+asam": Truth()}  # fmt: skip
     design = Design(methods=METHODS, batch_sizes=SIZES, trials=16)
-    return simulate(design, truths, np.random.default_rng(0))[0]
-
-
-@pytest.fixture(scope="module")
-def written(full, tmp_path_factory):
-    """The text of one whole report, and its directory."""
-    path = tmp_path_factory.mktemp("full")
-    placed = Study(full.config, full.trials, full.reports, path)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(analysis.report, "load", lambda *paths, columns=None: placed)
-        return analysis.report.write(path), path / "report"
+    made = simulate(design, truths, np.random.default_rng(0))[0]
+    return Study(made.config, made.trials, made.reports, tmp_path_factory.mktemp("full"))
 
 
 @pytest.fixture(scope="module")
 def found(full):
     return answered(full)
+
+
+@pytest.fixture(scope="module")
+def written(full, found, outlined):
+    """The text of one whole report, and its directory."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(analysis.report, "load", lambda *paths, columns=None: full)
+        patch.setattr("analysis.questions.answers.answered", lambda study, watch: found)
+        return analysis.report.write(full.path), full.path / "report"
 
 
 @pytest.fixture(scope="module")

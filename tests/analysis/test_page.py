@@ -33,7 +33,7 @@ def found(made):
 
 
 @pytest.fixture(scope="module")
-def written(made, found):
+def written(made, found, outlined):
     """The directory of the whole report."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(analysis.report, "load", lambda *paths, columns=None: made)

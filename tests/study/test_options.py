@@ -91,7 +91,9 @@ BAD = {
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """A results directory with another study in it, and folders of broken images."""
+    """A results directory with another study in it, and folders of broken images; no Ray runs."""
+    if "ray" in sys.modules:
+        sys.modules["ray"].shutdown()  # that of the studies of this process
     config = make_config(dataset="digits", train_size=1024)
     with Log(tmp_path / "results" / "other") as log:
         log.append(study_event(config))
