@@ -12,7 +12,7 @@ STUDIES = "studies"  # the group of those that train whole studies, on one Ray a
 DAILY = {  # files that together take a minute and a half, of every package's ground
     f"test_{name}.py"
     for name in """house bad_input forecast gauges grid log planner space_and_cells
-    batch_norm curvature formulation storage trial_budget trial_config trial_divergence
+    curvature formulation storage trial_budget trial_config trial_divergence
     trial_formulation trial_gradient trial_identity trial_steps trial_stream trial_trainable
     compare gaps ink laws provenance rank surface""".split()
 }
