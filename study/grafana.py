@@ -79,10 +79,10 @@ def _panel(index: int, gauge: Gauge) -> dict[str, Any]:
     }
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     parser = Parser(prog="python -m study.grafana", description=__doc__)
     parser.add_argument("--output", type=Path, metavar="FILE", help="instead of standard output")
-    output = parser.parse_args().output
+    output = parser.parse_args(arguments).output
     text = json.dumps(dashboard(), indent=2) + "\n"
     if output is None:
         print(text, end="")

@@ -57,8 +57,8 @@ def parser() -> Parser:
     return made
 
 
-def main() -> int:
-    options = parser().parse_args()
+def main(arguments: list[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
     choice("--sharpness", options.sharpness, SHARPNESS[1:])
     path = Path(options.results) / options.name
     first = results.study_event(read(path), path)

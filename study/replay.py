@@ -14,7 +14,7 @@ from trainables.spec.errors import Parser, UsageError, exit_code
 MEASURED = {"seconds", "eval_seconds", "images_per_second", "peak_memory"}
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     parser = Parser(
         prog="python -m study.replay",
         description="Train one trial again; exit code 0 if every figure is the same to the bit.",
@@ -23,7 +23,7 @@ def main() -> int:
     parser.add_argument("trial_id", metavar="TRIAL_ID", help="as momentum+sam-b256-0003")
     parser.add_argument("--results", default="results", metavar="DIR", help="default: results")
     parser.add_argument("--data-dir", metavar="DIR", help="default: the study's")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     path = Path(options.results) / options.name
     events = read(path)
     first = results.study_event(events, path)

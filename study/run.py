@@ -1,6 +1,7 @@
 """python -m study.run: one command from nothing to learning rate against batch size."""
 
 import functools
+import platform
 import shutil
 import signal
 import sys
@@ -15,7 +16,7 @@ from study.ask.where import Where
 from study.cluster import machine
 from study.cluster.failures import failures, given_up
 from study.cluster.session import Interrupted, Interruption, connected, say
-from study.log.log import Log, MemoryLog, read
+from study.log.log import Event, Log, MemoryLog, read
 from study.plan.config import StudyConfig
 from study.plan.planner import Planner
 from study.show import results
@@ -38,13 +39,15 @@ class Asked:
     where: Where
     preset: str
     notes: list[str]
+    command: str
     limit: float | None
     dashboard: bool
     interruption: Interruption
 
 
-def main() -> int:
-    options = parse()
+def main(arguments: list[str] | None = None) -> int:
+    """The command, also to be called from a program, whose own Ray it then uses if that runs."""
+    options = parse(arguments)
     if options.within and options.trials:
         raise UsageError("--within: it chooses --trials; accepted: one of the two")
     limit = seconds(options.within) if options.within else None
@@ -60,6 +63,7 @@ def main() -> int:
         where=where,
         preset=options.preset,
         notes=notes(config, data),
+        command=machine.command_line(arguments),
         limit=limit,
         dashboard=not options.no_dashboard,
         interruption=Interruption(),
@@ -79,7 +83,7 @@ def main() -> int:
             else:
                 train(asked, log, planner)
     except Interrupted:
-        say(f"stopped; everything is kept. To go on: {machine.command_line()}")
+        say(f"stopped; everything is kept. To go on: {asked.command}")
         return 128 + asked.interruption.number
     from analysis.report import write
 
@@ -110,7 +114,7 @@ def dry_run(asked: Asked) -> int:
     path, resources = asked.where.results, resources_of(asked)
     with connected(resources, False, asked.interruption, importing="study.cluster.calibrate"):
         events = read(path) if (path / "log.jsonl").exists() else []
-        forecast = calibrated(asked, resources, sizing=not events)[0]
+        forecast = calibrated(asked, resources, events, sizing=not events)[0]
         print(overview(forecast))
         print("\n".join(powered(forecast.config)))
         if events:
@@ -149,13 +153,13 @@ def train(asked: Asked, log: Log, planner: Planner | None) -> None:
         config, training = asked.config, planner is None or not planner.done
         if training:
             require_shared(asked.where, resources)
-            forecast, shared = calibrated(asked, resources, sizing=not begun)
+            forecast, shared = calibrated(asked, resources, log.events, sizing=not begun)
             config = forecast.config
         if not begun or results.study_event(log.events, path)["config"] != config.to_dict():
             note(asked, config, log)
         planner = planner or Planner(config, log)
         if training:
-            log.append({"event": "session", "time": time.time(), "slots": forecast.slots})
+            log.append(session(forecast))
             watched(planner, forecast, resources, shared, asked)
         examined(planner, asked, resources)
 
@@ -192,7 +196,7 @@ def examined(planner: Planner, asked: Asked, resources: "Resources") -> None:
 def note(asked: Asked, config: StudyConfig, log: Log) -> None:
     """Write down what is to be trained: at the beginning, and when more of it is asked for."""
     path, options = asked.where.results, resolved(config, asked.where, asked.preset)
-    manifest = machine.manifest(path.name, config, asked.data, options, asked.notes)
+    manifest = machine.manifest(asked.command, path.name, config, asked.data, options, asked.notes)
     results.write_manifest(path, manifest)
     event = {
         "event": "study",
@@ -277,27 +281,29 @@ def clean(where: Where) -> None:
     where.checkpoints.remove()
 
 
-def calibrated(asked: Asked, resources: "Resources", sizing: bool = True) -> "tuple[Forecast, Any]":
-    """The forecast and the data in the object store.
+def session(forecast: "Forecast") -> dict[str, Any]:
+    """The event that begins training, with the rates by which the next session forecasts."""
+    where = {"slots": forecast.slots, "host": platform.node()}
+    return {"event": "session", "time": time.time(), **where, "rates": forecast.rates}
 
-    Every slot calibrates at once, in plain Ray tasks; on a large cluster eight stand for all.
-    """
+
+def calibrated(
+    asked: Asked, resources: "Resources", events: list[Event], sizing: bool
+) -> "tuple[Forecast, Any]":
+    """The forecast and the data in the object store; the rates that the log has are kept."""
     import ray
 
-    from study.cluster.calibrate import calibrate, merge
-    from study.show.forecast import Forecast, sized
+    from study.cluster.calibrate import rates_of
+    from study.show.forecast import Forecast, known, sized
 
     begun, slots = time.monotonic(), resources.slots()
     shared = ray.put(asked.data)
-    say(f"calibrating {len(asked.config.cells)} cells in {slots} processes …")
-    task = ray.remote(calibrate).options(num_cpus=resources.cpus, num_gpus=resources.gpus)
-    tasks = [task.remote(asked.config, shared) for _ in range(min(slots, 8))]
-    while len(ray.wait(tasks, num_returns=len(tasks), timeout=0.2)[0]) < len(tasks):
-        asked.interruption.check()
-    try:
-        rates = merge(ray.get(tasks))
-    except UsageError as error:  # Ray has added the worker's traceback to it
-        raise UsageError(str(getattr(error, "cause", error))) from None
+    rates = known(events, slots, platform.node())
+    cells = [cell for cell in asked.config.cells if cell.name not in rates]
+    if cells:
+        say(f"calibrating {len(cells)} cells in {slots} processes …")
+        check = asked.interruption.check
+        rates |= rates_of(asked.config, cells, shared, resources, slots, check)
     forecast = Forecast(asked.config, len(asked.data.train), rates, slots)
     if asked.limit is not None and sizing:
         forecast = sized(forecast, asked.limit - (time.monotonic() - begun))

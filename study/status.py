@@ -11,7 +11,7 @@ from study.show.progress import counts, duration, table
 from trainables.spec.errors import Parser, exit_code
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     from rich.console import Console
 
     parser = Parser(
@@ -20,7 +20,7 @@ def main() -> int:
     parser.add_argument("name", metavar="NAME")
     parser.add_argument("--results", default="results", metavar="DIR", help="default: results")
     parser.add_argument("--tables", action="store_true", help="write them anew from the log")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     path = Path(options.results) / options.name
     planner = (results.restore if options.tables else results.planner_of)(path)
     begun = {i: None for i, record in planner.records.items() if not record.ended}

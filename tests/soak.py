@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from study.log.record import fold
-from tests.faults import (
+from tests.helpers.faults import (
     DETERMINED,
     begin,
     determined,

@@ -5,8 +5,12 @@ the machines as they are when all of them work. These import nothing that it doe
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
+import ray
+
+from study.cluster.cluster import Resources
 from study.plan.config import StudyConfig
 from trainables.data.batches import DeviceData
 from trainables.data.image_data import ImageData
@@ -19,10 +23,10 @@ from trainables.training import NOISE_EVERY, Training
 SAMPLE_SECONDS = 0.3  # of stepping for each cell
 
 
-def calibrate(config: StudyConfig, data: ImageData) -> Rates:
-    """The rates of every cell in this process."""
+def calibrate(config: StudyConfig, cells: list[Cell], data: ImageData) -> Rates:
+    """The rates of these cells in this process."""
     tensors, rates = DeviceData(data, config.device), {}
-    for cell in config.cells:
+    for cell in cells:
         try:
             rates[cell.name] = _measure(config, cell, tensors)
         except UsageError:
@@ -70,6 +74,28 @@ def _timed(training: Training, step: int, at_least: float) -> float:
         done += 1
     float(loss)  # waits for a GPU
     return (time.perf_counter() - start) / done
+
+
+def rates_of(
+    config: StudyConfig,
+    cells: list[Cell],
+    data: "ray.ObjectRef[ImageData]",
+    resources: Resources,
+    slots: int,
+    check: Callable[[], None],
+) -> Rates:
+    """The mean rates over the slots, which calibrate at once, in plain Ray tasks.
+
+    On a large cluster eight stand for all. `check` is called all the while.
+    """
+    task = ray.remote(calibrate).options(num_cpus=resources.cpus, num_gpus=resources.gpus)
+    tasks = [task.remote(config, cells, data) for _ in range(min(slots, 8))]
+    while len(ray.wait(tasks, num_returns=len(tasks), timeout=0.2)[0]) < len(tasks):
+        check()
+    try:
+        return merge(ray.get(tasks))
+    except UsageError as error:  # Ray has added the worker's traceback to it
+        raise UsageError(str(getattr(error, "cause", error))) from None
 
 
 def merge(measured: list[Rates]) -> Rates:

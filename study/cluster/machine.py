@@ -65,10 +65,12 @@ def revision() -> str | None:
         return None
 
 
-def command_line() -> str:
-    """How this process was called, to be given to a shell again."""
+def command_line(arguments: list[str] | None = None) -> str:
+    """How this process was called, or is with other `arguments`, to be given to a shell again."""
     import shlex
 
+    if arguments is not None:
+        return shlex.join(["python", "-m", "study.run", *arguments])
     module = getattr(sys.modules["__main__"], "__spec__", None)
     program = ["python", "-m", module.name.removesuffix(".__main__")] if module else [sys.argv[0]]
     return shlex.join([*program, *sys.argv[1:]])
@@ -88,12 +90,17 @@ def job(results: Path, config: StudyConfig) -> dict[str, str]:
 
 
 def manifest(
-    name: str, config: StudyConfig, data: ImageData, options: dict[str, Any], notes: list[str]
+    command: str,
+    name: str,
+    config: StudyConfig,
+    data: ImageData,
+    options: dict[str, Any],
+    notes: list[str],
 ) -> dict[str, Any]:
     """All that a reader needs to make the study again; `options` can be given to --config."""
     return {
         "name": name,
-        "command": command_line(),
+        "command": command,
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "options": options,
         "config": config.to_dict(),

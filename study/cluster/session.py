@@ -45,6 +45,8 @@ def connected(
 ) -> Iterator[None]:
     """Ray started or joined, and left again; signals become Interrupted.
 
+    Where this process has called `ray.init` itself, that Ray is used and left running.
+
     `job` is what Ray's dashboard says of this program, `job_name` being its name. `importing` is a
     module that is needed next: Ray takes as long to start, and this process would only wait.
     """
@@ -52,19 +54,29 @@ def connected(
 
     from study.cluster import cluster
 
-    say(f"starting Ray{f' at {resources.address}' if resources.address else ''} …")
-    shared = 0 < resources.gpus < 1 and resources.address is None
+    ours = not ray.is_initialized()
+    before = {number: signal.getsignal(number) or signal.SIG_DFL for number in SIGNALS}
+    if ours:
+        say(f"starting Ray{f' at {resources.address}' if resources.address else ''} …")
+
+    def leave(raised: type[BaseException] | None, *_: Any) -> None:
+        # Tune, broken off by what is no Exception, keeps what it has reserved while its Ray lives.
+        if ours or (raised and not issubclass(raised, Exception)):
+            ray.shutdown()
+
+    shared = 0 < resources.gpus < 1 and resources.address is None and ours
     with contextlib.ExitStack() as leaving:
-        leaving.callback(on_signals, signal.SIG_DFL)
+        leaving.callback(on_signals, before)
         variables = leaving.enter_context(mps.served(shared))
         if shared and not variables and not mps.running():
             say(mps.TURNS)
         with ThreadPoolExecutor(1) as pool, mps.seen(variables):
             imported = pool.submit(importlib.import_module, importing)
-            url = cluster.start(resources, dashboard, job or {})
-        leaving.callback(ray.shutdown)
-        leaving.callback(on_signals, signal.SIG_IGN)  # it takes a moment, not to be broken off
-        on_signals(interruption)  # after ray.init, which sets its own
+            url = cluster.start(resources, dashboard, job or {}) if ours else None
+        leaving.push(leave)
+        # Leaving takes a moment, not to be broken off.
+        leaving.callback(on_signals, dict.fromkeys(SIGNALS, signal.SIG_IGN))
+        on_signals(dict.fromkeys(SIGNALS, interruption))  # after ray.init, which sets its own
         imported.result()
         if url:
             say(f"Ray dashboard: http://{url}")
@@ -72,8 +84,8 @@ def connected(
         yield
 
 
-def on_signals(handler: Any) -> None:
-    for number in SIGNALS:
+def on_signals(handlers: dict[signal.Signals, Any]) -> None:
+    for number, handler in handlers.items():
         signal.signal(number, handler)
 
 

@@ -5,8 +5,8 @@ import random
 from collections import Counter
 from dataclasses import dataclass, replace
 
-from study.log.log import MemoryLog
-from study.log.record import Record
+from study.log.log import Event, MemoryLog
+from study.log.record import Record, taken
 from study.plan.config import StudyConfig
 from study.plan.planner import Planner
 from study.show.progress import duration
@@ -95,6 +95,18 @@ class Forecast:
                 whole = self.share(record.config.phase) * self.trial(record.cell)
                 rest += max(0.0, whole - self.record(record))
         return rest + self.work(planner.expected() - begun)
+
+
+def known(events: list[Event], slots: int, host: str) -> Rates:
+    """The rates of the cells that sessions with as many slots, begun on this host, have timed."""
+    rates: Rates = {}
+
+    def take(event: Event) -> None:
+        if event["event"] == "session" and (event["slots"], event.get("host")) == (slots, host):
+            rates.update({name: (float(a), float(b)) for name, (a, b) in event["rates"].items()})
+
+    taken(events, take)
+    return rates
 
 
 def most_searches(config: StudyConfig) -> int:

@@ -1,7 +1,15 @@
-"""Lets the tests import the packages from any directory and under any pytest import mode."""
+"""Reports drawn quickly, for the tests of what else is in them."""
 
-import sys
-from pathlib import Path
+from collections.abc import Iterator
 
-HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parents[1])]
+import pytest
+
+from analysis.figures.style import STYLE
+
+
+@pytest.fixture(scope="module")
+def outlined() -> Iterator[None]:
+    """Letters in a PDF as outlines: to cut them out of a font takes most of the drawing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(STYLE, "pdf.fonttype", 3)
+        yield

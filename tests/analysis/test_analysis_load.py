@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from synthetic import trial
 
 import analysis
 from analysis import report
@@ -16,6 +15,7 @@ from analysis.data.cells import cells
 from analysis.data.load import behind
 from analysis.data.study import NUMBER_COLUMNS, TEXT_COLUMNS, Study
 from analysis.questions.compare import contrasts
+from tests.helpers.synthetic import trial
 from trainables.spec.roles import is_plain
 
 ROOT = Path(__file__).parents[2]

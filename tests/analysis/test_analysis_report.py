@@ -8,7 +8,6 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic import study, trial
 
 import analysis.report
 from analysis import Study
@@ -20,8 +19,13 @@ from analysis.say.compensation_words import answer
 from analysis.say.details import details
 from analysis.say.text import render
 from analysis.simulate import Design, Truth, simulate
+from study.log.log import Log
+from study.plan.planner import Planner
 from study.show.results import restore
+from tests.helpers import simulated
+from tests.helpers.synthetic import study, trial
 
+pytestmark = pytest.mark.usefixtures("outlined")
 METHODS = ("momentum", "momentum+sam", "adam+asam")
 SIZES = (64, 256, 1024, 4096)
 FIGURE = "figures/lr_vs_batch_size.png"
@@ -37,21 +41,12 @@ def fits(text):
 
 
 @pytest.fixture(scope="module")
-def full() -> Study:
+def full(tmp_path_factory) -> Study:
     truths = {"momentum": Truth(exponent=1.0, loss=0.02, diverge=0.05),
               "momentum+sam": Truth(loss=0.02, recovered=0.5), "adam+asam": Truth()}  # fmt: skip
     design = Design(methods=METHODS, batch_sizes=SIZES, trials=16)
-    return simulate(design, truths, np.random.default_rng(0))[0]
-
-
-@pytest.fixture(scope="module")
-def written(full, tmp_path_factory):
-    """The text of one whole report, and its directory."""
-    path = tmp_path_factory.mktemp("full")
-    placed = Study(full.config, full.trials, full.reports, path)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(analysis.report, "load", lambda *paths, columns=None: placed)
-        return analysis.report.write(path), path / "report"
+    made = simulate(design, truths, np.random.default_rng(0))[0]
+    return Study(made.config, made.trials, made.reports, tmp_path_factory.mktemp("full"))
 
 
 @pytest.fixture(scope="module")
@@ -60,18 +55,21 @@ def found(full):
 
 
 @pytest.fixture(scope="module")
+def written(full, found, outlined):
+    """The text of one whole report, and its directory."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(analysis.report, "load", lambda *paths, columns=None: full)
+        patch.setattr("analysis.questions.answers.answered", lambda study, watch: found)
+        return analysis.report.write(full.path), full.path / "report"
+
+
+@pytest.fixture(scope="module")
 def lines(tmp_path_factory):
     """The log of a study by the real planner on simulated trials, line by line."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(Path(__file__).parents[1] / "study"))
-        from simulated import make_config, simulate, study_event
-    from study.log.log import Log
-    from study.plan.planner import Planner
-
-    path, config = tmp_path_factory.mktemp("planned"), make_config(trials=2, seeds=1)
+    path, config = tmp_path_factory.mktemp("planned"), simulated.make_config(trials=2, seeds=1)
     with Log(path) as log:
-        log.append(study_event(config))
-        simulate(Planner(config, log))
+        log.append(simulated.study_event(config))
+        simulated.simulate(Planner(config, log))
     return (path / "log.jsonl").read_bytes().splitlines(keepends=True)
 
 

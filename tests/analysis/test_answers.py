@@ -5,7 +5,6 @@ from dataclasses import fields
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic import study, trial
 
 from analysis.data.cells import cells
 from analysis.fit.optimum import responses
@@ -17,6 +16,7 @@ from analysis.questions.crosscheck import disputed, estimates
 from analysis.questions.tables import cell_table
 from analysis.say.text import render
 from analysis.simulate import Design, Truth, simulate
+from tests.helpers.synthetic import study, trial
 
 DESIGN = Design(batch_sizes=(64, 256, 1024), trials=12, control_share=0.3)
 

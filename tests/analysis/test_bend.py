@@ -6,7 +6,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from scipy import optimize, stats  # type: ignore[import-untyped,unused-ignore]
-from synthetic import point
 
 from analysis.figures.learning_rate import lr_vs_batch_size
 from analysis.fit.bend import DRAWS, Bend, Estimate, fit_bend
@@ -17,6 +16,7 @@ from analysis.latex import tables as latex
 from analysis.say.details import law_lines, laws_table, slopes_table
 from analysis.say.statements import bend_words, difference_line, exponent_line, law_answer
 from analysis.validity import search
+from tests.helpers.synthetic import point
 
 X = np.arange(6.0, 14.0)  # log2 of the batch sizes 64 to 8192
 SEEN = np.log2([0.043, 0.093, 0.167, 0.285, 0.31, 0.32, 0.18, 0.08])  # of real trainings

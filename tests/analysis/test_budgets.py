@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats  # type: ignore[import-untyped,unused-ignore]
-from synthetic import study, trial
 
 from analysis.data.cells import cells
 from analysis.questions.budgets import budget_lines, budgets, step_time
+from tests.helpers.synthetic import study, trial
 
 
 def run(accuracies, method="momentum", seed=0, batch_size=64, step_seconds=0.1, **values):

@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats  # type: ignore[import-untyped,unused-ignore]
-from synthetic import study, trial
 
 from analysis.data.cells import cells
 from analysis.questions.compare import (
@@ -16,6 +15,7 @@ from analysis.questions.compare import (
     paired,
     pairwise,
 )
+from tests.helpers.synthetic import study, trial
 
 SEEDS = (7382631055294507422, 8678485377259446515, 1849595751052145239, 11)
 SIZES = (64, 512, 4096)

@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy import optimize, stats  # type: ignore[import-untyped,unused-ignore]
-from synthetic import study, trial
 
 from analysis.data.cells import cells
 from analysis.fit.optimum import Optimum, seed_noise
 from analysis.questions.accuracies import Lacking, Mean, at_best, lacking
 from analysis.questions.compensation import compensations, share
 from analysis.say.compensation_words import answer
+from tests.helpers.synthetic import study, trial
 from trainables.spec.roles import RULES
 
 SPREAD = (-0.001, 0.0, 0.001)  # of three seeds, SD 0.001

@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats  # type: ignore[import-untyped,unused-ignore]
-from synthetic import Law, grid, point, study, trial
 
 from analysis.data.cells import cells
 from analysis.fit.optimum import Response, responses
@@ -18,6 +17,7 @@ from analysis.questions.crosscheck import (
     local_quadratic,
     top_k,
 )
+from tests.helpers.synthetic import Law, grid, point, study, trial
 
 SIZES = tuple(2**i for i in range(6, 12))
 

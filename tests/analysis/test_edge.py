@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from scipy import stats  # type: ignore[import-untyped,unused-ignore]
 from scipy.special import expit  # type: ignore[import-untyped,unused-ignore]
-from synthetic import trial
-from test_optimum import DIVERGED, curve, judge, last, octaves, others
 
 from analysis.fit.edge import edge
+from tests.helpers.searches import DIVERGED, curve, judge, last, octaves, others
+from tests.helpers.synthetic import trial
 
 
 def one(x, failed, z=None):

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 from scipy import optimize, stats  # type: ignore[import-untyped,unused-ignore]
-from synthetic import study, trial
 
 from analysis.data.cells import cells
 from analysis.fit.envelope import ROUNDS, _regress, envelope, envelope_responses
 from analysis.fit.scaling import groups, scaling
+from tests.helpers.synthetic import study, trial
 
 MU = 0.7
 

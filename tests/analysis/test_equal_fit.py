@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats  # type: ignore[import-untyped,unused-ignore]
-from synthetic import study, trial
 
 from analysis.data.cells import cells
 from analysis.figures.compensation import waterfall
@@ -28,6 +27,7 @@ from analysis.questions.equal_fit import (
 from analysis.questions.steps import winner_curves
 from analysis.say.compensation_words import answer, split_lines
 from analysis.say.text import render
+from tests.helpers.synthetic import study, trial
 
 LOSSES = np.array([1.0, 0.5, 0.2, 0.1, 0.05])
 SPREAD = (-0.001, 0.0, 0.001)  # of three seeds

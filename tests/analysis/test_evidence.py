@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats  # type: ignore[import-untyped,unused-ignore]
-from synthetic import study, trial
 
 from analysis.data.cells import cells
 from analysis.fit.evidence import FORETELL, observations
 from analysis.fit.optimum import responses
+from tests.helpers.synthetic import study, trial
 
 NAN = float("nan")
 

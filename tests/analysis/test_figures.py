@@ -3,8 +3,6 @@
 import numpy as np
 import pandas as pd
 import pytest
-from everything import METHODS, NOISE_SCALE, SIZES, everything
-from synthetic import study, trial
 
 from analysis.figures.gallery import SECTIONS, gallery
 from analysis.figures.grammar import BOUNDS, LINES, MARKS, Axis, Panel, figure, parts
@@ -12,6 +10,8 @@ from analysis.figures.price import cost_table
 from analysis.figures.progress import survival_table
 from analysis.questions.accuracies import lacking
 from analysis.questions.answers import answered
+from tests.helpers.everything import METHODS, NOISE_SCALE, SIZES, everything
+from tests.helpers.synthetic import study, trial
 
 SERIES = ("momentum", *(f"{method}, m={m}" for method in METHODS[1:] for m in ("B", 64)))
 EXPECTED = {

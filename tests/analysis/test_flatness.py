@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from synthetic import minimum, study, trial, unlike_minima
 
 from analysis.data.cells import cells
 from analysis.questions.flatness import association, flatness_lines, verdicts
 from analysis.questions.minima import minima, sharpness_table
+from tests.helpers.synthetic import minimum, study, trial, unlike_minima
 
 METHODS = ("momentum", "momentum+sam", "momentum+asam")
 SIZES = tuple(2**i for i in range(6, 14))

@@ -10,13 +10,13 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from synthetic import Law, grid, trial
 
 import analysis
 from analysis import ForeignTableError
 from analysis.data.cells import cells
 from analysis.data.foreign import OURS, parse_columns, read
 from analysis.data.study import NUMBER_COLUMNS, TEXT_COLUMNS
+from tests.helpers.synthetic import Law, grid, trial
 
 THEIRS = {"lr": "learning rate", "batch_size": "bs", "score": "val/top1", "method": "algo",
           "rho": "radius", "status": "state", "phase": "stage", "role": "purpose",

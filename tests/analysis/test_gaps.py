@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 from scipy import stats  # type: ignore[import-untyped,unused-ignore]
-from synthetic import study, trial
 
 from analysis.data.cells import cells
 from analysis.questions.gaps import gap_lines, gap_table, gap_trends
+from tests.helpers.synthetic import study, trial
 
 SEEDS = (7382631055294507422, 8678485377259446515, 1849595751052145239, 11)
 

@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats  # type: ignore[import-untyped,unused-ignore]
-from synthetic import study, trial
 
 from analysis.data.cells import cells, complete
 from analysis.questions.halving import (
@@ -17,6 +16,7 @@ from analysis.questions.halving import (
     rung_optima,
     rung_responses,
 )
+from tests.helpers.synthetic import study, trial
 
 SIZES = tuple(2**i for i in range(6, 14))
 NAN = float("nan")

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from synthetic import minimum, study, trial
 
 from analysis.data.cells import complete
 from analysis.latex.methods import methods_tex
@@ -18,6 +17,7 @@ from analysis.latex.tex import Block, breakable, escape, fixed, floats, interval
 from analysis.questions.answers import answered
 from analysis.say.details import laws_table, shares_table
 from analysis.simulate import Design, Truth, simulate
+from tests.helpers.synthetic import minimum, study, trial
 
 MEASURED = ("lambda_max", "hessian_trace", "sam_sharpness", "asam_sharpness")
 LONG = "adamw+my_parts:GSAM"

@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy import optimize, special, stats  # type: ignore[import-untyped,unused-ignore]
-from test_surface import TILTED, many, observe, quadratic
 
 from analysis.fit.location import locate
 from analysis.fit.optimum import tried
 from analysis.fit.surface import fit
+from tests.helpers.observed import TILTED, many, observe, quadratic
 
 
 def located(seen, bounds=None, asked=None):

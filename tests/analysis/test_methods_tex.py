@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from synthetic import study, trial
 
 from analysis import Study, join
 from analysis.latex.methods import SAMPLERS, SCORES, methods_tex
@@ -20,9 +19,10 @@ from analysis.latex.recipe import (
 )
 from analysis.questions.answers import answered
 from analysis.questions.rungs import rungs
+from tests.helpers.synthetic import study, trial
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "study"))
-from simulated import make_config
+from tests.helpers.simulated import make_config
 
 MANIFEST = {
     "confirm_seeds": [7382631055294507422, 8678485377259446515],

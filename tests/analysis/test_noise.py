@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 from scipy import stats  # type: ignore[import-untyped,unused-ignore]
-from synthetic import study
-from test_optimum import winner
 
 from analysis.data.cells import cells
 from analysis.fit.noise import MOST, moderated
 from analysis.fit.optimum import seed_noise
+from tests.helpers.searches import winner
+from tests.helpers.synthetic import study
 
 
 def test_one_sample_keeps_its_own_variance():

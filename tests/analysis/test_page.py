@@ -8,7 +8,6 @@ from html.parser import HTMLParser
 from urllib.parse import unquote
 
 import pytest
-from everything import METHODS, everything
 
 import analysis.report
 from analysis.data.study import Study
@@ -16,6 +15,7 @@ from analysis.page import page, sentences
 from analysis.questions.answers import answered
 from analysis.say.verdicts import at_a_glance
 from analysis.validity.checklist import validity
+from tests.helpers.everything import METHODS, everything
 
 CHROMIUM = (
     shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -34,7 +34,7 @@ def found(made):
 
 
 @pytest.fixture(scope="module")
-def written(made, found):
+def written(made, found, outlined):
     """The directory of the whole report."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(analysis.report, "load", lambda *paths, columns=None: made)

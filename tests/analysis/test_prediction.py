@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats  # type: ignore[import-untyped,unused-ignore]
-from synthetic import study, trial
 
 from analysis.data.cells import cells
 from analysis.fit.optimum import Optimum, Response, responses
@@ -19,6 +18,7 @@ from analysis.questions.prediction import (
     prediction_lines,
     predictions,
 )
+from tests.helpers.synthetic import study, trial
 
 SIZES = 2.0 ** np.arange(6, 14)
 B_SIMPLE, ETA = 700.0, 0.8

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from synthetic import trial
 
 from analysis import Study, join
 from analysis.data.provenance import again, directories, manifests, replay
+from tests.helpers.synthetic import trial
 from trainables.spec.errors import UsageError
 
 OPTIONS = {"preset": "smoke", "methods": "adam", "lr_range": "adam=0.001..0.1", "rho_range": ""}

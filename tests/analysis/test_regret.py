@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats  # type: ignore[import-untyped,unused-ignore]
-from synthetic import study, trial
 
 from analysis.data.cells import cells
 from analysis.fit.optimum import Optimum, Response
 from analysis.questions.regret import regret_by_distance, regret_lines, rule_regret, rule_summary
+from tests.helpers.synthetic import study, trial
 
 NAN = float("nan")
 TUNED = [0.90, 0.91, 0.92]

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats  # type: ignore[import-untyped,unused-ignore]
-from synthetic import study, trial
 
 from analysis.data.cells import cells
 from analysis.questions.rungs import ALL, rank_correlations, rung_lines, rungs
+from tests.helpers.synthetic import study, trial
 from trainables.spec.ladder import Ladder
 
 SIZES = tuple(2**i for i in range(6, 14))

@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy import stats  # type: ignore[import-untyped,unused-ignore]
-from synthetic import point, study
 
 from analysis.data.cells import cells
 from analysis.fit.laws import LAWS, Series, fit_law, local_slopes
@@ -19,6 +18,7 @@ from analysis.fit.scaling import (
     series,
 )
 from analysis.simulate import Design, Truth, simulate
+from tests.helpers.synthetic import point, study
 
 SIZES = tuple(2**i for i in range(6, 14))
 X = np.log2(SIZES)

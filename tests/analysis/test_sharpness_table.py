@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 from scipy import stats  # type: ignore[import-untyped,unused-ignore]
-from synthetic import minimum, study, trial, unlike_minima
 
 from analysis.data.cells import cells
 from analysis.questions.minima import minima, sharpness_lines, sharpness_table
+from tests.helpers.synthetic import minimum, study, trial, unlike_minima
 
 SIZES = tuple(2**i for i in range(6, 14))
 

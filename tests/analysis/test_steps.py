@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic import study, trial
 
 from analysis.data.cells import cells, series_of
 from analysis.fit.optimum import responses
 from analysis.fit.scaling import groups
 from analysis.questions.steps import crossing, steps_lines, steps_to_target
+from tests.helpers.synthetic import study, trial
 
 SIZES = 2.0 ** np.arange(6, 14)
 

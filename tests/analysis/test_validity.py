@@ -5,14 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from everything import everything
-from synthetic import study, trial
 
 from analysis.data.cells import cells
 from analysis.data.study import Study
 from analysis.questions.answers import answered
 from analysis.questions.neighbours import neighbours
 from analysis.validity.checklist import validity
+from tests.helpers.everything import everything
+from tests.helpers.synthetic import study, trial
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from everything import everything
-from synthetic import point, study, trial
 
 from analysis.data.cells import cells
 from analysis.fit.bend import Bend, Estimate
@@ -17,6 +15,8 @@ from analysis.questions.compensation import Compensation, Share, compensations
 from analysis.questions.flatness import association
 from analysis.say import verdicts
 from analysis.say.verdicts import MOST_WORDS, Verdict, at_a_glance
+from tests.helpers.everything import everything
+from tests.helpers.synthetic import point, study, trial
 
 
 def short(words: str, sentence: str) -> bool:

@@ -26,7 +26,7 @@ from study.show.forecast import Forecast
 from study.show.progress import Progress
 from study.show.views import Views
 from tests.benchmarks.table import Benchmark, Goal, Row
-from tests.study.simulated import figures, study_event
+from tests.helpers.simulated import figures, study_event
 from trainables.spec.grid import parse_methods
 from trainables.spec.trial import TrialConfig
 

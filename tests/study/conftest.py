@@ -1,14 +1,17 @@
-"""A finished study made without Ray, for the tests of what is computed from one."""
+"""A finished study made without Ray, and one trained; the tests of studies share both."""
 
 import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from simulated import make_config, simulate, study_event
+import ray
 
 from study.log.log import Log
 from study.plan.planner import Planner
-from tests.faults import MEASURED_TOO, run
+from tests.helpers.faults import MEASURED_TOO, run
+from tests.helpers.simulated import make_config, simulate, study_event
 
 
 @pytest.fixture
@@ -23,9 +26,13 @@ def finished(tmp_path: Path) -> tuple[Planner, Path]:
 
 
 @pytest.fixture(scope="session")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A results directory that studies run as commands share."""
-    return tmp_path_factory.mktemp("results")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A results directory that all studies share; workers, too, import parts from it."""
+    path = tmp_path_factory.mktemp("results")
+    sys.path.insert(0, str(path))
+    yield path
+    sys.path.remove(str(path))
+    ray.shutdown()
 
 
 @pytest.fixture(scope="session")

@@ -10,12 +10,12 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from simulated import make_config, simulate, study_event
 from tensorboard import program
 
 from study.log.log import Log
 from study.plan.planner import Planner
 from study.show.views import Views
+from tests.helpers.simulated import make_config, simulate, study_event
 
 Get = Callable[..., Any]
 

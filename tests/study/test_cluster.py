@@ -10,13 +10,26 @@ import ray
 from ray.cluster_utils import Cluster
 
 from study.cluster.cluster import Resources, require_shared
-from tests.faults import DETERMINED, begin, determined, ended, events, kill, run, wait_for, workers
+from tests.helpers.faults import (
+    DETERMINED,
+    begin,
+    determined,
+    ended,
+    events,
+    kill,
+    trained,
+    wait_for,
+    workers,
+)
 from trainables.spec.errors import UsageError
 from trainables.storage import Storage
+
+pytestmark = pytest.mark.xdist_group("studies")
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
+    ray.shutdown()  # this process's own
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     for _ in range(2):
         made.add_node(num_cpus=1, num_gpus=2)
@@ -78,7 +91,7 @@ def test_workers_nodes_and_the_driver_die_and_nothing_is_lost_or_doubled(
     after(8)
     process.kill()
     process.wait()
-    again = run(place, name, *DETERMINED, *where)
+    again = trained(place, name, *DETERMINED, *where)
     assert again.returncode == 0, again.stderr
     assert any(event["event"] == "failed" and event["lost"] for event in events(place, name))
     assert set(ended(place, name).values()) == {1}

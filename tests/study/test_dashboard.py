@@ -21,6 +21,7 @@ from study.plan.planner import Planner
 from study.show.gauges import BUSY, GAUGES, SPEED
 from trainables.spec.grid import Cell
 
+pytestmark = pytest.mark.xdist_group("studies")
 OPTIONS = (
     "--dataset digits --train-size 1024 --model mlp --batch-sizes 64,256 --trials 3 --seeds 1 "
     "--methods momentum,momentum+sam --budget 20epochs --lr-range 1e-3..100 --sharpness off "
@@ -33,6 +34,7 @@ Series = dict[tuple[str, ...], float]
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     """A Ray node of two cores with its dashboard, which the study joins and this test asks."""
+    ray.shutdown()  # this process's own
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_metrics_report_interval_ms", "2000")
         context = ray.init(address="local", num_cpus=2, include_dashboard=True, log_to_driver=False)

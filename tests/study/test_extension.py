@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from simulated import make_config, simulate, study_event
 
 from analysis.data.cells import cells
 from analysis.data.load import load
@@ -19,7 +18,8 @@ from study.plan.config import StudyConfig
 from study.plan.planner import Planner
 from study.plan.space import LR_RANGES, RHO_RANGES
 from study.show.results import restore
-from tests.tables import tables_of
+from tests.helpers.simulated import make_config, simulate, study_event
+from tests.helpers.tables import tables_of
 from trainables.data.image_data import ImageData, Split
 from trainables.spec.errors import UsageError
 

@@ -6,10 +6,12 @@ from collections import Counter
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
-from tests.faults import DETERMINED, command, determined, ended, events, run, wait_for
-from tests.tables import tables_of
+from tests.helpers.faults import DETERMINED, command, determined, ended, events, trained, wait_for
+from tests.helpers.tables import tables_of
 
+pytestmark = pytest.mark.xdist_group("studies")
 # Raises once it has learned something, while there is a file `broken`, but not on the 8 images of a
 # rehearsal; and asks for more memory than there are addresses for above 64 images at a time.
 PARTS = """
@@ -41,14 +43,14 @@ def test_a_study_whose_trials_all_fail_stops_and_goes_on_once_the_reason_is_gone
     (place / "broken").touch()
     # At these learning rates every trial learns enough to raise; at calibration's 1e-4 none does.
     few = "--methods momentum --batch-sizes 256 --trials 6 --lr-range 0.1..1".split()
-    line = command(place, "failing", "--model", "parts_of_faults:net", *few)
-    ran = subprocess.run(line, capture_output=True, text=True, timeout=600, cwd=place)
+    more = ("--model", "parts_of_faults:net", *few)
+    ran = trained(place, "failing", *more)
     assert ran.returncode == 1 and not ran.stdout, ran.stderr
     assert "5 trials in a row failed" in ran.stderr and ran.stderr.count("Traceback") == 1
     assert "RuntimeError: no such tensor" in ran.stderr
     assert set(tables_of(place / "failing")[1].status) == {"running"}  # none is written off
     (place / "broken").unlink()
-    ran = subprocess.run(line, capture_output=True, text=True, timeout=600, cwd=place)
+    ran = trained(place, "failing", *more)
     assert ran.returncode == 0, ran.stderr
     assert "ran out of memory" in ran.stderr and "micro-batch, down to 64" in ran.stderr
     trials = pd.read_parquet(place / "failing" / "trials.parquet")
@@ -72,7 +74,7 @@ def test_a_full_disk_halts_in_one_line_and_the_study_goes_on_with_room(
     assert "cannot write" in told.splitlines()[-1] and "log.jsonl" in told.splitlines()[-1]
     before = ended(place, "full")
     assert len(before) >= 3 and log.read_bytes().endswith(b"}\n")
-    again = run(place, "full", *DETERMINED)
+    again = trained(place, "full", *DETERMINED)
     assert again.returncode == 0, again.stderr
     assert set(ended(place, "full").values()) == {1}
     for whole, full in zip(determined(place, "whole"), determined(place, "full"), strict=True):

@@ -3,11 +3,11 @@
 from collections import Counter
 
 import pytest
-from simulated import make_config, simulate
-from test_planner import planner_of
 
 from study.cluster.calibrate import merge
-from study.show.forecast import Forecast, expected_progress, sized
+from study.log.log import Event
+from study.show.forecast import Forecast, expected_progress, known, sized
+from tests.helpers.simulated import make_config, planner_of, simulate
 from trainables.spec.errors import UsageError
 from trainables.spec.grid import Cell
 
@@ -60,6 +60,26 @@ def test_what_is_left_shrinks_to_nothing() -> None:
 
 def test_rates_are_averaged_over_processes() -> None:
     assert merge([{"a": (1.0, 2.0)}, {"a": (3.0, 6.0)}]) == {"a": (2.0, 4.0)}
+
+
+def test_the_last_sessions_rates_are_known_as_far_as_they_hold_here() -> None:
+    def session(rates: dict[str, list[float]], slots: int = 2, host: str = "here") -> Event:
+        return {"event": "session", "time": 0.0, "slots": slots, "host": host, "rates": rates}
+
+    old = {"event": "session", "time": 0.0, "slots": 2}
+    first, more = session({"a": [1.0, 2.0]}), session({"a": [3.0, 4.0], "b": [5.0, 6.0]})
+    assert known([old], 2, "here") == {}
+    assert known([old, first], 2, "here") == {"a": (1.0, 2.0)}
+    assert known([first, more], 2, "here") == {"a": (3.0, 4.0), "b": (5.0, 6.0)}
+    elsewhere = [session({"a": [7.0, 8.0]}, slots=3), session({"a": [9.0, 9.0]}, host="there")]
+    assert known([first, *elsewhere], 2, "here") == {"a": (1.0, 2.0)}
+
+
+@pytest.mark.parametrize("rates", [None, {"a": 1.0}, {"a": [1.0]}, {"a": ["fast", 1.0]}])
+def test_rates_that_are_none_are_refused_in_one_line(rates: object) -> None:
+    damaged = {"event": "session", "slots": 2, "host": "here", "rates": rates}
+    with pytest.raises(UsageError, match=r"line 1 is not to be understood"):
+        known([damaged], 2, "here")
 
 
 def test_within_takes_as_many_trials_as_fit() -> None:

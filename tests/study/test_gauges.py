@@ -2,18 +2,17 @@
 
 import json
 import re
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
-from simulated import make_config, simulate
 
 from study.log.log import MemoryLog
 from study.plan.planner import Planner
 from study.show.gauges import BUSY, EXPECTED, GAUGES, LR, RHO, SCORE, SPEED, TRIALS, Gauge, Gauges
+from tests.helpers.faults import here
+from tests.helpers.simulated import make_config, simulate
 
 Told = dict[tuple[str, ...], float]
 
@@ -117,8 +116,8 @@ def test_slots_that_come_count_from_then_on(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def dashboard(*arguments: str) -> str:
-    line = [sys.executable, "-m", "study.grafana", *arguments]
-    ran = subprocess.run(line, capture_output=True, text=True, check=True)
+    ran = here("study.grafana", *arguments)
+    assert ran.returncode == 0, ran.stderr
     return ran.stdout
 
 
@@ -154,6 +153,5 @@ def test_the_grafana_dashboard_shows_every_gauge(tmp_path: Path) -> None:
 
 def test_a_dashboard_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    line = [sys.executable, "-m", "study.grafana", "--output", str(tmp_path / "file" / "x.json")]
-    ran = subprocess.run(line, capture_output=True, text=True)
+    ran = here("study.grafana", "--output", str(tmp_path / "file" / "x.json"))
     assert ran.returncode == 2 and ran.stderr.count("\n") == 1 and "--output:" in ran.stderr

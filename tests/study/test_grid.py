@@ -4,11 +4,10 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from simulated import make_config, simulate
-from test_planner import planner_of
 
 from study.plan.config import StudyConfig
 from study.plan.planner import Planner
+from tests.helpers.simulated import make_config, planner_of, simulate
 from trainables.spec.errors import UsageError
 from trainables.spec.grid import parse_grid, parse_search_seeds
 

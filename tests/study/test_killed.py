@@ -4,9 +4,12 @@ import subprocess
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
-from tests.faults import DETERMINED, begin, determined, ended, run, wait_for
-from tests.tables import tables_of
+from tests.helpers.faults import DETERMINED, begin, determined, ended, trained, wait_for
+from tests.helpers.tables import tables_of
+
+pytestmark = pytest.mark.xdist_group("studies")
 
 
 def killed_twice(place: Path, name: str, *more: str) -> subprocess.CompletedProcess[str]:
@@ -16,7 +19,7 @@ def killed_twice(place: Path, name: str, *more: str) -> subprocess.CompletedProc
         wait_for(lambda count=count: len(ended(place, name)) >= count, process)
         process.kill()
         process.wait()
-    return run(place, name, *more)
+    return trained(place, name, *more)
 
 
 def test_killed_twice_the_metrics_are_those_of_an_undisturbed_run(
@@ -24,6 +27,7 @@ def test_killed_twice_the_metrics_are_those_of_an_undisturbed_run(
 ) -> None:
     finished = killed_twice(place, "killed", *DETERMINED)
     assert finished.returncode == 0, finished.stderr
+    assert "calibrating" not in finished.stderr  # the first session has told its rates
     pairs = zip(determined(place, "whole"), determined(place, "killed"), strict=True)
     for whole, killed in pairs:
         pd.testing.assert_frame_equal(whole, killed)

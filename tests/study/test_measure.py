@@ -11,15 +11,17 @@ import pandas as pd
 import pytest
 
 from study import measure as measure_command
-from tests.faults import MEASURED_TOO, run
-from tests.tables import tables_of
+from tests.helpers.faults import MEASURED_TOO, here, trained, with_ray
+from tests.helpers.tables import tables_of
 from trainables.spec.columns import SHARPNESS_COLUMNS
 from trainables.spec.errors import exit_code
 
+pytestmark = pytest.mark.xdist_group("studies")
+
 
 def measure(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    line = [sys.executable, "-m", "study.measure", *arguments, "--results", str(place)]
-    return subprocess.run(line, capture_output=True, text=True, timeout=300)
+    with_ray()
+    return here("study.measure", *arguments, "--results", str(place))
 
 
 def test_the_winners_minima_are_measured_at_the_end(
@@ -41,7 +43,7 @@ def test_a_study_killed_while_it_measured_measures_the_rest(
     shutil.copytree(place / "whole", place / "half")
     lines = (place / "half" / "log.jsonl").read_bytes().splitlines(keepends=True)
     (place / "half" / "log.jsonl").write_bytes(b"".join(lines[:-2]))
-    again = run(place, "half", *MEASURED_TOO)
+    again = trained(place, "half", *MEASURED_TOO)
     assert again.returncode == 0 and "--sharpness fast: 2 minima" in again.stderr
     columns = [name for name in SHARPNESS_COLUMNS if name != "sharpness_seconds"]
     whole, half = (

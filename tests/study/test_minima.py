@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from simulated import make_config, simulate, study_event
 
 from study.ask.continuing import continued
 from study.cluster.minima import Job, lines, lost, missing, pending, saved, winners
@@ -16,6 +15,7 @@ from study.measure import asked, summary
 from study.plan.planner import Planner
 from study.show import results
 from study.show.forecast import Forecast
+from tests.helpers.simulated import make_config, simulate, study_event
 from trainables.data.image_data import load
 from trainables.network import weights
 from trainables.spec.columns import POINT_COLUMNS, SHARPNESS_COLUMNS

@@ -5,13 +5,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import simulated
-from simulated import figures, make_config, simulate
-from test_planner import outcome, planner_of
 
 from study.log.log import MemoryLog
 from study.plan.neighbours import _milestone
 from study.plan.planner import Planner
+from tests.helpers import simulated
+from tests.helpers.simulated import figures, make_config, outcome, planner_of, simulate
 from trainables.spec.grid import Cell
 from trainables.spec.trial import TrialConfig, stable_hash
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from simulated import make_config, study_event
 
 from study import run
 from study.ask.options import PRESETS, parse, resolve, resolved
 from study.log.log import Log
+from tests.helpers.simulated import make_config, study_event
 from trainables.spec.errors import exit_code
 
 BAD = {
@@ -91,7 +91,9 @@ BAD = {
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """A results directory with another study in it, and folders of broken images."""
+    """A results directory with another study in it, and folders of broken images; no Ray runs."""
+    if "ray" in sys.modules:
+        sys.modules["ray"].shutdown()  # that of the studies of this process
     config = make_config(dataset="digits", train_size=1024)
     with Log(tmp_path / "results" / "other") as log:
         log.append(study_event(config))

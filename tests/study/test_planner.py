@@ -7,35 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from simulated import figures, make_config, simulate, study_event
 
-from study.log.log import Log, MemoryLog
+from study.log.log import Log
 from study.log.record import Record, fold
 from study.plan.planner import ERROR_BUDGET, TRIES, Planner
+from tests.helpers.simulated import (
+    figures,
+    make_config,
+    outcome,
+    planner_of,
+    simulate,
+    study_event,
+)
 from trainables.spec.ladder import Ladder
 from trainables.spec.roles import RULES
-
-
-class Recording(MemoryLog):
-    """Keeps its events in memory."""
-
-    def append(self, event: dict[str, Any]) -> None:
-        self.events.append(event)
-
-
-def planner_of(events: list[dict[str, Any]] | None = None, **changes: Any) -> Planner:
-    """A planner over its own copy of the events; it writes to what it folds, not while folding."""
-    config = make_config(**changes)
-    log = Recording(list(events or []))
-    planner = Planner(config, log)  # type: ignore[arg-type]
-    return planner
-
-
-def outcome(planner: Planner) -> dict[str, Any]:
-    return {
-        trial_id: (r.status, r.config, r.reports, r.asha_would_stop_at)
-        for trial_id, r in planner.records.items()
-    }
 
 
 def test_every_cell_gets_its_trials_its_winner_on_fresh_seeds_and_the_plain_ones_the_rules() -> (

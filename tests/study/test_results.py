@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
-from simulated import make_config, simulate, study_event
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import analysis
@@ -20,7 +19,9 @@ from study.log.log import Log
 from study.plan.planner import Planner
 from study.show import results
 from study.show.views import Views
-from tests.tables import tables_of
+from tests.helpers.faults import here
+from tests.helpers.simulated import make_config, simulate, study_event
+from tests.helpers.tables import tables_of
 from trainables.data.image_data import load
 from trainables.spec.columns import REPORT_COLUMNS, TRIAL_COLUMNS
 
@@ -130,10 +131,10 @@ def test_an_unfinished_run_is_drawn_from_its_start_after_a_resume(tmp_path: Path
 
 def test_the_manifest_holds_what_is_needed_to_make_the_study_again(tmp_path: Path) -> None:
     config = make_config(dataset="digits", train_size=1024)
-    results.write_manifest(
-        tmp_path, machine.manifest("n", config, load("digits", train_size=1024), {}, [])
-    )
+    command, data = machine.command_line(["--name", "a b"]), load("digits", train_size=1024)
+    results.write_manifest(tmp_path, machine.manifest(command, "n", config, data, {}, []))
     manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert manifest["command"] == "python -m study.run --name 'a b'"
     assert manifest["config"] == json.loads(json.dumps(config.to_dict()))
     assert manifest["data"]["train"] == 1024 and len(manifest["data"]["sha256"]) == 64
     assert manifest["versions"]["ray"] != "absent" and manifest["hardware"]["cores"] >= 1
@@ -165,9 +166,7 @@ def test_commands_on_a_directory_that_is_no_study(command: str, tmp_path: Path) 
         "study.replay": ["nothing", "x-0000", "--results", str(tmp_path)],
         "analysis.report": [str(tmp_path / "nothing")],
     }[command]
-    ran = subprocess.run(
-        [sys.executable, "-m", command, *arguments], capture_output=True, text=True
-    )
+    ran = here(command, *arguments)
     assert ran.returncode == 2
     assert len(ran.stderr.splitlines()) == 1 and "Traceback" not in ran.stderr
     assert not list((tmp_path / "nothing").iterdir())
@@ -175,7 +174,6 @@ def test_commands_on_a_directory_that_is_no_study(command: str, tmp_path: Path) 
 
 def test_status_tells_where_a_study_stands(finished: Finished) -> None:
     planner, path = finished
-    command = [sys.executable, "-m", "study.status", path.name, "--results", str(path.parent)]
-    out = subprocess.run(command, capture_output=True, text=True).stdout
+    out = here("study.status", path.name, "--results", str(path.parent)).stdout
     assert f"finished, {len(planner.records)}/{len(planner.records)} trials ended" in out
     assert all(name in out for name in planner.cells)

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -12,8 +11,18 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.faults import MEASURED_TOO, command, ended, run
-from tests.tables import tables_of
+from tests.helpers.faults import (
+    MEASURED_TOO,
+    arguments,
+    command,
+    ended,
+    here,
+    trained,
+    with_ray,
+)
+from tests.helpers.tables import tables_of
+
+pytestmark = pytest.mark.xdist_group("studies")
 
 
 def test_one_command_from_nothing_to_the_table(
@@ -35,7 +44,7 @@ def test_a_finished_study_is_reported_again_and_not_trained(
     place: Path, undisturbed: subprocess.CompletedProcess[str]
 ) -> None:
     before = (place / "whole" / "log.jsonl").read_bytes()
-    again = run(place, "whole", *MEASURED_TOO)
+    again = here("study.run", *arguments(place, "whole", *MEASURED_TOO))
     assert again.returncode == 0 and "is finished" in again.stderr
     assert again.stdout == undisturbed.stdout
     assert (place / "whole" / "log.jsonl").read_bytes() == before
@@ -45,8 +54,7 @@ def test_any_trial_is_replayed_to_the_bit(
     place: Path, undisturbed: subprocess.CompletedProcess[str]
 ) -> None:
     for trial_id in ("momentum+sam-b64-0001", "momentum-b256-winner-s0"):
-        replay = [sys.executable, "-m", "study.replay", "whole", trial_id, "--results", str(place)]
-        ran = subprocess.run(replay, capture_output=True, text=True)
+        ran = here("study.replay", "whole", trial_id, "--results", str(place))
         assert ran.returncode == 0 and "reproduced to the bit" in ran.stdout, (
             ran.stdout + ran.stderr
         )
@@ -54,7 +62,7 @@ def test_any_trial_is_replayed_to_the_bit(
 
 def test_a_diverging_corner_is_marked_and_the_study_ends_normally(place: Path) -> None:
     more = ("--lr-range", "1e-3..100", "--methods", "momentum", "--trials", "8")
-    finished = run(place, "diverging", *more)
+    finished = trained(place, "diverging", *more)
     assert finished.returncode == 0, finished.stderr
     _, trials, _ = tables_of(place / "diverging")
     diverged = trials[trials.status == "diverged"]
@@ -90,7 +98,7 @@ def test_a_signal_stops_within_ten_seconds_and_keeps_everything(
     limit = time.monotonic() + 120
     while time.monotonic() < limit and not (log.exists() and b'"report"' in log.read_bytes()):
         time.sleep(0.1)
-    refused = run(place, name, "--budget", "400epochs")
+    refused = here("study.run", *arguments(place, name, "--budget", "400epochs"))
     assert refused.returncode == 2 and "another process" in refused.stderr
     begun = time.monotonic()
     if number == signal.SIGINT:
@@ -107,20 +115,18 @@ def test_a_signal_stops_within_ten_seconds_and_keeps_everything(
 
 
 def test_a_formulation_from_outside_is_searched_by_the_same_command(place: Path) -> None:
-    # The example of docs/studies.md, in a directory of its own.
     text = (Path(__file__).parents[2] / "docs" / "studies.md").read_text()
     code = text.split("```python\nfrom trainables.step.formulation", 1)[1].split("```", 1)[0]
     (place / "my_parts.py").write_text("from trainables.step.formulation" + code)
-    assert len(code.splitlines()) <= 40
     more = "--trials 1 --lr-range 0.03..0.1 --model cnn-bn --augment shift --label-noise 0.1"
-    line = command(place, "own", "--methods", "momentum+my_parts:GSAM", *more.split())
-    ran = subprocess.run(line, capture_output=True, text=True, timeout=300, cwd=place)
+    with_ray()
+    line = arguments(place, "own", "--methods", "momentum+my_parts:GSAM", *more.split())
+    ran = here("study.run", *line)
     assert ran.returncode == 0, ran.stderr
     _, trials, _ = tables_of(place / "own")
     assert set(trials.status) == {"complete"} and set(trials.method) == {"momentum+my_parts:GSAM"}
     trial_id = "momentum+my_parts:GSAM-b64-winner-s0"
-    replay = [sys.executable, "-m", "study.replay", "own", trial_id, "--results", str(place)]
-    ran = subprocess.run(replay, capture_output=True, text=True, cwd=place)
+    ran = here("study.replay", "own", trial_id, "--results", str(place))
     assert ran.returncode == 0 and "reproduced to the bit" in ran.stdout, ran.stdout + ran.stderr
     table = pd.read_csv(place / "own" / "report" / "scaling.csv")
     assert table.test_accuracy_mean.max() > 0.3
@@ -128,18 +134,19 @@ def test_a_formulation_from_outside_is_searched_by_the_same_command(place: Path)
 
 def test_a_finished_study_that_is_asked_for_more_trains_only_that(place: Path) -> None:
     some = ("--methods", "momentum", "--trials", "2")
-    assert run(place, "growing", *some).returncode == 0
+    begun = trained(place, "growing", *some)
+    assert begun.returncode == 0 and "calibrating 2 cells" in begun.stderr
     before = ended(place, "growing")
     file = place / "growing" / "manifest.json"
-    more = [sys.executable, "-m", "study.run", "--config", str(file), "--results", str(place)]
-    more += "--name growing --trials 3 --batch-sizes 64,128,256 --no-dashboard".split()
-    ran = subprocess.run(more, capture_output=True, text=True, timeout=300)
+    more = "--trials 3 --batch-sizes 64,128,256 --no-dashboard".split()
+    ran = trained(place, "growing", *more, task=("--config", str(file)))
     assert ran.returncode == 0, ran.stderr
+    assert "calibrating 1 cells" in ran.stderr  # the others' rates are in the log
     after = ended(place, "growing")
     assert set(after.values()) == {1} and before < after
     searched = tables_of(place / "growing")[1].query("phase != 'confirm'")
     assert searched.groupby("batch_size").size().to_dict() == {64: 3, 128: 3, 256: 3}
     assert json.loads(file.read_text())["options"]["trials"] == 3
     whole = "--trials 3 --batch-sizes 64,128,256 --budget 9epochs".split()
-    refused = run(place, "growing", "--methods", "momentum", *whole)
+    refused = trained(place, "growing", "--methods", "momentum", *whole)
     assert refused.returncode == 2 and "--budget" in refused.stderr

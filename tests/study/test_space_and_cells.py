@@ -6,14 +6,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from simulated import make_config, simulate
-from test_planner import planner_of
 
 from study.log.record import Record
 from study.plan.config import StudyConfig
 from study.plan.neighbours import Neighbours
 from study.plan.search import frozen, is_control, suggest
 from study.plan.space import LR_RANGES, Space, parse_range, parse_ranges
+from tests.helpers.simulated import make_config, planner_of, simulate
 from trainables.spec.errors import UsageError
 from trainables.spec.grid import Cell, grid, parse_batch_sizes, parse_m, parse_methods
 from trainables.spec.names import OPTIMIZERS

@@ -1,18 +1,12 @@
-"""Lets the tests import the packages under any import mode, and lends them small networks."""
+"""Lends the tests small networks, and one thread."""
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import torch
 
-HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parents[1])]
-
-from trial_reference import dropout_net, tanh_net  # noqa: E402
-
-from trainables.network.models import MODELS  # noqa: E402
+from tests.helpers.trial_reference import dropout_net, tanh_net
+from trainables.network.models import MODELS
 
 
 @pytest.fixture(autouse=True)

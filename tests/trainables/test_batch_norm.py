@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 from torch import Tensor, nn
-from trial_reference import finish, image_data, same_bits, start, trial, weights
 
+from tests.helpers.trial_reference import finish, image_data, same_bits, start, trial, weights
 from trainables.data.augment import Augment
 from trainables.data.batches import Batch, DeviceData
 from trainables.network.batch_norm import recalibrate

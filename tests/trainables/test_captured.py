@@ -12,11 +12,12 @@ import pytest
 import torch
 from torch import nn
 
-from tests.trainables.test_trial_resume import METHODS, state
-from tests.trainables.trial_reference import (
+from tests.helpers.trial_reference import (
+    METHODS,
     finish,
     image_data,
     same_bits,
+    state,
     tanh_net,
     trial,
     untimed,
@@ -40,7 +41,7 @@ def promising_net(shape: tuple[int, int, int], classes: int) -> nn.Module:
 
 
 PROMISING = f"{__name__}:promising_net"
-TANH = "tests.trainables.trial_reference:tanh_net"
+TANH = "tests.helpers.trial_reference:tanh_net"
 
 
 def again(self: Captured, call: Replay) -> Replay:

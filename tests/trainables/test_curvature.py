@@ -6,7 +6,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from minima_reference import (
+from scipy.sparse.linalg import LinearOperator, eigsh
+from scipy.stats import binomtest, t
+from torch import nn
+
+from tests.helpers.minima_reference import (
     dense_hessian,
     images,
     objective_of,
@@ -17,10 +21,6 @@ from minima_reference import (
     symmetric,
     trained,
 )
-from scipy.sparse.linalg import LinearOperator, eigsh
-from scipy.stats import binomtest, t
-from torch import nn
-
 from trainables.minima import curvature
 from trainables.minima import objective as module
 from trainables.minima.curvature import spectrum, trace

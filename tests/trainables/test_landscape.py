@@ -2,9 +2,17 @@
 
 import pytest
 import torch
-from minima_reference import Point, images, quadratic, relu_mlp, small_cnn, symmetric, trained
 from torch import Tensor, nn
 
+from tests.helpers.minima_reference import (
+    Point,
+    images,
+    quadratic,
+    relu_mlp,
+    small_cnn,
+    symmetric,
+    trained,
+)
 from trainables.data.batches import Images
 from trainables.minima.landscape import (
     LINE,

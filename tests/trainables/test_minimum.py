@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from minima_reference import images, small_cnn, trained
 from torch import nn
-from trial_reference import finish, image_data, start, trial
 
+from tests.helpers.minima_reference import images, small_cnn, trained
+from tests.helpers.trial_reference import finish, image_data, start, trial
 from trainables.data.batches import DeviceData
 from trainables.minima import landscape
 from trainables.minima.minimum import DIMENSIONS, EPSILONS, IMAGES, PROBES, examine

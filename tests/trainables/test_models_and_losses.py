@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from trial_reference import finish, image_data, start, trial
 
+from tests.helpers.trial_reference import finish, image_data, start, trial
 from trainables.data.image_data import noisy
 from trainables.network import losses, models
 from trainables.network.batch_norm import has_batch_norm

@@ -13,9 +13,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
-from trial_reference import finish, image_data, learns_and_resumes_to_the_bit, start, trial, weights
 
 from study.plan.space import lr_defaults
+from tests.helpers.trial_reference import (
+    finish,
+    image_data,
+    learns_and_resumes_to_the_bit,
+    start,
+    trial,
+    weights,
+)
 from trainables.data.batches import Batch
 from trainables.minima.curvature import spectrum, trace
 from trainables.minima.minimum import examine

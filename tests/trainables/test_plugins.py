@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from trial_reference import (
+
+from study.plan.space import lr_defaults, rho_defaults
+from tests.helpers.trial_reference import (
     finish,
     image_data,
     learns_and_resumes_to_the_bit,
     start,
     trial,
 )
-
-from study.plan.space import lr_defaults, rho_defaults
 from trainables.data import image_data as data
 from trainables.rehearsal import check
 from trainables.spec.errors import UsageError

@@ -9,7 +9,10 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 import torch
-from minima_reference import (
+from scipy.optimize import brentq
+from torch import Tensor, nn
+
+from tests.helpers.minima_reference import (
     images,
     objective_of,
     quadratic,
@@ -18,9 +21,6 @@ from minima_reference import (
     symmetric,
     trained,
 )
-from scipy.optimize import brentq
-from torch import Tensor, nn
-
 from trainables.minima import sharpness
 from trainables.minima.curvature import spectrum
 from trainables.minima.objective import Objective

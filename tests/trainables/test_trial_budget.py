@@ -7,8 +7,8 @@ from fractions import Fraction
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from trial_reference import trial
 
+from tests.helpers.trial_reference import trial
 from trainables.spec.errors import UsageError
 from trainables.spec.trial import SCHEDULES, Budget, TrialConfig
 from trainables.step.optimizers import learning_rate

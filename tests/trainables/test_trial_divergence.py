@@ -5,8 +5,8 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from trial_reference import finish, image_data, start, trial
 
+from tests.helpers.trial_reference import finish, image_data, start, trial
 from trainables.network import losses
 from trainables.score import score, worst_score
 from trainables.spec.names import FORMULATIONS, OPTIMIZERS

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 from torch import Tensor, nn
-from trial_reference import finish, image_data, same_bits, start, trial, weights
 
+from tests.helpers.trial_reference import finish, image_data, same_bits, start, trial, weights
 from trainables.network import losses
 from trainables.spec.names import FORMULATIONS, OPTIMIZERS
 from trainables.step.formulation import ASAM, SAM, build

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from trial_reference import finish, image_data, start, trial, weights
 
+from tests.helpers.trial_reference import finish, image_data, start, trial, weights
 from trainables.data.augment import Augment
 from trainables.data.batches import Batch, DeviceData
 from trainables.network import losses

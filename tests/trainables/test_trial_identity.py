@@ -6,8 +6,8 @@ import dataclasses
 import pytest
 import torch
 from torch import Tensor, nn
-from trial_reference import finish, image_data, same_bits, start, trial, weights
 
+from tests.helpers.trial_reference import finish, image_data, same_bits, start, trial, weights
 from trainables.network.models import MODELS
 from trainables.spec.names import OPTIMIZERS
 from trainables.spec.trial import TrialConfig, stable_hash

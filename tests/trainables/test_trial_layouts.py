@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from trial_reference import Reference, image_data, start, trial, weights
 
+from tests.helpers.trial_reference import Reference, image_data, start, trial, weights
 from trainables.network.models import MODELS
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from trial_reference import finish, image_data, start, trial
 
+from tests.helpers.trial_reference import finish, image_data, start, trial
 from trainables.data.batches import Batch, Images
 from trainables.data.image_data import Split
 from trainables.network.losses import LOSSES

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from trial_reference import finish, image_data, start, trial
 
+from tests.helpers.trial_reference import finish, image_data, start, trial
 from trainables.data.batches import DeviceData
 from trainables.spec.errors import UsageError
 from trainables.training import TRAIN_SUBSET, Training

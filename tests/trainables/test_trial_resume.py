@@ -5,40 +5,29 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
-from trial_reference import finish, image_data, same_bits, start, trial, untimed, weights
 
+from tests.helpers.trial_reference import (
+    METHODS,
+    finish,
+    image_data,
+    same_bits,
+    start,
+    state,
+    trial,
+    untimed,
+    weights,
+)
 from trainables.spec.errors import UsageError
-from trainables.spec.names import FORMULATIONS, OPTIMIZERS
 from trainables.spec.trial import TrialConfig
 from trainables.step.gradient import Stopped
-from trainables.training import Training
 
 DATA = image_data(240, 30, 30, side=6)
-RHO = {"none": 0.0, "sam": 0.1, "asam": 0.5}
-METHODS: dict[str, dict[str, Any]] = {
-    optimizer + ("" if form == "none" else f"+{form}"): {
-        "optimizer": optimizer,
-        "formulation": form,
-        "rho": RHO[form],
-    }
-    for optimizer in OPTIMIZERS
-    for form in FORMULATIONS
-}
 
 
 def config(method: str, **values: object) -> TrialConfig:
     defaults: dict[str, Any] = {"lr": 0.02, "model": "cnn", "batch_size": 90, "m": 40}
     defaults |= {"budget": "25steps", "reports": 4, "micro_batch": 32}
     return trial(**(defaults | METHODS[method] | values))
-
-
-def state(training: Training) -> list[Tensor]:
-    """Weights and everything that the base optimizer and the noise scale remember."""
-    memories = training.optimizer.state.values()
-    kept = [v.clone() for memory in memories for v in memory.values() if isinstance(v, Tensor)]
-    noise = [torch.tensor(float(sum_)) for sum_ in (training.noise.signal, training.noise.noise)]
-    return weights(training) + kept + noise
 
 
 @pytest.mark.parametrize("method", METHODS)

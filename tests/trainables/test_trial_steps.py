@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from trial_reference import Reference, image_data, start, trial, weights
 
+from tests.helpers.trial_reference import Reference, image_data, start, trial, weights
 from trainables.data.batches import Batch, DeviceData
 from trainables.network.losses import LOSSES
 from trainables.spec.names import FORMULATIONS, OPTIMIZERS

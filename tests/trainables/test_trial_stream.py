@@ -4,8 +4,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from trial_reference import image_data, trial
 
+from tests.helpers.trial_reference import image_data, trial
 from trainables.data.batches import Batch, DeviceData
 from trainables.training import Training
 

@@ -8,8 +8,16 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from trial_reference import finish, image_data, same_bits, start, trial, untimed, weights
 
+from tests.helpers.trial_reference import (
+    finish,
+    image_data,
+    same_bits,
+    start,
+    trial,
+    untimed,
+    weights,
+)
 from trainables import trainable as module
 from trainables.data.image_data import ImageData
 from trainables.network import models

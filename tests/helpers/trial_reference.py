@@ -10,6 +10,7 @@ from torch.func import functional_call
 
 from trainables.data.batches import DeviceData
 from trainables.data.image_data import ImageData, Split
+from trainables.spec.names import FORMULATIONS, OPTIMIZERS
 from trainables.spec.trial import TrialConfig
 from trainables.training import Training
 
@@ -204,3 +205,23 @@ class Reference:
                 self.two[k] = self.two[k] + g * g
                 g = g / (self.two[k].sqrt() + 1e-10)
             self.w[k] = w - lr * g
+
+
+RHO = {"none": 0.0, "sam": 0.1, "asam": 0.5}
+METHODS: dict[str, dict[str, Any]] = {
+    optimizer + ("" if form == "none" else f"+{form}"): {
+        "optimizer": optimizer,
+        "formulation": form,
+        "rho": RHO[form],
+    }
+    for optimizer in OPTIMIZERS
+    for form in FORMULATIONS
+}
+
+
+def state(training: Training) -> list[Tensor]:
+    """Weights and everything that the base optimizer and the noise scale remember."""
+    memories = training.optimizer.state.values()
+    kept = [v.clone() for memory in memories for v in memory.values() if isinstance(v, Tensor)]
+    noise = [torch.tensor(float(sum_)) for sum_ in (training.noise.signal, training.noise.noise)]
+    return weights(training) + kept + noise

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from trial_reference import image_data
 
+from tests.helpers.trial_reference import image_data
 from trainables.data.batches import DeviceData, Images
 from trainables.minima.objective import Objective
 from trainables.network.losses import Loss, cross_entropy

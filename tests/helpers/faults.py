@@ -1,20 +1,28 @@
-"""Studies as commands, and their processes, to be killed by the tests and by the soak."""
+"""Studies as commands, here or as processes of their own, to be killed by tests and by the soak."""
 
+import contextlib
+import importlib
+import io
 import json
+import logging
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from unittest import mock
 
 import pandas as pd
+import ray
 
 from study.replay import MEASURED
-from tests.tables import tables_of
+from tests.helpers.tables import tables_of
 from trainables.spec.columns import SHARPNESS_COLUMNS
+from trainables.spec.errors import exit_code
 
 TINY = (
     "--dataset digits --train-size 1024 --model mlp --budget 20epochs --batch-sizes 64,256 "
@@ -25,13 +33,41 @@ MEASURED_TOO = (*DETERMINED, "--sharpness", "fast")
 PATIENCE = 240.0  # seconds
 
 
+def arguments(place: Path, name: str, *more: str, task: Sequence[str] = TINY) -> list[str]:
+    return [*task, "--results", str(place), "--name", name, *more]
+
+
 def command(place: Path, name: str, *more: str) -> list[str]:
-    where = ["--results", str(place), "--name", name]
-    return [sys.executable, "-m", "study.run", *TINY, *where, *more]
+    return [sys.executable, "-m", "study.run", *arguments(place, name, *more)]
 
 
 def run(place: Path, name: str, *more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command(place, name, *more), capture_output=True, text=True, timeout=600)
+
+
+def here(module: str, *given: str) -> subprocess.CompletedProcess[str]:
+    """`python -m module` within this process, whose Ray it uses if that runs."""
+    out, told = io.StringIO(), io.StringIO()
+    main = importlib.import_module(module).main
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(told):
+        code = exit_code(partial(main, list(given)), f"python -m {module}")
+    return subprocess.CompletedProcess([module, *given], code, out.getvalue(), told.getvalue())
+
+
+def with_ray() -> None:
+    """One Ray for all studies of this process; a test may have ended it."""
+    if not ray.is_initialized():
+        ray.init("local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+
+
+def trained(
+    place: Path, name: str, *more: str, task: Sequence[str] = TINY
+) -> subprocess.CompletedProcess[str]:
+    """`run` within this process, without drawing the report."""
+    if "--address" not in more:
+        with_ray()
+    with mock.patch("analysis.report.write", return_value=""):
+        return here("study.run", *arguments(place, name, *more, task=task))
 
 
 def begin(place: Path, name: str, *more: str) -> "subprocess.Popen[bytes]":

@@ -4,6 +4,7 @@ import math
 import random
 from typing import Any
 
+from study.log.log import MemoryLog
 from study.plan.config import StudyConfig
 from study.plan.planner import Planner
 from study.plan.space import LR_RANGES, RHO_RANGES
@@ -85,4 +86,26 @@ def study_event(config: StudyConfig) -> dict[str, Any]:
         "config": config.to_dict(),
         "data": "0" * 64,
         "data_dir": "data",
+    }
+
+
+class Recording(MemoryLog):
+    """Keeps its events in memory."""
+
+    def append(self, event: dict[str, Any]) -> None:
+        self.events.append(event)
+
+
+def planner_of(events: list[dict[str, Any]] | None = None, **changes: Any) -> Planner:
+    """A planner over its own copy of the events; it writes to what it folds, not while folding."""
+    config = make_config(**changes)
+    log = Recording(list(events or []))
+    planner = Planner(config, log)  # type: ignore[arg-type]
+    return planner
+
+
+def outcome(planner: Planner) -> dict[str, Any]:
+    return {
+        trial_id: (r.status, r.config, r.reports, r.asha_would_stop_at)
+        for trial_id, r in planner.records.items()
     }
