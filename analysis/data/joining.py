@@ -14,6 +14,7 @@ NO_SETTINGS = frozenset((
     "name", "notes", "seed", "trials", "seeds", "reference_seeds", "neighbours", "sampler",
     "scheduler", "control_share", "grace", "sharpness", "m", "micro_batch", "device", "threads",
     "within", "data_dir", "foreign", "table",
+    "part", "source",
 ))  # fmt: skip
 # Two trials that are alike in all of these are one, met twice.
 IDENTITY = ["method", "batch_size", "m", "lr", "rho", "seed", "phase", "role", "status", "steps",

@@ -50,7 +50,7 @@ def written(full, tmp_path_factory):
     path = tmp_path_factory.mktemp("full")
     placed = Study(full.config, full.trials, full.reports, path)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(analysis.report, "load", lambda *paths, columns=None: placed)
+        patch.setattr(analysis.report, "load", lambda *paths: placed)
         return analysis.report.write(path), path / "report"
 
 
