@@ -83,8 +83,8 @@ def _of_tensorboard(path: Path, runs: Iterable[Path]) -> Table:
         rows.append({"trial_id": name} | settings | own)
         curves |= set(own)
     plugin = sum(bool(given) for given, _ in told.values())
-    note = f"read as TensorBoard's event files: {len(rows)} runs, hyperparameters of "
-    note += f"{plugin} by add_hparams, of the others by key=value in the names of folders"
+    note = f"read as TensorBoard's event files: {len(rows)} runs, hyperparameters of {plugin} by "
+    note += f"add_hparams, of {len(rows) - plugin} by key=value in the names of folders"
     return Table.of(path, rows, [note], frozenset(curves))
 
 

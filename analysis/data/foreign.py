@@ -34,6 +34,11 @@ ALIASES = {"status": "state", "report": "training_iteration"}
 LOSS = re.compile(r"loss|err(or)?\b|error_|perplexity|\bnll|\bm[sa]e\b|minus", re.IGNORECASE)
 TRUTH = {"true": True, "t": True, "yes": True, "y": True,
          "false": False, "f": False, "no": False, "n": False}  # fmt: skip
+# Columns by which a library's table is recognised, and what is read accordingly.
+LAYOUTS = {
+    "Optuna's trials_dataframe()": ("number", "state", "datetime_start"),
+    "Ray Tune's get_dataframe()": ("trial_id", "training_iteration", "time_total_s", "logdir"),
+}
 TYPES = {"seed": "Int64", "diverged": "boolean"} | dict.fromkeys(TEXT_COLUMNS, "object")
 
 
@@ -83,11 +88,14 @@ def read(
     path, measure = Path(table.file), given.get("score", "score")
     config = {"name": table.value or table.name, "source": table.name, "table": path.name,
               "part": " ".join(table.part), "foreign": True, "notes": table.notes,
-              "score": measure}  # fmt: skip
+              "columns": columns, "score": measure}  # fmt: skip
     expressions = _expressions(table, given) if table.names else {}
     if not table.rows:  # as of a study that has just begun
         table.notes.append("the table holds no rows")
         return config, pd.DataFrame(), pd.DataFrame()
+    for layout, columns_of in LAYOUTS.items():
+        if set(columns_of) <= set(table.names):
+            table.notes.append(f"read as {layout}")
     if LOSS.search(measure) and not measure.startswith("-"):
         table.notes.append(f"{measure} is taken for a score: higher is better (else: --minimise)")
     rows = _each_report_once(_frame(_values(table, expressions, given), table), table.notes)
@@ -98,7 +106,7 @@ def read(
         reports = _reports(table, expressions, trials["trial_id"].tolist())
     else:
         numbers = [name for name in rows if name not in TYPES]
-        reports = rows[["trial_id", *numbers]].reset_index(drop=True)
+        reports = rows.loc[rows["report"].notna(), ["trial_id", *numbers]].reset_index(drop=True)
     kept = trials[_placed(trials)]
     if left := len(trials) - len(kept):
         why = "lr is not above 0, or batch_size no whole number above 0"

@@ -101,7 +101,7 @@ def _configuration(path: Path) -> dict[str, Any]:
             },
         }
     except FileNotFoundError:
-        accepted = "a results directory"
+        accepted = "a results directory, or a folder of Ray Tune's results or TensorBoard's events"
         if (path / "log.jsonl").is_file():
             accepted = f"with what {_writing(path)} makes of its log"
         raise NotAStudyError(f"{path} holds no study; accepted: {accepted}") from None
