@@ -18,7 +18,7 @@ from analysis.questions.answers import Answers
 from analysis.questions.flatness import flatness_answer
 from analysis.say.compensation_words import answer
 from analysis.say.statements import law_answer
-from analysis.say.text import LEGEND, cell_rows, facts
+from analysis.say.text import cell_rows, facts, legend, why_lines
 from analysis.say.verdicts import Verdict, at_a_glance
 from analysis.validity.checklist import validity
 
@@ -52,6 +52,13 @@ GLOSSARY = {
     "AICc": "how well a law fits, less what its parameters fit by themselves",
     "B_simple": "gradient noise scale, in images: the batch size at which noise equals signal",
     "Holm": "a correction of p for the number of comparisons",
+}
+TABLE = ("table", "studies", "part", "columns", "score", "notes")  # what is told of how it was read
+# Of a table, whose trainings are another tool's.
+FOREIGN = {
+    "trial, report": "one training run, a row or several of the table; its reports are what the "
+    "table holds of its course",
+    "score": "what is best where it is highest: the column named, or minus a loss",
 }
 Pictures = Sequence[tuple[str, Figure, Drawn]]
 
@@ -183,11 +190,16 @@ def _figures(pictures: Pictures) -> str:
 def _tables(found: Answers, more: str, files: Sequence[str]) -> str:
     parts = []
     for method in dict.fromkeys(found.table["method"]):
-        rows = cell_rows(found.table[found.table["method"] == method])
-        parts.append(f"<h3>{escape(str(method))}</h3>{_table(rows)}")
-    parts += [f'<p class="said">{escape(LEGEND)}</p>'] if parts else ["<p>No trial yet.</p>"]
+        own = found.table[found.table["method"] == method]
+        parts.append(f"<h3>{escape(str(method))}</h3>{_table(cell_rows(own, on_page=True))}")
+        parts += [f'<p class="said">{escape(line)}</p>' for line in why_lines(own)]
+    parts += (
+        [f'<p class="said">{escape(legend(found, True))}</p>']
+        if parts
+        else ["<p>No trial yet.</p>"]
+    )
     words = "".join(f"<dt>{escape(word)}</dt><dd>{escape(told)}</dd>"
-                    for word, told in GLOSSARY.items())  # fmt: skip
+                    for word, told in _glossary(found).items())  # fmt: skip
     parts.append(f"<details><summary>What the words mean</summary><dl>{words}</dl></details>")
     parts.append(f"<details><summary>What stands behind the answers</summary><pre>{escape(more)}"
                  "</pre></details>")  # fmt: skip
@@ -196,6 +208,12 @@ def _tables(found: Answers, more: str, files: Sequence[str]) -> str:
                           for name in files if name.endswith(suffix))  # fmt: skip
         parts.append(f"<p>{what}: {links}</p>")
     return "\n".join(parts)
+
+
+def _glossary(found: Answers) -> dict[str, str]:
+    if not found.study.config.get("foreign"):
+        return GLOSSARY
+    return {word: told for word, told in (GLOSSARY | FOREIGN).items() if "ASHA" not in word}
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:
@@ -215,7 +233,9 @@ def _made(found: Answers) -> str:
             parts.append(f"<p>The whole study again:</p><pre>{escape(command)}</pre>")
         parts.append(_listed((key, value) for key, value in manifest.items() if key != "options"))
     if not known:
-        parts.append(_listed(found.study.config.items()))
+        config = found.study.config
+        names = TABLE if config.get("foreign") else config
+        parts.append(_listed((name, config[name]) for name in names if config.get(name)))
     trials = found.study.trials["trial_id"]
     example = replay(found.study, str(trials.iloc[0])) if len(trials) else None
     if example:

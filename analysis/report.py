@@ -26,12 +26,12 @@ WATCH = 30.0  # seconds between two looks at a study
 def write(
     results: str | Path,
     *more: str | Path,
-    columns: str | None = None,
     refresh: float | None = None,
+    **asked: Any,
 ) -> str:
     """Analyse what is given, write its report directory and return the text for a person.
 
-    The page loads itself again every `refresh` seconds.
+    The page loads itself again every `refresh` seconds. What is `asked` of tables is as in `load`.
 
     Raises
     ------
@@ -47,7 +47,7 @@ def write(
     from analysis.say.details import details
     from analysis.say.text import render
 
-    study = load(results, *more, columns=columns)
+    study = load(results, *more, **asked)
     for line in behind(study):
         print(line, file=sys.stderr)
     # Many small systems of equations, which threads only slow down.
@@ -173,12 +173,29 @@ def main(arguments: list[str] | None = None) -> int:
         "results",
         metavar="RESULTS",
         nargs="+",
-        help="results directories, or tables: .csv, .jsonl, .json, .parquet, also .gz",
+        help="results directories, or tables: .csv, .jsonl, .json, .parquet, also .gz; folders of "
+        "Ray Tune's results or of TensorBoard's event files",
     )
     parser.add_argument(
         "--columns",
         metavar="OURS=THEIRS,…",
         help="of tables, as in lr=learning_rate,batch_size=bs,score=learning_curve[-1].top_1",
+    )
+    parser.add_argument(
+        "--where",
+        metavar="COLUMN=VALUE",
+        action="append",
+        default=[],
+        help="of tables, only such rows; also != < <= > >=; several: all must hold",
+    )
+    parser.add_argument(
+        "--by", metavar="COLUMN", help="of tables, each value of the column is a study of its own"
+    )
+    parser.add_argument(
+        "--minimise",
+        "--minimize",
+        action="store_true",
+        help="of tables, the score is a loss: lower is better (as score=-COLUMN)",
     )
     parser.add_argument(
         "--watch",
@@ -192,10 +209,11 @@ def main(arguments: list[str] | None = None) -> int:
     on_any_terminal()
     if options.watch is not None and not options.watch >= 1:
         parser.error(f"--watch: {options.watch:g}; accepted: 1 second or more")
+    asked = {name: getattr(options, name) for name in ("columns", "where", "by", "minimise")}
     try:
         if options.watch:
-            return watched(options.results, options.columns, options.watch)
-        print(write(*options.results, columns=options.columns), end="")
+            return watched(options.results, options.watch, **asked)
+        print(write(*options.results, **asked), end="")
     except NotAStudyError as error:
         print(f"{parser.prog}: RESULTS: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -208,7 +226,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def watched(results: list[str], columns: str | None, seconds: float) -> int:
+def watched(results: list[str], seconds: float, **asked: Any) -> int:
     """Make the report whenever something has changed, until Ctrl-C."""
     seen: list[float] = []
     try:
@@ -218,11 +236,11 @@ def watched(results: list[str], columns: str | None, seconds: float) -> int:
             ]
             if now != seen:
                 seen = now
-                *_, last = write(*results, columns=columns, refresh=seconds).splitlines()
+                *_, last = write(*results, refresh=seconds, **asked).splitlines()
                 print(f"{time.strftime('%H:%M:%S')} {last}", flush=True)
             time.sleep(seconds)
     except KeyboardInterrupt:
-        _settle(load(*results, columns=columns).report_dir / "index.html")
+        _settle(load(*results, **asked).report_dir / "index.html")
         return 0
 
 

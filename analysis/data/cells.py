@@ -97,6 +97,14 @@ def cell_name(method: str, batch_size: int, m: int) -> str:
     return f"{method} B={batch_size}" + (f" m={m}" if m != batch_size else "")
 
 
+def without_tables(study: Study, cells: Iterable[Cell]) -> list[Cell]:
+    """The cells of studies, whose rungs and reports are known, as those of tables are not."""
+    if study.config.get("foreign"):
+        return []
+    tables = study.config.get("tables") or []
+    return [c for c in cells if "study" not in c.trials or not c.trials["study"].isin(tables).any()]
+
+
 def complete(trials: pd.DataFrame) -> pd.DataFrame:
     """The trials that ran to their end with a finite score."""
     done = trials["status"].to_numpy() == "complete"

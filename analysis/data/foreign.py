@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.data.study import NUMBER_COLUMNS, TEXT_COLUMNS, ForeignTableError
-from analysis.data.table_files import Expression, Table, name_and_ending, read_table, value_at
+from analysis.data.table_files import Expression, Table, is_missing, number, value_at
 from trainables.spec.roles import PHASES, ROLES, SUPERSEDED
 
 REQUIRED = ("lr", "batch_size", "score")
@@ -31,10 +31,14 @@ SAME = {
     "crashed": "error", "killed": "error", "preempted": "error", "pending": "running",
 }  # fmt: skip
 ALIASES = {"status": "state", "report": "training_iteration"}
-THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}(,\d{3})+(\.\d+)?")
-MISSING = frozenset(("", "na", "n/a", "nan", "none", "null", "<na>"))
+LOSS = re.compile(r"loss|err(or)?\b|error_|perplexity|\bnll|\bm[sa]e\b|minus", re.IGNORECASE)
 TRUTH = {"true": True, "t": True, "yes": True, "y": True,
          "false": False, "f": False, "no": False, "n": False}  # fmt: skip
+# Columns by which a library's table is recognised, and what is read accordingly.
+LAYOUTS = {
+    "Optuna's trials_dataframe()": ("number", "state", "datetime_start"),
+    "Ray Tune's get_dataframe()": ("trial_id", "training_iteration", "time_total_s", "logdir"),
+}
 TYPES = {"seed": "Int64", "diverged": "boolean"} | dict.fromkeys(TEXT_COLUMNS, "object")
 
 
@@ -61,42 +65,59 @@ def parse_columns(text: str) -> dict[str, str]:
 
 
 def read(
-    path: Path, columns: str | None = None
+    table: Table, columns: str = "", minimise: bool = False
 ) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]:
-    """(configuration, trials, reports) of the table in the file `path`.
+    """(configuration, trials, reports) of a table.
 
     Columns are taken from `columns` (see `parse_columns`), else by our name; lr, batch_size and
-    score are required. A trial is complete unless its row says `diverged` or has no finite score.
-    The method is `base` unless there is a method or an optimizer; m is the batch size; all trials
-    count as search. Where score points into a list by [-1], the list becomes the trial's reports;
-    so do the rows of a trial that has several, with a `report` (or Ray's training_iteration) each.
-    Optuna's `state` is a status, and what it pruned was stopped.
+    score are required; of what is to be minimised the score is minus it. A trial is complete
+    unless its row says `diverged` or has no finite score. The method is `base` unless there is a
+    method or an optimizer; m is the batch size; all trials count as search. Where score points into
+    a list by [-1], the list becomes the trial's reports; so do the rows of a trial that has
+    several, with a `report` (or Ray's training_iteration) each. Optuna's `state` is a status, and
+    what it pruned was stopped.
 
     Raises
     ------
     ForeignTableError
-        If the file or `columns` cannot be understood; rows are counted from 1, without a header.
+        If the table or `columns` cannot be understood; rows are counted from 1, without a header.
     """
-    table, given = read_table(path), parse_columns(columns or "")
-    config = {"name": name_and_ending(path)[0], "table": path.name, "foreign": True,
-              "notes": table.notes, "score": given.get("score", "score")}  # fmt: skip
+    given = parse_columns(columns)
+    if minimise:
+        given["score"] = _negated(given.get("score", "score"))
+    path, measure = Path(table.file), given.get("score", "score")
+    config = {"name": table.value or table.name, "source": table.name, "table": path.name,
+              "part": " ".join(table.part), "foreign": True, "notes": table.notes,
+              "columns": columns, "score": measure}  # fmt: skip
     expressions = _expressions(table, given) if table.names else {}
     if not table.rows:  # as of a study that has just begun
         table.notes.append("the table holds no rows")
         return config, pd.DataFrame(), pd.DataFrame()
-    rows = _each_report_once(_frame(_values(table, expressions, given)), table.notes)
+    for layout, columns_of in LAYOUTS.items():
+        if set(columns_of) <= set(table.names):
+            table.notes.append(f"read as {layout}")
+    if LOSS.search(measure) and not measure.startswith("-"):
+        table.notes.append(f"{measure} is taken for a score: higher is better (else: --minimise)")
+    rows = _each_report_once(_frame(_values(table, expressions, given), table), table.notes)
     last = _last_reports(rows)
     trials = _completed(rows if last is None else rows[last], table.notes)
+    trials = _ended_by_scheduler(trials, table)
     if last is None:
         reports = _reports(table, expressions, trials["trial_id"].tolist())
     else:
         numbers = [name for name in rows if name not in TYPES]
-        reports = rows[["trial_id", *numbers]].reset_index(drop=True)
+        reports = rows.loc[rows["report"].notna(), ["trial_id", *numbers]].reset_index(drop=True)
     kept = trials[_placed(trials)]
     if left := len(trials) - len(kept):
         why = "lr is not above 0, or batch_size no whole number above 0"
         table.notes.append(f"{left} rows left out: {why}")
     return config, kept, reports[reports["trial_id"].isin(kept["trial_id"])]
+
+
+def _negated(score: str) -> str:
+    if score.startswith("-"):
+        raise ForeignTableError("--minimise", f"score={score} is negated already", "one of the two")
+    return f"-{score}"
 
 
 def _expressions(table: Table, given: dict[str, str]) -> dict[str, Expression]:
@@ -126,8 +147,7 @@ def _values(
             wrong = f"no row of {table.file} has {each.text}"
             raise ForeignTableError("--columns", wrong, "a path that some row has")
         strict = ours in given or ours in REQUIRED
-        numbers = range(1, len(own) + 1)
-        values[ours] = _converted(table, ours, own, numbers, each.sign, strict)
+        values[ours] = _converted(table, ours, own, table.numbers, each.sign, strict)
     return values
 
 
@@ -144,7 +164,7 @@ def _converted(
     strange = 0
     for value, row in zip(values, rows, strict=True):
         try:
-            known = None if _is_missing(value) else read(value)
+            known = None if is_missing(value) else read(value)
         except (ValueError, TypeError, LookupError, ArithmeticError):
             if strict:
                 wrong = f"row {row}: {ours} is {reprlib.repr(value)}"
@@ -164,7 +184,7 @@ def _kind(ours: str) -> tuple[Callable[[Any], Any], str]:
         return lambda value: str(value).strip(), "a text"
     if ours == "seed":
         return _whole, "a whole number of 64 bits"
-    return (_truth, "true or false") if ours == "diverged" else (_number, "a number")
+    return (_truth, "true or false") if ours == "diverged" else (number, "a number")
 
 
 def _word(value: Any) -> str:
@@ -180,7 +200,7 @@ def _each_report_once(rows: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     if not twice.any() or rows["trial_id"].isna().any() or rows["trial_id"].nunique() < 2:
         return rows
     notes.append(f"{int(twice.sum())} rows repeat a report of their trial: the last one counts")
-    return rows[~twice].reset_index(drop=True)
+    return rows[~twice]
 
 
 def _last_reports(rows: pd.DataFrame) -> "pd.Series | None":
@@ -193,9 +213,11 @@ def _last_reports(rows: pd.DataFrame) -> "pd.Series | None":
     return rows["report"].eq(ends) | ends.isna()  # of a trial that came to no report its row
 
 
-def _frame(values: dict[str, list[Any]]) -> pd.DataFrame:
+def _frame(values: dict[str, list[Any]], table: Table | None = None) -> pd.DataFrame:
+    """Typed columns; the index numbers the rows of `table`."""
+    index = pd.Index(table.numbers) if table else None
     return pd.DataFrame(
-        {name: pd.Series(some, dtype=TYPES.get(name, "float64")) for name, some in values.items()}
+        {name: pd.Series(some, index, TYPES.get(name, "float64")) for name, some in values.items()}
     )
 
 
@@ -215,7 +237,7 @@ def _completed(trials: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
         trials["seed"] = pd.Series(pd.NA, index=trials.index, dtype="Int64")
     m = trials["m"] if "m" in trials else trials["batch_size"]
     trials["m"] = m.where(m > 0, trials["batch_size"])
-    numbers = pd.Series(range(1, len(trials) + 1), index=trials.index).astype(str)
+    numbers = pd.Series(trials.index, index=trials.index).astype(str)
     given = trials["trial_id"].ne("")
     if not (given.all() and trials["trial_id"].is_unique):
         if given.any():
@@ -231,6 +253,19 @@ def _judged(trials: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     if count := int((lost & ~pd.Series(said, index=trials.index)).sum()):
         notes.append(f"{count} trials without a finite score are counted as diverged")
     return trials.assign(status=trials["status"].mask(lost | said, "diverged"))
+
+
+def _ended_by_scheduler(trials: pd.DataFrame, table: Table) -> pd.DataFrame:
+    """Ray writes `done` into the last report of a trial that a scheduler ends, not into that of a
+    function that returned: those ended before the longest were stopped."""
+    if not {"done", "training_iteration"} <= set(table.names) or "report" not in trials:
+        return trials
+    done = pd.Series([str(row.get("done")).lower() == "true" for row in table.rows], table.numbers)
+    early = done[trials.index] & trials["report"].lt(trials["report"].max())
+    early &= trials["status"].eq("complete")
+    if count := int(early.sum()):
+        table.notes.append(f"{count} trials that Ray ended before the longest count as stopped")
+    return trials.assign(status=trials["status"].mask(early, "stopped"))
 
 
 def _placed(trials: pd.DataFrame) -> pd.Series:
@@ -249,36 +284,20 @@ def _reports(
         return pd.DataFrame({"trial_id": [], "report": []})
     lists = [value_at(row, curve) for row in table.rows]
     points = [
-        (row, number, point)
-        for row, some in enumerate(lists, 1)
-        for number, point in enumerate(some if isinstance(some, list) else (), 1)
+        (row, trial_id, at, point)
+        for row, trial_id, some in zip(table.numbers, trial_ids, lists, strict=True)
+        for at, point in enumerate(some if isinstance(some, list) else (), 1)
     ]
-    rows = [row for row, _, _ in points]
+    rows = [row for row, *_ in points]
     values: dict[str, list[Any]] = {
-        "trial_id": [trial_ids[row - 1] for row in rows],
-        "report": [number for _, number, _ in points],
+        "trial_id": [trial_id for _, trial_id, _, _ in points],
+        "report": [at for _, _, at, _ in points],
     }
     for ours, each in expressions.items():
         if each.curve == curve and ours not in TYPES:
-            own = [value_at(point, each.steps[len(curve) + 1 :]) for _, _, point in points]
+            own = [value_at(point, each.steps[len(curve) + 1 :]) for *_, point in points]
             values[ours] = _converted(table, ours, own, rows, each.sign, strict=True)
     return _frame(values)
-
-
-def _is_missing(value: Any) -> bool:
-    if isinstance(value, str):
-        return value.strip().lower() in MISSING
-    return value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value))
-
-
-def _number(value: Any) -> float:
-    """Also `85 %` and `1,024`."""
-    if isinstance(value, str):
-        text = value.strip()
-        if THOUSANDS.fullmatch(text):
-            text = text.replace(",", "")
-        return float(text[:-1]) / 100 if text.endswith("%") else float(text)
-    return float(value)
 
 
 def _whole(value: Any) -> int:

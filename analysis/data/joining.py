@@ -16,6 +16,7 @@ NO_SETTINGS = frozenset((
     "name", "notes", "seed", "trials", "seeds", "reference_seeds", "neighbours", "sampler",
     "scheduler", "control_share", "grace", "sharpness", "m", "micro_batch", "device", "threads",
     "within", "data_dir", "foreign", "table",
+    "part", "source", "columns",
 ))  # fmt: skip
 # What studies trained with that were begun before these could be set.
 BEFORE = {"decayed": "all", "clip": 0.0}
@@ -47,6 +48,8 @@ def join(studies: Sequence[Study]) -> Study:
     config = _joined_config([part.config for part in parts]) | {
         "name": " + ".join(names), "studies": dict(zip(names, paths, strict=True)), "notes": notes,
     }  # fmt: skip
+    config["tables"] = [name for name, study in zip(names, studies, strict=True)
+                        if study.config.get("foreign")]  # fmt: skip
     config.pop("table", None)
     own = reports["trial_id"].isin(trials["trial_id"])
     return Study.from_tables(config, trials, reports[own], studies[0].path)

@@ -2,54 +2,88 @@
 
 import json
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from analysis.data import foreign
+from analysis.data.asked import Asked, kept, parts
+from analysis.data.folders import read_folder
 from analysis.data.joining import join
 from analysis.data.provenance import directories
 from analysis.data.study import TABLE_SUFFIXES, ForeignTableError, NotAStudyError, Study
+from analysis.data.table_files import Table, read_table
 from trainables.spec.roles import formulation_of, optimizer_of
 
 LATE = 60.0  # seconds: a running study writes its tables every 30
 
 
-def load(path: str | Path, *more: str | Path, columns: str | None = None) -> Study:
-    """Read studies, each a results directory or a table file, and `join` them where several.
+def load(
+    path: str | Path,
+    *more: str | Path,
+    columns: str | None = None,
+    where: Sequence[str] = (),
+    by: str | None = None,
+    minimise: bool = False,
+) -> Study:
+    """Read studies, each a results directory or a table, and `join` them where several.
 
-    `columns` maps the columns of the tables, as `analysis.data.foreign.parse_columns` says; a path
-    given twice is read once.
+    A path given twice is read once. Of tables the rows `where`, apart `by` a column, with the
+    `columns` named and a score that `minimise` negates: see `analysis.data.asked.Asked`.
 
     Raises
     ------
     NotAStudyError
         If a path holds no study and is no table.
     ForeignTableError
-        If a table or `columns` cannot be understood, or `columns` is given without a table.
+        If a table or what is asked of it cannot be understood, or there is none to ask it of.
     """
     paths = list({os.path.realpath(each): Path(each) for each in (path, *more)}.values())
-    studies = [_load_one(each, columns) for each in paths]
-    if columns and not any(study.config.get("foreign") for study in studies):
+    asked = Asked(columns or "", tuple(where), by or "", minimise)
+    studies = [study for each in paths for study in _studies(each, asked)]
+    if asked != Asked() and not any(study.config.get("foreign") for study in studies):
         wrong = f"no table among {', '.join(map(str, paths))}"
         accepted = f"with a file ending in {', '.join(TABLE_SUFFIXES)}"
-        raise ForeignTableError("--columns", wrong, accepted)
-    return join(studies) if len(studies) > 1 else studies[0]
+        raise ForeignTableError(str(asked), wrong, accepted)
+    if len(studies) == 1:
+        return studies[0]
+    if len(paths) == 1:  # parts of one table, which are reported beside it
+        whole, part = studies[0].config, " ".join([*where, f"by {by}"])
+        joined = join(studies)
+        joined.config.update(name=whole["source"], table=whole["table"], part=part)
+        return joined
+    for study in studies if by else ():
+        study.config["name"] = f"{study.config['source']}-{study.config['name']}"
+    return join(studies)
 
 
-def _load_one(path: Path, columns: str | None) -> Study:
+def _studies(path: Path, asked: Asked) -> Iterator[Study]:
+    """The study of a results directory; of a table those that are asked for."""
+    if table := _foreign(path):
+        for part in parts(kept(table, asked.where), asked.by):
+            found = foreign.read(part, asked.columns, asked.minimise)
+            yield Study.from_tables(*found, Path(table.file).parent)
+        return
+    config = _configuration(path)
+    trials, reports = (_table(path, name) for name in ("trials", "reports"))
+    yield Study.from_tables(config, trials, reports, path)
+
+
+def _foreign(path: Path) -> Table | None:
+    """The table that another tool made; None of a directory of ours."""
     is_table = path.name.lower().endswith(TABLE_SUFFIXES)
     if path.is_file() and is_table:
-        return Study.from_tables(*foreign.read(path, columns), path.parent)
+        return read_table(path)
     if path.is_file():
         accepted = f"a results directory, or a file ending in {', '.join(TABLE_SUFFIXES)}"
         raise NotAStudyError(f"{path}: neither a study nor a table; accepted: {accepted}")
     if not path.is_dir():
         raise NotAStudyError(f"{path}: no such {'file' if is_table else 'directory'}")
-    config = _configuration(path)
-    trials, reports = (_table(path, name) for name in ("trials", "reports"))
-    return Study.from_tables(config, trials, reports, path)
+    if any((path / name).is_file() for name in ("manifest.json", "log.jsonl")):
+        return None
+    return read_folder(path)
 
 
 def _configuration(path: Path) -> dict[str, Any]:
@@ -67,7 +101,7 @@ def _configuration(path: Path) -> dict[str, Any]:
             },
         }
     except FileNotFoundError:
-        accepted = "a results directory"
+        accepted = "a results directory, or a folder of Ray Tune's results or TensorBoard's events"
         if (path / "log.jsonl").is_file():
             accepted = f"with what {_writing(path)} makes of its log"
         raise NotAStudyError(f"{path} holds no study; accepted: {accepted}") from None

@@ -5,6 +5,7 @@ study has written so far.
 """
 
 import hashlib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ TEXT_COLUMNS = tuple(name for name, kind in OURS.items() if kind == "str")
 NUMBER_COLUMNS = tuple(name for name, kind in OURS.items() if kind != "str")
 TABLE_SUFFIXES = (".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz", ".json",
                   ".parquet")  # fmt: skip
+WORDS = str.maketrans({"<": "below", ">": "above", "!": "not"})  # in the name of a directory
 
 
 class NotAStudyError(FileNotFoundError):
@@ -58,18 +60,21 @@ class Study:
     def report_dir(self) -> Path:
         """Where its report belongs; no two sets of studies share a directory.
 
-        DIR/report, or FOLDER/STEM-report of a table, or report-A-B-DIGEST in the current directory
-        for several, where the digest of their paths tells sets of equal names apart.
+        DIR/report, or FOLDER/STEM-report of a table, with what part of it was asked for, or
+        report-A-B-DIGEST in the current directory for several, where the digest of their paths
+        tells sets of equal names apart.
         """
+        part = self.config.get("part") or ""
+        if table := self.config.get("table"):
+            stem = self.config.get("source") or self.config["name"]
+            twins = sum((self.path / (stem + suffix)).is_file() for suffix in TABLE_SUFFIXES)
+            asked = [re.sub(r"[^\w.=-]+", "-", part.translate(WORDS))[:80]] if part else []
+            return self.path / "-".join([table if twins > 1 else stem, *asked, "report"])
         if studies := self.config.get("studies"):
-            names, paths = sorted(studies), "\n".join(sorted(studies.values()))
+            names, paths = sorted(studies), "\n".join(sorted(studies.values())) + part
             more = [f"and-{len(names) - 3}"] if len(names) > 3 else []
             digest = hashlib.sha256(paths.encode(errors="surrogateescape")).hexdigest()[:6]
             return Path("-".join(["report", *(name[:40] for name in names[:3]), *more, digest]))
-        if table := self.config.get("table"):
-            stem = self.config["name"]
-            twins = sum((self.path / (stem + suffix)).is_file() for suffix in TABLE_SUFFIXES)
-            return self.path / f"{table if twins > 1 else stem}-report"
         return self.path / "report"
 
 

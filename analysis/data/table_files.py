@@ -11,10 +11,11 @@ import gzip
 import io
 import itertools
 import json
+import math
 import re
 import reprlib
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import EllipsisType
@@ -28,18 +29,53 @@ PATH = re.compile(r"([^.\[\]]+)((?:\.[^.\[\]]+|\[(?:-?[0-9]{1,9}|\*)\])*)")
 STEP = re.compile(r"\.([^.\[\]]+)|\[(-?[0-9]+|\*)\]")
 FOLDED = re.compile(r"(max|min)\((.+)\)")
 UNKNOWN = re.compile(r"(?<=[:\[,(]) *-?(?:nan|inf)\b")  # as Python writes it in a dict
+THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}(,\d{3})+(\.\d+)?")
+MISSING = frozenset(("", "na", "n/a", "nan", "none", "null", "<na>"))
+OPERATORS = re.compile(r"[-+*/^() ]+")
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 Step = str | int | EllipsisType  # a field, an index, or all elements
 
 
 @dataclass(frozen=True)
 class Table:
-    """A file as it is: the names of its columns, its rows, and notes on what was passed over."""
+    """A file as it is: the names of its columns, its rows, and notes on what was passed over.
+
+    numbers : of the rows, from 1. part : the conditions that chose them; value : the one that tells
+    this part from the others. curves : columns that hold a list of points, `{"step": ..., "value":
+    ...}`; their names mean the last one's value.
+    """
 
     file: str
     names: list[str]
     rows: list[dict[str, Any]]
     notes: list[str] = field(default_factory=list)
+    part: tuple[str, ...] = ()
+    value: str = ""
+    curves: frozenset[str] = frozenset()
+    numbers: list[int] = field(default_factory=list)
+
+    @classmethod
+    def of(
+        cls,
+        file: str | Path,
+        rows: list[dict[str, Any]],
+        notes: Sequence[str] = (),
+        curves: frozenset[str] = frozenset(),
+    ) -> "Table":
+        """A table of rows that need not have the same columns."""
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        return cls(str(file), names, rows, [*notes], curves=curves)
+
+    def __post_init__(self) -> None:
+        if not self.numbers:
+            self.numbers.extend(range(1, len(self.rows) + 1))
+
+    @property
+    def name(self) -> str:
+        """The file's, without its ending, or the folder's."""
+        path = Path(self.file)
+        is_file = path.name.lower().endswith(TABLE_SUFFIXES)
+        return name_and_ending(path)[0] if is_file else path.name
 
     def __str__(self) -> str:
         """What an error says of the columns."""
@@ -60,24 +96,30 @@ class Expression:
     fold: str = ""
 
     @classmethod
-    def parse(cls, text: str, table: Table) -> "Expression":
+    def parse(cls, text: str, table: Table, option: str = "--columns") -> "Expression":
         """`column`, `column[-1].field`, `max(column[*].field)` or minus one of them; a column's own
-        name goes before a path."""
+        name goes before a path. `option`: which an error names."""
         negated = text.startswith("-") and text not in table.names
         path, sign = (text[1:].strip(), -1) if negated else (text, 1)
+        folded = FOLDED.fullmatch(path)
+        inside = folded[2] if folded else path
+        if inside in table.curves:
+            return cls(text, sign, (inside, ... if folded else -1, "value"), _fold(folded))
         if path in table.names:
             return cls(text, sign, (path,))
-        folded = FOLDED.fullmatch(path)
-        found = PATH.fullmatch(folded[2] if folded else path)
+        found = PATH.fullmatch(inside)
         several = found is not None and found[2].count("[*]") == 1
         if found is None or found[1] not in table.names or several != bool(folded):
             accepted = "COLUMN, COLUMN[-1].FIELD, max(COLUMN[*].FIELD), or minus one of them,"
-            raise ForeignTableError(
-                "--columns", f"{text} is no column", f"{accepted} where {table}"
-            )
+            wrong = f"{text} is no column"
+            operands = {each.partition(".")[0] for each in OPERATORS.split(path)}
+            if not folded and len(operands) > 1 and operands & set(table.names):
+                wrong += ", and nothing is computed"
+                accepted = "a column into which the values were written beforehand,"
+            raise ForeignTableError(option, wrong, f"{accepted} where {table}")
         steps = STEP.findall(found[2])
         inner = (... if i == "*" else int(i) if i else name for name, i in steps)
-        return cls(text, sign, (found[1], *inner), folded[1] if folded else "")
+        return cls(text, sign, (found[1], *inner), _fold(folded))
 
     def value(self, row: Any) -> Any:
         """What the row has there."""
@@ -94,6 +136,10 @@ class Expression:
         return self.steps[: ends[-1]] if ends else None
 
 
+def _fold(folded: "re.Match[str] | None") -> str:
+    return folded[1] if folded else ""
+
+
 def read_table(path: Path) -> Table:
     """The file's rows by the ending of its name; `ForeignTableError` where it is broken."""
     kind = name_and_ending(path)[1].removesuffix(".gz")
@@ -105,7 +151,7 @@ def read_table(path: Path) -> Table:
             return Table(str(path), list(map(str, frame)), frame.to_dict("records"))  # type: ignore[arg-type]
         opened: Callable[..., TextIO] = gzip.open if path.name.lower().endswith(".gz") else open
         with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
-            return {".csv": _csv, ".json": _json}.get(kind, _jsonl)(str(path), file)
+            return {".csv": _csv, ".json": _json}.get(kind, json_lines)(str(path), file)
     except ForeignTableError:
         raise
     except (OSError, EOFError, ValueError, NotImplementedError, RecursionError, zlib.error,
@@ -139,13 +185,14 @@ def _json(path: str, file: TextIO) -> Table:
     except json.JSONDecodeError as error:
         if error.msg != "Extra data":
             raise
-        return _jsonl(path, io.StringIO(text))  # as Ray's result.json
+        return json_lines(path, io.StringIO(text))  # as Ray's result.json
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise ForeignTableError(path, "is no table", "a list of objects")
-    return Table(path, _names(rows), rows)
+    return Table.of(path, rows)
 
 
-def _jsonl(path: str, file: TextIO) -> Table:
+def json_lines(path: str, file: TextIO) -> Table:
+    """An object a line; a torn last line, as of a file that is being written, is left out."""
     rows, notes = [], []
     lines = [(number, line) for number, line in enumerate(file, 1) if line.strip()]
     for number, line in lines:
@@ -159,15 +206,7 @@ def _jsonl(path: str, file: TextIO) -> Table:
             notes.append(f"1 line left out: the last, line {number}, is torn")
         else:
             raise ForeignTableError(path, f"line {number} is broken", "a JSON object a line")
-    return Table(path, _names(rows), rows, notes)
-
-
-def _names(rows: Iterable[dict[str, Any]]) -> list[str]:
-    return list(dict.fromkeys(name for row in rows for name in row))
-
-
-def _unknown_as_none(text: str) -> Any:
-    return ast.literal_eval(UNKNOWN.sub("None", text))
+    return Table.of(path, rows, notes)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -204,3 +243,20 @@ def name_and_ending(path: Path) -> tuple[str, str]:
     """Stem and ending of a table's name: `runs`, `.csv.gz`."""
     ending = max((s for s in TABLE_SUFFIXES if path.name.lower().endswith(s)), key=len)
     return path.name[: -len(ending)], ending
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a cell holds nothing, as the tools put it."""
+    if isinstance(value, str):
+        return value.strip().lower() in MISSING
+    return value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value))
+
+
+def number(value: Any) -> float:
+    """Also `85 %` and `1,024`."""
+    if isinstance(value, str):
+        text = value.strip()
+        if THOUSANDS.fullmatch(text):
+            text = text.replace(",", "")
+        return float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    return float(value)

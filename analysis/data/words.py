@@ -37,6 +37,12 @@ def interval(low: float, high: float, digits: int = 2) -> str:
     return f"[{low:.{digits}f}, {high:.{digits}f}]" if known else "[no interval]"
 
 
+def in_brackets(p: float, *more: str) -> str:
+    """` (p 0.03, shown)`, of what is known; nothing where nothing is."""
+    said = ", ".join([*[f"p {number(p, 2)}"] * bool(np.isfinite(p)), *more])
+    return f" ({said})" if said else ""
+
+
 def wrap(line: str, lead: str = "") -> list[str]:
     """A sentence in an indented block, broken at `WIDTH`."""
     hang = "    " if not lead else "  " + " " * len(lead)

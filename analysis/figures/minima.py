@@ -9,6 +9,7 @@ import pandas as pd
 from analysis.data.cells import labels
 from analysis.data.load import landscape
 from analysis.data.rows import by, rows
+from analysis.data.words import in_brackets
 from analysis.figures.grammar import Axis, Figure, Panel, figure, polyline, sizes_axis
 from analysis.figures.quality import joined
 from analysis.questions.answers import Answers
@@ -115,7 +116,7 @@ def _tau(judged: pd.DataFrame, measure: str) -> str:
     own = judged[judged["measure"].eq(measure) & judged["target"].eq("generalization_gap")]
     if own.empty or not np.isfinite(own["tau"].iloc[0]):
         return ""
-    return f"τ {own['tau'].iloc[0]:+.2f} (p {own['p_holm'].iloc[0]:.2g})"
+    return f"τ {own['tau'].iloc[0]:+.2f}{in_brackets(own['p_holm'].iloc[0])}"
 
 
 def _level(found: Answers) -> str:

@@ -122,6 +122,11 @@ def _short(value: float, _: object = None) -> str:
 
 def _limit(axes: Axes, panel: Panel, footed: bool) -> None:
     """Room around batch sizes, and what was asked for; from here on nothing moves the limits."""
+    if axes.dataLim.width == 0:  # all at one place
+        at, y = axes.dataLim.x0, axes.dataLim.y0
+        axes.update_datalim(
+            [(at / 2, y), (at * 2, y)] if panel.x.log else [(at - 1, y), (at + 1, y)]
+        )
     axes.autoscale_view()
     for name, axis in (("x", panel.x), ("y", panel.y)):
         if axis.log and not axis.ticks:

@@ -13,7 +13,7 @@ from analysis.fit.scaling import IN_FIT
 from analysis.questions.answers import Answers
 
 SIGNS = {
-    "dot": "ran to its end", "ring": "stopped by ASHA, its score then", "cross": "diverged",
+    "dot": "ran to its end", "ring": "stopped early, its score then", "cross": "diverged",
     "star": "on a fresh seed",
 }  # fmt: skip
 OF = {"complete": "dot", "stopped": "ring", "diverged": "cross"}
@@ -29,7 +29,8 @@ def responses(found: Answers, order: Mapping[str, int]) -> Iterator[Figure]:
         yield _figure(found, order, each, own, "lr")
     for each in found.responses:
         own = [cell for cell in found.cells if cell.method == each.method]
-        if any((cell.trials["rho"] > 0).any() for cell in own):
+        radii = {rho for cell in own for rho in cell.trials["rho"] if rho > 0}
+        if len(radii) > 1:
             yield _figure(found, order, each, own, "rho")
 
 
@@ -63,8 +64,9 @@ def _figure(
         f"Every trial of {each.method}, a panel a cell. "
         + (f"Line: the fitted surface at the best {'ρ' if axis == 'lr' else 'learning rate'}. "
            if lines else "")
-        + "Dashed with its band: the optimum and its 95 % interval. Shaded: outside of the search "
-        "range. In the strip at the foot: diverged, or far worse.",
+        + "Dashed with its band: the optimum and its 95 % interval. "
+        + ("Shaded: outside of the search range. " if ranges else "")
+        + "In the strip at the foot: diverged, or far worse.",
         panels, {each.method: number}, marks=marks, lines=lines, bounds=bounds, signs=SIGNS,
     )  # fmt: skip
 

@@ -123,7 +123,8 @@ def _response(cells: list[Cell]) -> Response:
 def _judged(cell: Cell, bare: Optimum, x: np.ndarray, y: np.ndarray) -> Optimum:
     """LR* and its verdict in one cell, from the trials that trained."""
     if len(x) < LEAST:
-        return bare
+        trained = f"{len(x)} of {len(cell.search)} trials trained, an upper envelope takes {LEAST}"
+        return replace(bare, why=trained if len(x) else bare.why)
     found = envelope(x, y)
     warm = bare.verdict == "warm_started"
     if warm and np.isnan(found.mu):

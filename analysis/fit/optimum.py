@@ -43,11 +43,11 @@ class Optimum:
 
     lr_star with lr_low, lr_high : 95 % interval, 0 and infinite where open; se : octaves.
     near_low, near_high : LRs whose expected score is within one seed-SD of the best, where that is
-    interior. rho_star likewise, with its own verdict. lr_at_rho : the best LR at the method's
-    middle rho*. lr_max : where half of the trainings diverge. tried_low, tried_high : the search's
-    ends. winner_lr, winner_rho : confirmed (or else the best of the search). shortfall : how much
-    less the winner is expected to score than the optimum, with its SD. Without a surface LR* is the
-    winner's.
+    interior. rho_star likewise, with its own verdict. why, rho_why : what an insufficient one
+    lacks. lr_at_rho : the best LR at the method's middle rho*. lr_max : where half of the trainings
+    diverge. tried_low, tried_high : the search's ends. winner_lr, winner_rho : confirmed (or else
+    the best of the search). shortfall : how much less the winner is expected to score than the
+    optimum, with its SD. Without a surface LR* is the winner's.
     """
 
     method: str
@@ -65,6 +65,8 @@ class Optimum:
     rho_high: float = np.inf
     rho_se: float = np.nan
     rho_verdict: Verdict = "insufficient"
+    why: str = ""
+    rho_why: str = ""
     lr_at_rho: float = np.nan
     lr_at_rho_se: float = np.nan
     lr_max: float = np.nan
@@ -167,7 +169,8 @@ def without_surface(cell: Cell) -> Optimum:
     searched, confirmed = cell.search, complete(cell.winner_runs)
     best = confirmed if len(confirmed) else cell.searched.nlargest(1, "score")
     warm = cell.trials["role"].eq("warm").any()  # another study has told where to look
-    empty = Optimum(*cell.key, "warm_started" if warm else "insufficient")
+    why = lacking(cell)
+    empty = Optimum(*cell.key, "warm_started" if warm else "insufficient", why=why, rho_why=why)
     lrs = np.concatenate([searched["lr"], cell.confirm("half", "double")["lr"]])
     lrs = lrs[lrs > 0]
     tried = (float(lrs.min()), float(lrs.max())) if len(lrs) else (np.nan, np.nan)
@@ -178,6 +181,23 @@ def without_surface(cell: Cell) -> Optimum:
         empty, lr_star=lr, rho_star=rho, winner_lr=lr, winner_rho=rho,
         confirmed=len(confirmed) > 0, tried_low=tried[0], tried_high=tried[1],
     )  # fmt: skip
+
+
+def lacking(cell: Cell) -> str:
+    """What the cell's trials lack to tell LR*, where they do not."""
+    ended, done = cell.search, cell.searched
+    n, diverged = len(ended), int(ended["status"].eq("diverged").sum())
+    if n < MIN_SEARCH_TRIALS:
+        return f"{n} trial{'s' * (n != 1)} ended, it takes {MIN_SEARCH_TRIALS}"
+    if diverged == n:
+        return f"all {n} trials diverged"
+    if ended["lr"].nunique() == 1:
+        return "one learning rate"
+    if len(done) + diverged < MIN_SEARCH_TRIALS:
+        return f"{len(done)} of {n} trials ran to their end, it takes {MIN_SEARCH_TRIALS}"
+    if not len(done):
+        return f"none of {n} trials ran to its end"
+    return "all trials score alike" if done["score"].nunique() == 1 else "no radius is known"
 
 
 def with_edge(bare: Optimum, edges: Edge, c: int) -> Optimum:
@@ -223,11 +243,13 @@ def _judged(
     )  # fmt: skip
     if middle is None:
         return answer
+    answer = replace(answer, lr_at_rho=2.0 ** middle.at[c, 0], lr_at_rho_se=_se(middle, c, 0))
+    if not np.ptp(found.bounds[c, 1]) > 0:
+        return replace(answer, rho_why="one radius")
     rho_verdict, low, high = _verdict(found, c, 1)
     return replace(
         answer, rho_verdict=bare.verdict if warm else rho_verdict, rho_star=2.0 ** found.at[c, 1],
         rho_low=2.0**low, rho_high=2.0**high, rho_se=_se(found, c, 1),
-        lr_at_rho=2.0 ** middle.at[c, 0], lr_at_rho_se=_se(middle, c, 0),
     )  # fmt: skip
 
 

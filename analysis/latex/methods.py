@@ -64,10 +64,9 @@ def _statistics(found: Answers) -> str:
     if not len(found.study.trials):
         return ""
     without = [each for each in found.responses if each.surface is None]
-    enveloped = bool(found.study.config.get("foreign") and without)
     said = {
         SURFACE: len(without) < len(found.responses),
-        ENVELOPE: enveloped,
+        ENVELOPE: bool(found.enveloped),
         LAWS: any(each.points for each in found.scalings.get("lr", ())),
         SHARE: any(each.overall for each in found.compensations),
         SPLIT: any(each.split.cells for each in found.compensations),

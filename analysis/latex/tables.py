@@ -115,7 +115,8 @@ def _law(each: Scaling) -> list[str]:
     best = max(each.weights, key=lambda law: each.weights[law]) if each.points >= TELLING else ""
     weight = rf"{best} ({each.weights[best] * 100:.0f}\,\%)" if best else "--"
     return [
-        QUANTITIES[each.quantity], fixed(power.psi, 2), interval(power.low, power.high),
+        QUANTITIES[each.quantity], fixed(power.psi, 2) if known else "--",
+        interval(power.low, power.high) if known else "--",
         fixed(power.tau, 2) if known else "--",
         f"{each.points}/{len(each.group.optima)}" + f" (+{each.censored})" * bool(each.censored),
         (rules or "none") if known else "undetermined", weight,

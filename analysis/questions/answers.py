@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.data.cells import Cell, cells
+from analysis.data.cells import Cell, cells, without_tables
 from analysis.data.study import Study
 from analysis.fit.envelope import envelope_responses
 from analysis.fit.optimum import Response, responses, seed_noise
@@ -68,6 +68,14 @@ class Answers:
     associations: pd.DataFrame
 
     @property
+    def enveloped(self) -> list[str]:
+        """Methods whose LR* is that of the upper envelope: of tables that hide a difference."""
+        ours = {cell.method for cell in without_tables(self.study, self.cells)}
+        return [each.method for each in self.responses
+                if each.surface is None and each.method not in ours
+                and any(o.verdict != "insufficient" for o in each.optima)]  # fmt: skip
+
+    @property
     def optima(self) -> list[Any]:
         return [each for response in self.responses for each in response.optima]
 
@@ -102,7 +110,7 @@ def answered(study: Study, watch: Watch = lambda what, share: None) -> Answers:
         compensations=compensations(own, winner_curves(study, own), lacking(own, optima, score)),
         scalings=scalings,
         differences=differences(split), table=cell_table(own, optima), estimates=other,
-        crosschecks=exponents(other), gaps=gaps, gap_trends=gap_trends(own),
+        crosschecks=exponents(other, scalings["lr"]), gaps=gaps, gap_trends=gap_trends(own),
         neighbours=neighbours(own), minima=minima(own), sharpness=sharpness_table(own), **answers,
     )  # fmt: skip
 
@@ -119,14 +127,11 @@ def _responses(study: Study, own: list[Cell]) -> list[Response]:
 
     Then trials at one place score so differently that the surface takes most of it for noise.
     """
-    found = responses(own)
-    if not study.config.get("foreign"):
-        return found
-    envelopes = {each.method: each for each in envelope_responses(own)}
-    return [
-        envelopes[each.method] if each.surface and each.surface.noise_share > HIDDEN else each
-        for each in found
-    ]
+    found, ours = responses(own), {cell.method for cell in without_tables(study, own)}
+    hidden = [each.method for each in found if each.method not in ours
+              and each.surface and each.surface.noise_share > HIDDEN]  # fmt: skip
+    envelopes = envelope_responses([cell for cell in own if cell.method in hidden])
+    return [next((e for e in envelopes if e.method == each.method), each) for each in found]
 
 
 def _asked(group: Group, quantity: Quantity) -> bool:

@@ -166,6 +166,8 @@ def compare_lines(pairs: pd.DataFrame) -> list[str]:
     if pairs.empty:
         return wrap("no two methods to compare at the same batch size")
     metric, tests = str(pairs["metric"].iloc[0]), int(pairs["p"].notna().sum())
+    if not pairs["n"].any():
+        return wrap("insufficient: no two methods have winners on the same fresh seeds")
     scale, unit = (100.0, "points of ") if metric.endswith("accuracy") else (1.0, "")
     said = f"{unit}{metric.replace('_', ' ')} of the winners found, paired by seed: "
     said += f"{int(pairs['shown'].sum())} of {tests} differences shown (Holm over all {tests}). A "

@@ -14,10 +14,10 @@ from analysis.data.words import align, interval, number, wrap
 from analysis.fit.envelope import envelope_responses
 from analysis.fit.laws import LAWS, fit_law
 from analysis.fit.optimum import SURE, Optimum, Response
-from analysis.fit.scaling import IN_FIT, Group, groups, series
+from analysis.fit.scaling import IN_FIT, LEAST, Group, Scaling, groups, series
 
 ESTIMATORS = {
-    "surface": "surface", "winner": "winner", "top_k": "top k", "local_quadratic": "quadratic",
+    "surface": "LR*", "winner": "winner", "top_k": "top k", "local_quadratic": "quadratic",
     "envelope": "envelope",
 }  # fmt: skip
 ESTIMATE_COLUMNS = ("method", "batch_size", "m", *ESTIMATORS)
@@ -148,8 +148,8 @@ def _unless(each: Optimum, other: float) -> Optimum:
     return replace(each, verdict="disputed") if each.verdict in IN_FIT and apart else each
 
 
-def exponents(estimates: pd.DataFrame) -> pd.DataFrame:
-    """The exponent of LR* ~ B^a that each estimator leads to.
+def exponents(estimates: pd.DataFrame, own: Sequence[Scaling] = ()) -> pd.DataFrame:
+    """The exponent of LR* ~ B^a that each estimator leads to; of `surface` as `own` has it.
 
     Returns
     -------
@@ -160,10 +160,13 @@ def exponents(estimates: pd.DataFrame) -> pd.DataFrame:
     `surface`, octaves, at apart_batch_size; missing where no cell has both.
     """
     by_estimator = [groups(_as_responses(estimates, name)) for name in ESTIMATORS]
+    stated = {each.group.label: each for each in own if each.points}
     rows = [
-        (own.label, name, *_power(own), *_apart(own, same[0]))
+        (group.label, name, *_power(group), *_apart(group, same[0]))
+        if name != "surface" or group.label not in stated
+        else (group.label, name, *_stated(stated[group.label]), *_apart(group, same[0]))
         for same in zip(*by_estimator, strict=True)
-        for name, own in zip(ESTIMATORS, same, strict=True)
+        for name, group in zip(ESTIMATORS, same, strict=True)
     ]
     table = pd.DataFrame(rows, columns=list(EXPONENT_COLUMNS))
     return table.astype({"cells": "Int64", "apart_batch_size": "Int64"})
@@ -193,6 +196,12 @@ def _power(group: Group) -> tuple[float, float, float, float, int]:
     return fit.psi, fit.low, fit.high, fit.tau, fit.points
 
 
+def _stated(each: Scaling) -> tuple[float, float, float, float, int]:
+    """As `_power`, of the exponent that the report states."""
+    fit = each.power
+    return fit.psi, fit.low, fit.high, fit.tau, each.points
+
+
 def _apart(group: Group, surface: Group) -> tuple[float, int | None]:
     ours, theirs = (np.log2([each.lr_star for each in g.optima]) for g in (group, surface))
     gaps = np.abs(ours - theirs)
@@ -209,12 +218,14 @@ def crosscheck_lines(exponents: pd.DataFrame, estimates: pd.DataFrame) -> list[s
     rows = [["a of LR* ~ B^a", *ESTIMATORS.values()]]
     for label in exponents["group"].unique():
         own = exponents[exponents["group"] == label]
-        known = own["exponent"].notna()
-        top = own["exponent"].map(lambda a: number(a, None)) + own["cells"].map(" ({})".format)
+        known = own["exponent"].notna() & own["cells"].ge(LEAST)
+        top = own["exponent"].where(known).map(lambda a: number(a, None))
+        top += own["cells"].map(" ({})".format)
         below = map(interval, own["low"], own["high"])
         rows.append([label, *top])
         rows.append(["", *(text if has else "" for text, has in zip(below, known, strict=True))])
-    said = "a, in brackets the cells it is from, and its 95 % interval; - of fewer than two sizes"
+    said = "a, in brackets the cells it is from, and its 95 % interval; - of fewer "
+    said += f"than {LEAST}; LR*: as stated"
     return [line.rstrip() for line in align(rows)] + wrap(said) + wrap(_differing(estimates))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.data.cells import Cell
-from analysis.data.words import align, number, wrap
+from analysis.data.words import align, in_brackets, wrap
 from analysis.questions.compare import ALPHA
 from analysis.questions.minima import TARGETS, Minima, minima, sharpness_lines
 from analysis.questions.rank import LOOKS, WITHIN, associations
@@ -97,10 +97,11 @@ def flatness_answer(associations: pd.DataFrame) -> list[str]:
     error = judged[judged["target"] == "test_error"].set_index("measure")
     worse = gap["measure"].map(error["verdict"]).eq("opposite") & gap["verdict"].eq("shown")
     gap.loc[worse, "verdict"] = "a smaller gap but a worse test error: fit, not generalisation,"
+    known = error[error["tau"].notna()]
     taus = ", ".join(
-        f"{name} {row['tau']:+.2f} (p {number(row['p_holm'], 2)})" for name, row in error.iterrows()
+        f"{name} {row['tau']:+.2f}{in_brackets(row['p_holm'])}" for name, row in known.iterrows()
     )
-    return wrap(_headline(gap) + f"; with test error instead: {taus}")
+    return wrap(_headline(gap) + f"; with test error instead: {taus or 'not told'}")
 
 
 def _headline(gap: pd.DataFrame) -> str:
@@ -116,14 +117,14 @@ def _headline(gap: pd.DataFrame) -> str:
 
 
 def _judged(row: pd.Series) -> str:
-    tau = f"{row['tau']:+.2f}" if np.isfinite(row["tau"]) else "-"
-    return f"{row['measure']} {tau} (p {number(row['p_holm'], 2)}, {row['verdict']})"
+    tau = f" {row['tau']:+.2f}" if np.isfinite(row["tau"]) else ""
+    return f"{row['measure']}{tau}{in_brackets(row['p_holm'], str(row['verdict']))}"
 
 
 def _simpson(target: str, rows: pd.DataFrame) -> str:
     found = (
-        f"{row['measure']} {row['tau_within']:+.2f} (p {number(row['p_within'], 2)}) and "
-        f"{row['tau_across']:+.2f} (p {number(row['p_across'], 2)})"
+        f"{row['measure']} {row['tau_within']:+.2f}{in_brackets(row['p_within'])} and "
+        f"{row['tau_across']:+.2f}{in_brackets(row['p_across'])}"
         for _, row in rows.iterrows()
     )
     return (

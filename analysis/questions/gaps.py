@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from scipy import stats  # type: ignore[import-untyped,unused-ignore]
 
 from analysis.data.cells import Cell, series_of
-from analysis.data.words import interval, number, wrap
+from analysis.data.words import in_brackets, interval, number, wrap
 from analysis.fit.laws import LEVEL
 from analysis.questions.compare import NAN, winners
 
@@ -107,7 +107,8 @@ def _trend_words(row: pd.Series) -> str:
     change, low, high = (row[name] * scale for name in ("change", "low", "high"))
     said = f"{head} changes by {change:+.2f} {unit} {interval(low, high)} "
     said += f"from B={row['b_from']:.0f} to {row['b_to']:.0f}; rank correlation with B "
-    said += f"{number(row['tau'], None)} (p {number(row['p'], 2)}, {row['cells']} cells)"
+    said += f"{number(row['tau'], None)}"
+    said += in_brackets(row["p"], f"{row['cells']} cells")
     return f"{said}; {fits}" if (fits := _fit_words(row)) else said
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from analysis.data.cells import ENDED, Cell
+from analysis.data.cells import ENDED, Cell, without_tables
 from analysis.data.study import Study
 from analysis.data.words import align, interval, wrap
 from analysis.fit.laws import LAWS, SLOPES, Fit, fit_law
@@ -35,7 +35,8 @@ class Halving:
 
 
 def halving(study: Study, cells: Sequence[Cell]) -> Halving:
-    """All that the rungs tell."""
+    """All that the rungs tell; of a table none are known."""
+    cells = without_tables(study, cells)
     answers = rung_responses(study, cells)
     return Halving(
         total_reports(study.config), rank_correlations(study, cells), rung_optima(answers),
@@ -107,7 +108,7 @@ def rung_exponents(
 def halving_lines(found: Halving) -> list[str]:
     """Rank correlation, exponents at the rungs, and a warning where they drift; 110 columns."""
     if found.exponents.empty:
-        return ["  No cell yet."]
+        return ["  No cell has rungs that are known."]
     lines = rung_lines(found.correlations, found.reports) + align(_exponent_rows(found))
     drifting = found.exponents[found.exponents["verdict"].eq("drifts")]
     for _, row in drifting.iterrows():

@@ -1,7 +1,7 @@
 """The cell table: one row a cell, the numbers behind every statement of the report.
 
-Accuracies come from fresh seeds only. The score that won a search is the best of many draws and
-therefore optimistic; no column holds it.
+Accuracies come from fresh seeds only. `best_score` is the one that won the search, so the best of
+many draws and therefore optimistic.
 """
 
 from collections.abc import Sequence
@@ -16,10 +16,10 @@ from trainables.spec.roles import RULES
 OPTIMUM = (
     "verdict", "lr_star", "lr_low", "lr_high", "near_low", "near_high", "winner_lr", "winner_rho",
     "shortfall", "rho_verdict", "rho_star", "rho_low", "rho_high", "lr_at_rho", "lr_max",
-    "lr_max_low", "lr_max_high",
+    "lr_max_low", "lr_max_high", "why", "rho_why",
 )  # fmt: skip
 COLUMNS = (
-    "method", "batch_size", "m", *OPTIMUM,
+    "method", "batch_size", "m", *OPTIMUM, "best_score", "best_lr", "best_rho",
     "test_accuracy_mean", "test_accuracy_sd", "n_seeds", "generalization_gap_mean",
     "generalization_gap_sd", "lambda_max_mean", "lambda_max_sd", "sharpness", "steps", "seconds",
     "n_search", "n_stopped", "n_diverged",
@@ -34,7 +34,8 @@ COLUMNS = (
 def cell_table(cells: Sequence[Cell], optima: Sequence[Optimum]) -> pd.DataFrame:
     """One row a cell with the columns `COLUMNS`, in the order given; NaN where not run.
 
-    The columns `OPTIMUM` are as in `Optimum`. Accuracies and gaps are fractions; mean and SD
+    The columns `OPTIMUM` are as in `Optimum`; best_score is of the search's trials that ran to
+    their end, at best_lr and best_rho. Accuracies and gaps are fractions; mean and SD
     (divisor n - 1) over the `n_seeds` fresh seeds on which the winner completed; `steps` and
     `seconds` are means over the same, and so is `lambda_max`, the Hessian's largest eigenvalue at
     their minima, over those that were examined: at the level and on the number of images that
@@ -52,11 +53,15 @@ def _row(cell: Cell, best: Optimum) -> dict[str, Any]:
     accuracy, gap = winners["test_accuracy"], winners["generalization_gap"]
     status = cell.search["status"]
     level, examined = _examined(winners)
+    best_of = cell.searched.nlargest(1, "score")
+    at = {name: best_of[name].sum() if len(best_of) else float("nan")
+          for name in ("score", "lr", "rho")}  # fmt: skip
     row: dict[str, Any] = {
         "method": cell.method,
         "batch_size": cell.batch_size,
         "m": cell.m,
         **{name: getattr(best, name) for name in OPTIMUM},
+        **{f"best_{name}": value for name, value in at.items()},
         "test_accuracy_mean": accuracy.mean(),
         "test_accuracy_sd": accuracy.std(),
         "n_seeds": len(accuracy),

@@ -51,7 +51,11 @@ def details(found: Answers) -> str:
         or ["  fewer than 2 cells everywhere"],
         "Other estimators of LR*": crosscheck_lines(found.crosschecks, found.estimates),
         "Noise scale, and what the rules of thumb cost": prediction_lines(found.predictions),
-        "What ASHA did to the answer": halving_lines(found.halving),
+        **(
+            {}
+            if found.study.config.get("foreign")
+            else {"What ASHA did to the answer": halving_lines(found.halving)}
+        ),
         "Steps to a target, critical batch size": steps_lines(found.steps),
         "Equal epochs, equal gradients, equal seconds; time with P workers": budget_lines(
             found.budgets

@@ -20,9 +20,10 @@ def exponent_line(each: Scaling, named: bool = False) -> str:
     name = NAMES[each.quantity]
     if named or group.label != group.method:
         name = f"{group.label}: {name}"
-    said = f"{name} {'' if bent else f'~ {group.along}^'}{law_words(each)}"
+    told = each.points >= LEAST
+    said = f"{name}{' ' if bent else f' ~ {group.along}^' if told else ': '}{law_words(each)}"
     tau = each.bend.tau if bent else power.tau
-    if np.isfinite(tau):
+    if told and np.isfinite(tau):
         said += f"; cells miss it by an SD of {tau:.2f} octaves"
     if each.leave_out:
         best = min(each.leave_out, key=lambda law: each.leave_out[law])
@@ -39,6 +40,10 @@ def exponent_line(each: Scaling, named: bool = False) -> str:
 
 def law_words(each: Scaling) -> str:
     """The exponent and what it is consistent with; or how LR* bends, where that is told."""
+    if each.points < LEAST:
+        return (
+            f"no exponent told, {each.points} of {len(each.group.optima)} cells, it takes {LEAST}"
+        )
     power = each.power
     cells = f"({PERCENT}, {each.points} of {len(each.group.optima)} cells)"
     average = f"{slope(power.psi)} {interval(power.low, power.high)}"
@@ -46,10 +51,7 @@ def law_words(each: Scaling) -> str:
         said = f"{bend_words(each.bend, each.group.along)} {cells}: no power law fits "
         said += f"({p_words(each)}), so that one exponent, {average}, is an average that misleads"
         return said + f"; the data single out {each.law}" * (each.law != "bend")
-    said = f"{average} {cells}"
-    if each.points < 3:
-        return f"{said}: undetermined (fewer than 3 cells)"
-    return f"{said}: {_judged(each)}"
+    return f"{average} {cells}: {_judged(each)}"
 
 
 def _judged(each: Scaling) -> str:
@@ -132,6 +134,9 @@ def after(below: Estimate, above: Estimate) -> str:
 def difference_line(each: Difference) -> str:
     """The exponent against the plain method's, in one sentence; where one bends, what it is of."""
     fit = each.fit
+    if fit.points < LEAST:
+        few = f"{fit.points} common batch size{'s' * (fit.points != 1)}, it takes {LEAST}"
+        return f"exponent against {each.plain}'s: not told, {few}"
     said = f"exponent minus {each.plain}'s: {slope(fit.psi, '+')} {interval(fit.low, fit.high)} "
     said += f"({PERCENT}, {fit.points} common batch sizes): "
     if each.bend.told:
@@ -148,9 +153,11 @@ def law_answer(scalings: Sequence[Scaling], differences: Sequence[Difference]) -
     """How LR* follows B in every group, and whether the formulations change it: one sentence."""
     if not scalings:
         return "Insufficient: no method with two batch sizes"
-    straight = [_law_of(each) for each in scalings if not each.bend.told]
+    straight = [_law_of(each) for each in scalings if each.points >= LEAST and not each.bend.told]
     parts = [f"LR* follows B^a with a = {', '.join(straight)}"] if straight else []
-    parts += [_bend_of(each) for each in scalings if each.bend.told]
+    parts += [_bend_of(each) for each in scalings if each.points >= LEAST and each.bend.told]
+    few = [f"{each.group.label} ({_few(each)})" for each in scalings if each.points < LEAST]
+    parts += [f"the law of LR* is undetermined for {', '.join(few)}"] if few else []
     said = "; ".join(parts)
     for each in (d for d in differences if d.bend.told):
         said += f"; LR* under {each.group.label} over {each.plain}'s {bend_words(each.bend)}"
@@ -177,10 +184,13 @@ def _bend_of(each: Scaling) -> str:
     return f"{said}: no power law fits ({p_words(each)}), and one exponent, {around}, misleads"
 
 
+def _few(each: Scaling) -> str:
+    """`2 of 5 cells, it takes 3`, of those that tell LR*."""
+    return f"{each.points} of {len(each.group.optima)} cells, it takes {LEAST}"
+
+
 def _law_of(each: Scaling) -> str:
     power = each.power
-    if each.points < LEAST:
-        return f"undetermined for {each.group.label} ({each.points} cells)"
     if each.law != "undetermined":
         said = f"the data single out {each.law}"
     elif len(each.rules) == 1:

@@ -1,13 +1,15 @@
 """The report as a person reads it in a terminal: answers first, then one block a method."""
 
 import textwrap
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from analysis.data.words import WIDTH, accuracy, align, interval, number, slope, wrap
-from analysis.fit.scaling import PLACED, Scaling
+from analysis.fit.scaling import LEAST, PLACED, Scaling
 from analysis.questions.answers import Answers
 from analysis.questions.flatness import flatness_answer
 from analysis.say.compensation_words import answer, split_lines
@@ -17,11 +19,25 @@ from analysis.say.statements import difference_line, exponent_line, law_words
 LEGEND = (
     "LR*: where the fitted surface is highest, with its 95 % interval ('?': none is determined, or "
     "it is flat; then the winner's). Good LRs: their expected score is within a seed-SD of the "
-    "best. Test accuracy (%, mean ± SD (seeds)), gap (train - test, "
-    "points), l_max (largest eigenvalue of the Hessian at the minimum), steps and sec(onds) are "
-    "the winner's on fresh seeds only. search: trials ended/stopped by ASHA/diverged. Exponents "
-    "take the cells as replicates."
+    "best. "
 )
+BEST = (
+    "Best score: of the search's trials that ran to their end, and where; the luckiest of many, so "
+    "more than the score expected there. "
+)
+CONFIRMED = (
+    "Test accuracy (%, mean ± SD (seeds)), gap (train - test, points), l_max (largest eigenvalue "
+    "of the Hessian at the minimum), steps and sec(onds) are the winner's on fresh seeds only. "
+)
+ENDED = "search: trials ended/stopped early/diverged. Exponents take the cells as replicates."
+
+
+def legend(found: Answers, on_page: bool = False) -> str:
+    """What the tables' columns mean, of those that `cell_rows` shows."""
+    rows = found.table
+    best = any(_shows_best(own, on_page) for _, own in rows.groupby("method"))
+    confirmed = bool(rows["n_seeds"].any())
+    return LEGEND + BEST * best + CONFIRMED * confirmed + ENDED
 
 
 def render(found: Answers) -> str:
@@ -39,7 +55,9 @@ def render(found: Answers) -> str:
         for every in found.differences:
             if every.group.method == method:
                 lines += wrap(difference_line(every))
-        blocks.append("\n".join(lines + align(cell_rows(rows))))
+        lines += align(cell_rows(rows))
+        lines += [part for line in why_lines(rows) for part in wrap(line, "- ")]
+        blocks.append("\n".join(lines))
     if table.empty:
         blocks.append("No cell has a trial yet.")
     for title, listed in (("Missing", missing_lines(found)), ("Notes", _notes(found))):
@@ -47,7 +65,7 @@ def render(found: Answers) -> str:
             wrapped = (part for line in listed for part in wrap(line, "- "))
             blocks.append("\n".join([title, *wrapped]))
     if not table.empty:
-        blocks.append("\n".join(textwrap.wrap(LEGEND, WIDTH)))
+        blocks.append("\n".join(textwrap.wrap(legend(found), WIDTH)))
     return "\n\n".join(blocks) + "\n"
 
 
@@ -77,7 +95,7 @@ def _by_winners(found: Answers, each: Scaling) -> str:
     """What the cruder estimator says, where the surface says nothing."""
     table = found.crosschecks
     own = table[table["group"].eq(each.group.label) & table["estimator"].eq("winner")]
-    if each.points >= 3 or own.empty or not own["cells"].iloc[0] >= 3:
+    if each.points >= LEAST or own.empty or not own["cells"].iloc[0] >= LEAST:
         return ""
     a, low, high, cells = own[["exponent", "low", "high", "cells"]].iloc[0]
     return f"; by the confirmed winners alone {slope(a)} {interval(low, high)} ({cells:.0f} cells)"
@@ -86,18 +104,23 @@ def _by_winners(found: Answers, each: Scaling) -> str:
 def missing_lines(found: Answers) -> list[str]:
     """What a complete study would have and this one lacks, one line a kind."""
     table, cells, status = found.table, found.cells, found.study.trials["status"]
+    if len(table) and not table["n_seeds"].any():
+        unconfirmed = ["no cell's winner is confirmed on fresh seeds, so none has an accuracy"]
+    else:
+        unconfirmed = []
     lost = {
         "no trial yet": [cell for cell in cells if cell.trials.empty],
         "not confirmed on fresh seeds, so without an accuracy": [
             cell
             for cell, seeds in zip(cells, table["n_seeds"], strict=True)
-            if seeds == 0 and len(cell.trials)
+            if seeds == 0 and len(cell.trials) and not unconfirmed
         ],
         "winner diverged on some fresh seeds, so its mean is over the surviving ones": [
             cell for cell, n in zip(cells, table["n_diverged_winner"], strict=True) if n > 0
         ],
     }
     lines = [f"{what}: " + ", ".join(map(str, some)) for what, some in lost.items() if some]
+    lines += unconfirmed
     levels = sorted(set(table["sharpness"]) - {""})
     if len(levels) > 1 or "mixed" in levels:
         lines.append(
@@ -116,6 +139,11 @@ def missing_lines(found: Answers) -> list[str]:
 def _notes(found: Answers) -> list[str]:
     drifts = found.halving.exponents
     told = list(found.study.config.get("notes", []))
+    told += [
+        f"{name}: trials at one place score too differently for a surface, so LR* is where the "
+        "upper envelope of each cell's trials is highest"
+        for name in found.enveloped
+    ]
     if len(drifts) and drifts["verdict"].eq("drifts").any():
         told.append("the exponent drifts between rungs and end: see report/details.txt on ASHA")
     return told
@@ -127,9 +155,12 @@ def facts(found: Answers) -> list[str]:
     said = [f"{key} {config[key]}" for key in ("dataset", "model", "train_size", "budget")
             if config.get(key) is not None]  # fmt: skip
     counts = ", ".join(f"{n} {word}" for word, n in status.value_counts().items())
+    said += [config["part"]] if config.get("part") else []
     title = f"{config.get('name') or found.study.path.name}: {', '.join(said)}".rstrip(": ")
     lines = [title, f"{len(status)} trials" + (f": {counts}" if counts else "")]
     known = [(size, sd) for size, (sd, df) in found.noise.items() if df]
+    if config.get("foreign") and not known:
+        lines.append(f"score: {config.get('score', 'score')}, of which more is better")
     if known:
         ends = dict.fromkeys((known[0], known[-1]))
         sds = " to ".join(f"{sd:.2g} (B={size})" for size, sd in ends)
@@ -137,42 +168,82 @@ def facts(found: Answers) -> list[str]:
     return lines
 
 
-def cell_rows(rows: pd.DataFrame) -> list[list[str]]:
-    """The head, then a row a cell, of the rows of a method in `cell_table`."""
-    own_m = bool((rows["m"] != rows["batch_size"]).any())
+def why_lines(rows: pd.DataFrame) -> list[str]:
+    """What the insufficient cells of a method lack, a line for LR* and one for rho*."""
+    lines = []
+    for name, verdict, why in (("LR*", "verdict", "why"), ("rho*", "rho_verdict", "rho_why")):
+        own = rows[rows[verdict].eq("insufficient") & rows[why].ne("")]
+        if name == "rho*":
+            own = own[(own["winner_rho"] > 0) & own["verdict"].ne("insufficient")]
+        at = own["batch_size"].map("B={}".format) + own["m"].map(" m={}".format).where(
+            own["m"].ne(own["batch_size"]), ""
+        )
+        said = [f"{', '.join(some)} ({why})" for why, some in at.groupby(own[why], sort=False)]
+        lines += [f"{name} insufficient at {'; '.join(said)}"] if said else []
+    return lines
+
+
+def cell_rows(rows: pd.DataFrame, on_page: bool = False) -> list[list[str]]:
+    """The head, then a row a cell, of the rows of a method in `cell_table`.
+
+    What is known of no cell has no column. A terminal has no room for the best score of the search
+    beside what came of it on fresh seeds.
+    """
     radius = bool((rows["winner_rho"] > 0).any())
     examined = bool(rows["lambda_max_mean"].notna().any())
-    near = _near_fits(own_m, examined)
-    head = ["B", *["m"] * own_m, "LR*", "low", "high", *["good LRs"] * near,
-            *["rho*"] * radius, "verdict", "test accuracy", "gap", *["l_max"] * examined, "steps",
-            "sec", "search"]  # fmt: skip
-    return [head, *(_cell_row(row, own_m, radius, examined) for row in rows.to_dict("records"))]
+    own_m = bool((rows["m"] != rows["batch_size"]).any())
+    seeds = bool(rows["n_seeds"].any())
+    columns: dict[str, Callable[[dict[Any, Any]], str]] = {
+        "B": lambda row: str(row["batch_size"]),
+        **({"m": lambda row: str(row["m"])} if own_m else {}),
+        **{name: partial(_rate, name) for name in ("LR*", "low", "high")},
+        **({} if own_m and examined else {"good LRs": partial(_rate, "good LRs")}),
+        **({"rho*": _radius} if radius else {}),
+        "verdict": lambda row: row["verdict"].replace("_", " "),
+    }
+    if _shows_best(rows, on_page):
+        columns["best score (LR, rho)" if radius else "best score (LR)"] = _best
+    if seeds:
+        columns["test accuracy"] = lambda row: accuracy(
+            row["test_accuracy_mean"], row["test_accuracy_sd"], row["n_seeds"]
+        )
+        columns["gap"] = lambda row: number(row["generalization_gap_mean"] * 100, None)
+    if examined:
+        columns["l_max"] = lambda row: number(row["lambda_max_mean"], 3)
+    if seeds:
+        columns["steps"] = lambda row: number(row["steps"], 0)
+        columns["sec"] = lambda row: number(row["seconds"], 3)
+    columns["search"] = lambda row: f"{row['n_search']}/{row['n_stopped']}/{row['n_diverged']}"
+    told = [[of(row) for of in columns.values()] for row in rows.to_dict("records")]
+    return [[*columns], *told]
 
 
-def _near_fits(own_m: bool, examined: bool) -> bool:
-    """Whether the rows have room for the near-optimal learning rates."""
-    return not (own_m and examined)
+def _shows_best(rows: pd.DataFrame, on_page: bool) -> bool:
+    return bool(rows["best_score"].notna().any() and (on_page or not rows["n_seeds"].any()))
 
 
-def _cell_row(row: dict[Any, Any], own_m: bool, radius: bool, examined: bool) -> list[str]:
-    lost = row["lr_star"] > 0 and not (row["lr_low"] > 0 or row["verdict"] in PLACED)
+def _best(row: dict[Any, Any]) -> str:
+    if not np.isfinite(row["best_score"]):
+        return "-"
+    at = [number(row[name], 3) for name in ("best_lr", "best_rho") if row[name] > 0]
+    return f"{row['best_score']:.4g} ({', '.join(at)})"
+
+
+def _radius(row: dict[Any, Any]) -> str:
     rho = row["rho_star"] if row["rho_star"] > 0 else row["winner_rho"]
+    return number(rho, 2) + "?" * (row["rho_verdict"] != "interior" and rho > 0)
+
+
+def _rate(column: str, row: dict[Any, Any]) -> str:
+    """LR*, the ends of its interval, or the good LRs about it."""
+    lost = row["lr_star"] > 0 and not (row["lr_low"] > 0 or row["verdict"] in PLACED)
     beyond = {"at_upper": ">", "at_lower": "<"}.get(row["verdict"], "")
-    told = not lost and not beyond
-    near = [number(row[name], 2) for name in ("near_low", "near_high")]
-    return [
-        str(row["batch_size"]),
-        *[str(row["m"])] * own_m,
-        beyond + number(row["lr_star"], 3) + "?" * lost,
-        number(row["lr_low"], 3) if told and row["lr_low"] > 0 else "-",
-        number(row["lr_high"], 3) if told and np.isfinite(row["lr_high"]) else "-",
-        *["..".join(near) if told and row["near_low"] > 0 else "-"] * _near_fits(own_m, examined),
-        *[number(rho, 2) + "?" * (row["rho_verdict"] != "interior" and rho > 0)] * radius,
-        row["verdict"].replace("_", " "),
-        accuracy(row["test_accuracy_mean"], row["test_accuracy_sd"], row["n_seeds"]),
-        number(row["generalization_gap_mean"] * 100, None),
-        *[number(row["lambda_max_mean"], 3)] * examined,
-        number(row["steps"], 0),
-        number(row["seconds"], 3),
-        f"{row['n_search']}/{row['n_stopped']}/{row['n_diverged']}",
-    ]
+    if column == "LR*":
+        return beyond + number(row["lr_star"], 3) + "?" * lost
+    if lost or beyond:
+        return "-"
+    if column == "good LRs":
+        near = [number(row[name], 2) for name in ("near_low", "near_high")]
+        return "..".join(near) if row["near_low"] > 0 else "-"
+    end = row[f"lr_{column}"]
+    return number(end, 3) if 0 < end < np.inf else "-"

@@ -37,6 +37,17 @@ def check(
     return Check(name, "holds", good)
 
 
+def advice(found: Any, command: str) -> str:
+    """What would tell it, in brackets; of a table nothing, as its trials are another tool's."""
+    return "" if found.study.config.get("foreign") else f" ({command})"
+
+
+def verdict_words(verdict: str, why: str) -> str:
+    """`at upper`, `insufficient (2 trials ended, it takes 4)`."""
+    lacking = f" ({why})" if verdict == "insufficient" and why else ""
+    return f"{verdict.replace('_', ' ')}{lacking}"
+
+
 def named(cell: Any) -> str:
     """The cell of an `Optimum`, or of a row of a table."""
     row = cell if isinstance(cell, dict) else vars(cell)

@@ -8,7 +8,7 @@ from analysis.data.rows import rows
 from analysis.questions.answers import Answers
 from analysis.questions.budgets import DISTURBED
 from analysis.questions.equal_fit import FITS, fitted, training_accuracy
-from analysis.validity.check import Check, check, named
+from analysis.validity.check import Check, advice, check, named
 from analysis.validity.search import FEW
 
 SETTINGS = ("momentum", "beta1", "beta2", "alpha")  # that a cell may have of its own
@@ -64,8 +64,9 @@ def settings(found: Answers) -> Iterator[Check]:
             values = pd.to_numeric(own[setting], errors="coerce").dropna().round(9).unique()
             if len(values) > 1:
                 cases.append(f"{setting} of {optimizer} {min(values):g} to {max(values):g}")
-    cases += [str(note) for note in found.study.config.get("notes") or ()]
-    if found.study.config.get("foreign") and not cases:
+    foreign = bool(found.study.config.get("foreign"))
+    cases += [str(note) for note in found.study.config.get("notes") or () if not foreign]
+    if foreign and not cases:
         yield Check(name, "unknown", "of a table it is not known what else its trials differ in")
         return
     yield check(name, len(trials), cases, "something else differs",
@@ -91,8 +92,8 @@ def minima(found: Answers) -> Iterator[Check]:
     counts = {"examined otherwise, left out": m.other_level, "not examined": m.unexamined,
               "not converged": m.unconverged}  # fmt: skip
     if not m.measures:
-        yield Check("Minima comparable", "unknown",
-                    "none was examined (python -m study.measure NAME)")  # fmt: skip
+        said = "none was examined" + advice(found, "python -m study.measure NAME")
+        yield Check("Minima comparable", "unknown", said)
         return
     yield check(
         "Minima comparable",

@@ -9,7 +9,7 @@ from analysis.fit.scaling import LEAST, PLACED, TELLING
 from analysis.questions.answers import Answers
 from analysis.questions.crosscheck import ESTIMATORS, FAR
 from analysis.say.statements import about
-from analysis.validity.check import Check, check, named
+from analysis.validity.check import Check, advice, check, named, verdict_words
 from trainables.spec.roles import NEIGHBOURS, RULES, is_plain
 
 FEW = 3  # seeds: with fewer a mean is no more than a hint
@@ -25,13 +25,13 @@ def optima(found: Answers) -> Iterator[Check]:
     yield check("LR* inside the search range", len(placed), at,
                 f"{len(at)} of {len(placed)} lie at an end of what was tried or next to divergence",
                 f"none of {len(placed)} lies at an end")  # fmt: skip
-    lost = [f"{named(o)} {o.verdict.replace('_', ' ')}" for o in every if o not in placed]
+    lost = [f"{named(o)} {verdict_words(o.verdict, o.why)}" for o in every if o not in placed]
     yield check("LR* determined in every cell", len(every), lost,
                 f"{len(lost)} of {len(every)} cells tell no LR* and enter no law",
                 f"in all {len(every)} cells")  # fmt: skip
     radii = [o for o in every if not is_plain(o.method)]
     if radii:
-        doubt = [f"{named(o)} {o.rho_verdict.replace('_', ' ')}" for o in radii
+        doubt = [f"{named(o)} {verdict_words(o.rho_verdict, o.rho_why)}" for o in radii
                  if o.rho_verdict != "interior"]  # fmt: skip
         yield check("ρ* determined inside its range", len(radii), doubt,
                     f"not in {len(doubt)} of {len(radii)} cells with a radius",
@@ -85,6 +85,9 @@ def stopping(found: Answers) -> Iterator[Check]:
     if len(found.study.trials) and not found.study.trials["status"].eq("stopped").any():
         yield Check(name, "holds", "no trial was stopped early")
         return
+    if found.study.config.get("foreign"):
+        yield Check(name, "unknown", "of a table no rungs are known at which trials were compared")
+        return
     told = drifts[drifts["verdict"].isin(["drifts", "no drift shown"])]
     cases = [f"{r['label']} by {r['drift']:+.2f} at report {r['report']}"
              for r in rows(told[told["verdict"] == "drifts"])]  # fmt: skip
@@ -113,7 +116,9 @@ def neighbours(found: Answers) -> Iterator[Check]:
     """The winner against half and twice its learning rate."""
     name, table = "Winner told from its neighbours", found.neighbours
     if table.empty:
-        yield Check(name, "unknown", "LR/2 and 2 LR were not trained (--preset full does)")
+        yield Check(
+            name, "unknown", "LR/2 and 2 LR were not trained" + advice(found, "--preset full does")
+        )
         return
     judged = table[table["verdict"] != "insufficient"]
     same = judged[judged["verdict"].isin(["indistinguishable", "neighbour better"])]

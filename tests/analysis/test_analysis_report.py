@@ -58,7 +58,7 @@ def found(full):
 def written(full, found, outlined):
     """The text of one whole report, and its directory."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(analysis.report, "load", lambda *paths, columns=None: full)
+        patch.setattr(analysis.report, "load", lambda *paths: full)
         patch.setattr("analysis.questions.answers.answered", lambda study, watch: found)
         return analysis.report.write(full.path), full.path / "report"
 

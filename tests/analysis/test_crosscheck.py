@@ -137,10 +137,10 @@ def test_disagreement_names_the_cell():
     two = found.loc["top_k", ["exponent", "high"]].tolist()
     assert two == [pytest.approx(0.5), np.inf]
     text = crosscheck_lines(exponents(table), table)
-    assert "surface" in text[0] and "0.50 (6)" in text[1] and "- (0)" in text[1]
+    assert "LR*" in text[0] and "0.50 (6)" in text[1] and "- (0)" in text[1]
     said = " ".join(" ".join(text[3:]).split())
     assert "in 2 of 5 cells" in said
-    assert "momentum B=512 2.5 (winner to surface), momentum B=2048 1.2" in said
+    assert "momentum B=512 2.5 (winner to LR*), momentum B=2048 1.2" in said
     assert max(map(len, text)) <= 110
     alike = by_hand(surface=line, winner=line)
     assert "no two estimators differ" in crosscheck_lines(exponents(alike), alike)[-1]

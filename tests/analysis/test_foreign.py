@@ -16,6 +16,7 @@ from analysis import ForeignTableError
 from analysis.data.cells import cells
 from analysis.data.foreign import OURS, parse_columns, read
 from analysis.data.study import NUMBER_COLUMNS, TEXT_COLUMNS
+from analysis.data.table_files import read_table
 from tests.helpers.synthetic import Law, grid, trial
 
 THEIRS = {"lr": "learning rate", "batch_size": "bs", "score": "val/top1", "method": "algo",
@@ -263,7 +264,7 @@ def test_no_table_and_no_path_raises_anything_else(tmp_path, table, mapping, sco
     path.write_text("".join(json.dumps(row) + "\n" for row in table))
     full = {"lr": "a", "batch_size": "b", "score": score} | mapping
     try:
-        _, trials, reports = read(path, ",".join(f"{k}={v}" for k, v in full.items()))
+        _, trials, reports = read(read_table(path), ",".join(f"{k}={v}" for k, v in full.items()))
     except ForeignTableError as error:
         assert len(str(error).splitlines()) == 1
     else:

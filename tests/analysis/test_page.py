@@ -37,7 +37,7 @@ def found(made):
 def written(made, found, outlined):
     """The directory of the whole report."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(analysis.report, "load", lambda *paths, columns=None: made)
+        patch.setattr(analysis.report, "load", lambda *paths: made)
         patch.setattr("analysis.questions.answers.answered", lambda study, watch: found)
         analysis.report.write(made.path)
     return made.path / "report"
