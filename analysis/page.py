@@ -16,6 +16,8 @@ from analysis.figures.ink import Drawn
 from analysis.questions.answers import Answers
 from analysis.questions.flatness import flatness_answer
 from analysis.say.compensation_words import answer
+from analysis.say.recommendation_words import LEGEND as RECOMMENDED
+from analysis.say.recommendation_words import TITLE, recommendation_rows
 from analysis.say.statements import law_answer
 from analysis.say.text import LEGEND, cell_rows, facts
 from analysis.validity.checklist import validity
@@ -72,6 +74,7 @@ def page(
     """
     sections = {
         "Answers": _answers(found),
+        TITLE: _recommended(found),
         "How far to trust them": _checks(found),
         **{name: _figures([each for each in pictures if each[0] == name])
            for name in dict.fromkeys(section for section, _, _ in pictures)},
@@ -110,6 +113,11 @@ def _answers(found: Answers) -> str:
 
 def _sentence(said: str) -> str:
     return escape(said[:1].upper() + said[1:] + ".")
+
+
+def _recommended(found: Answers) -> str:
+    table = _table(recommendation_rows(found.recommender))
+    return f'{table}<p class="said">{escape(RECOMMENDED)}</p>'
 
 
 def _checks(found: Answers) -> str:
