@@ -4,7 +4,7 @@ import textwrap
 
 import numpy as np
 
-from analysis.data.words import WIDTH, number
+from analysis.data.words import WIDTH, interval, number
 from analysis.fit.bend import Estimate
 from analysis.questions.between import Line
 from analysis.questions.recommendation import Recommendation, Recommender
@@ -17,13 +17,19 @@ TITLE = "Recommendation"
 NOT_TOLD = "not told"
 LEGEND = (
     "LR with its 95 % interval; test accuracy (%) at it; gain: points of test accuracy that the "
-    "formulation adds at its full length, and of validation accuracy at equal gradients, to which "
-    "its schedule is cut. More of one batch size, also of one not studied, and as a configuration: "
+    "best formulation adds; worth it: whether it still adds any at equal gradients, to which its "
+    "schedule is cut. More of one batch size, also of one not studied, and as a configuration: "
     "python -m analysis.recommend RESULTS --batch-size B"
 )
 RULE_WORDS = {name: rule.title for name, rule in RULES.items()} | {
     NOISE: "noise scale", EXPONENT: "measured exponent",
 }  # fmt: skip
+WORTH = {
+    "yes": "worth its price",
+    "no": "not worth its price",
+    "no gain shown": "no gain is shown, neither at equal steps nor at equal gradients",
+    NOT_TOLD: f"whether it is worth its price is {NOT_TOLD} (a study with --budget in grads tells)",
+}
 SOURCES = {
     "law": "by the law of {points} batch sizes, prediction interval",
     "winner": "the best trial's: its cell tells no LR*",
@@ -55,10 +61,9 @@ def recommendation_rows(found: Recommender) -> list[list[str]]:
     rows = [[
         str(each.batch_size), each.line.group.label, estimate(each.lr),
         number(each.rho.value, 2) if each.rho.value > 0 else "-", _per_cent(each.accuracy, ""),
-        _name(each.rival) if each.rival else "-", _points(each.gain), _points(each.equal),
-        _edge(each.edge),
+        f"{_name(each.rival)} {_points(each.gain, 1)}" if each.rival else "-", worth(each),
     ] for each in found.each()]  # fmt: skip
-    head = "B|method|LR|rho|test accuracy|gain of|points|equal gradients|LR_max".split("|")
+    head = "B|method|LR|rho|test accuracy|gain|worth it".split("|")
     return [head, *rows]
 
 
@@ -82,11 +87,10 @@ def price(each: Recommendation) -> str:
     said = f"{name} adds {_points(each.gain)} points of test accuracy{at}{_cost(each.rival)}"
     if not np.isfinite(each.equal.value):
         return f"{said}; what it adds at equal gradients is {NOT_TOLD}"
-    cut = each.cut < 1
     said += f"; at equal gradients {_points(each.equal)} of validation accuracy"
-    if cut:
+    if each.cut < 1:
         said += f", a lower bound, as its schedule is cut at {each.cut:.0%}"
-    return f"{said}: {_worth(each, cut)}"
+    return f"{said}: {WORTH[worth(each)]}"
 
 
 def _cost(line: Line) -> str:
@@ -94,14 +98,13 @@ def _cost(line: Line) -> str:
     return f" for {known.passes} times the gradients" if known else ""
 
 
-def _worth(each: Recommendation, cut: bool) -> str:
+def worth(each: Recommendation) -> str:
+    """A key of `WORTH`; a gain at the end of a cut schedule is less than it would be of a whole."""
     if each.equal.low > 0:
-        return "worth its price"
-    if not each.gain.low > 0:
-        return "no gain is shown, neither at equal steps nor at equal gradients"
-    if each.equal.high < 0 and not cut:
-        return "not worth its price"
-    return f"whether it is worth its price is {NOT_TOLD} (a study with --budget in grads tells)"
+        return "yes"
+    if each.rival and not each.gain.low > 0:
+        return "no gain shown"
+    return "no" if each.equal.high < 0 and each.cut == 1 else NOT_TOLD
 
 
 def _head(each: Recommendation) -> str:
@@ -175,12 +178,6 @@ def _margin(each: Recommendation) -> str:
     return NOT_TOLD
 
 
-def _edge(edge: Estimate) -> str:
-    if np.isfinite(edge.value):
-        return estimate(edge, 2)
-    return f"> {number(edge.low, 2)}" if edge.low > 0 else "-"
-
-
 def _times(ratio: float) -> str:
     return f"{number(ratio, 2)} times"
 
@@ -199,20 +196,20 @@ def _rules(each: Recommendation) -> str:
 
 def _loss(it: Estimate) -> str:
     known = np.isfinite([it.value, it.low, it.high]).all()
-    return f"{it.value:.1f} [{it.low:.1f}, {it.high:.1f}]" if known else NOT_TOLD
+    return f"{it.value:.1f} {interval(it.low, it.high, 1)}" if known else NOT_TOLD
 
 
-def _points(it: Estimate) -> str:
+def _points(it: Estimate, digits: int = 2) -> str:
     """Of a fraction; without an interval no number either."""
     known = np.isfinite([it.value, it.low, it.high]).all()
     value, low, high = (100 * x for x in it)
-    return f"{value:+.2f} [{low:.2f}, {high:.2f}]" if known else NOT_TOLD
+    return f"{value:+.{digits}f} {interval(low, high, digits)}" if known else NOT_TOLD
 
 
 def _per_cent(it: Estimate, unit: str = " %") -> str:
     known = np.isfinite([it.value, it.low, it.high]).all()
     value, low, high = (100 * x for x in it)
-    return f"{value:.1f}{unit} [{low:.1f}, {high:.1f}]" if known else NOT_TOLD
+    return f"{value:.1f}{unit} {interval(low, high, 1)}" if known else NOT_TOLD
 
 
 def _name(line: Line) -> str:
