@@ -3,8 +3,9 @@
 import textwrap
 
 import numpy as np
+import pandas as pd
 
-from analysis.data.words import WIDTH, interval, number
+from analysis.data.words import WIDTH, align, interval, number
 from analysis.fit.bend import Estimate
 from analysis.questions.between import Line
 from analysis.questions.recommendation import Recommendation, Recommender
@@ -65,6 +66,22 @@ def recommendation_rows(found: Recommender) -> list[list[str]]:
     ] for each in found.each()]  # fmt: skip
     head = "B|method|LR|rho|test accuracy|gain|worth it".split("|")
     return [head, *rows]
+
+
+def ranking_lines(ranked: pd.DataFrame, studies: int) -> list[str]:
+    """`ranking.ranked` as a table, least loss first."""
+    rows = [["rule", "lost (points)", "95 %", "studies", "diverges"]]
+    for row in ranked.to_dict("records"):
+        known = np.isfinite(row["low"])
+        rows.append([
+            RULE_WORDS[str(row["rule"])], number(row["lost"], 3),
+            interval(row["low"], row["high"]) if known else NOT_TOLD,
+            str(row["studies"]), str(row["diverges"]),
+        ])  # fmt: skip
+    sizes = int(ranked["sizes"].max()) if len(ranked) else 0
+    said = f"test accuracy lost at {sizes} larger batch sizes at which all rules train"
+    one = "; an interval is over studies, so it needs two or more" * (studies < 2)
+    return [*align(rows), f"  {said}{one}"]
 
 
 def estimate(it: Estimate, digits: int = 3) -> str:
