@@ -138,6 +138,8 @@ def _head(each: Recommendation) -> str:
 def _why(each: Recommendation) -> str:
     if each.rival is None:
         return "the most accurate of what was studied without a formulation"
+    if each.rival is each.line and not each.line.gain:
+        return "its optimizer alone was not studied, nor any other"
     if each.rival is each.line:
         return f"{_points(each.gain)} points over {optimizer_of(each.method)}"
     return "no formulation is shown to be more accurate"
