@@ -17,6 +17,8 @@ from analysis.figures.ink import Drawn
 from analysis.questions.answers import Answers
 from analysis.questions.flatness import flatness_answer
 from analysis.say.compensation_words import answer
+from analysis.say.recommendation_words import LEGEND as RECOMMENDED
+from analysis.say.recommendation_words import TITLE, recommendation_rows
 from analysis.say.statements import law_answer
 from analysis.say.text import cell_rows, facts, legend, why_lines
 from analysis.say.verdicts import Verdict, at_a_glance
@@ -77,6 +79,7 @@ def page(
     """
     sections = {
         "Answers": _answers(found),
+        TITLE: _recommended(found),
         "How far to trust them": _checks(found),
         **{name: _figures([each for each in pictures if each[0] == name])
            for name in dict.fromkeys(section for section, _, _ in pictures)},
@@ -162,6 +165,11 @@ def _explained(said: str) -> str:
         if part in terms else escape(part)
         for part in pattern.split(said)
     )  # fmt: skip
+
+
+def _recommended(found: Answers) -> str:
+    table = _table(recommendation_rows(found.recommender))
+    return f'{table}<p class="said">{escape(RECOMMENDED)}</p>'
 
 
 def _checks(found: Answers) -> str:

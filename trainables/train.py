@@ -7,6 +7,7 @@ import signal
 import sys
 
 from trainables.spec import options
+from trainables.spec.config_file import parsed
 from trainables.spec.errors import Parser, UsageError, exit_code
 from trainables.spec.plugins import ACCEPTED
 from trainables.spec.trial import TrialConfig, parse_method
@@ -16,6 +17,7 @@ def parser() -> Parser:
     made = Parser(
         prog="python -m trainables.train",
         description="Train one network once and print what each report holds.",
+        allow_abbrev=False,  # or the file of an abbreviated --config would be passed over
         formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=32, width=98),
     )
     add = made.add_argument_group("the task").add_argument
@@ -34,6 +36,7 @@ def parser() -> Parser:
     add("--m", type=int, default=0, help="images that share a perturbation; 0: B")
     options.add(options.STEP, add)
     add = made.add_argument_group("the run").add_argument
+    add("--config", metavar="FILE", help="options from a .toml, as of analysis.recommend")
     add("--seed", type=int, default=0)
     usual = options.DEFAULT.micro_batch
     add("--micro-batch", type=int, default=usual, metavar="N", help=f"default: {usual}")
@@ -51,7 +54,8 @@ def main() -> int:
 
 def asked() -> int:
     """The trial that the command line asks for."""
-    given = vars(parser().parse_args())
+    given = vars(parsed(parser())[0])
+    del given["config"]
     data_dir = given.pop("data_dir")
     optimizer, formulation = parse_method(given.pop("method"), "--method")
     if formulation == "none":

@@ -92,8 +92,8 @@ def fit_bend(series: Series) -> Bend:
     points = len(x)
     if points < LEAST or len(np.unique(x)) < points:
         return Bend(points=points)
-    places = _places(x)
-    found, line = _scan(series, _hinged(series.x, places)), _scan(series, _straight(series.x))
+    places = places_of(x)
+    found, line = scan(series, hinged(series.x, places)), scan(series, straight(series.x))
     t, n = found.best
     logs, top, cells = found.logs, found.logs[t, n], len(series.x)
     # Exact for a slope if the place were known and the errors all misses: see `Fit.interval`.
@@ -105,29 +105,28 @@ def fit_bend(series: Series) -> Bend:
         crossing(places, profile - cut, int(i), s) for i, s in ((inside[0], -1), (inside[-1], 1))
     )
     count = PARAMETERS + 1
-    left_out, straight = _left_out(series)
     return Bend(
         _slope(found, BELOW, cut), _slope(found, ABOVE, cut),
         Estimate(float(places[n]), *ends), float(found.beta[t, n, 0]), float(SDS[t]),
         float(top), points,
         float(-2 * top + 2 * count + 2 * count * (count + 1) / max(cells - count - 1, 0.5)),
-        _p(x, float(top - line.logs.max())), left_out, straight,
+        _p(x, float(top - line.logs.max())), *_left_out(series),
     )  # fmt: skip
 
 
-def _places(x: np.ndarray) -> np.ndarray:
+def places_of(x: np.ndarray) -> np.ndarray:
     """Where a bend is tried, log2 B, between points at x."""
     x = np.sort(x)
     return np.arange(x[1], x[-2] + 1e-9, STEP)
 
 
-def _hinged(x: np.ndarray, places: np.ndarray) -> np.ndarray:
+def hinged(x: np.ndarray, places: np.ndarray) -> np.ndarray:
     """(n, k, 3): of the height at the place, the slope below it, and what it gains beyond."""
     u = x - places[:, None]
     return np.stack([np.ones_like(u), u, np.maximum(u, 0)], axis=-1)
 
 
-def _straight(x: np.ndarray) -> np.ndarray:
+def straight(x: np.ndarray) -> np.ndarray:
     return np.stack([np.ones_like(x), x], axis=-1)[None]
 
 
@@ -144,7 +143,7 @@ def _slope(found: Scan, weights: np.ndarray, cut: float) -> Estimate:
     return Estimate(float(value[found.best]), float(low), float(high))
 
 
-def _scan(series: Series, design: np.ndarray, sds: np.ndarray = SDS) -> Scan:
+def scan(series: Series, design: np.ndarray, sds: np.ndarray = SDS) -> Scan:
     """Generalised least squares with V + tau^2 I; Newton from there where cells are censored."""
     point = series.side == 0
     values, turn = np.linalg.eigh(series.covariance[np.ix_(point, point)])
@@ -190,8 +189,8 @@ def _gains(x: tuple[float, ...]) -> np.ndarray:
     that p is too large; a bootstrap with them and the fitted tau called power laws bent in up to
     12 % of data sets at 5 %.
     """
-    places = _places(np.array(x))
-    design, _ = np.linalg.qr(_straight(np.array(x))[0])
+    places = places_of(np.array(x))
+    design, _ = np.linalg.qr(straight(np.array(x))[0])
     hinge = np.maximum(np.array(x)[:, None] - places, 0)
     hinge -= design @ (design.T @ hinge)
     hinge /= np.linalg.norm(hinge, axis=0)
@@ -207,11 +206,11 @@ def _left_out(series: Series) -> tuple[float, float]:
     errors = []
     for i in np.flatnonzero(series.side == 0):
         rest, at = series.but(int(i)), series.x[i : i + 1]
-        places = _places(rest.x[rest.side == 0])
-        bent = _scan(rest, _hinged(rest.x, places), SDS[::3])
-        line = _scan(rest, _straight(rest.x), SDS[::3])
+        places = places_of(rest.x[rest.side == 0])
+        bent = scan(rest, hinged(rest.x, places), SDS[::3])
+        line = scan(rest, straight(rest.x), SDS[::3])
         foretold = [own[f.best[1], 0] @ f.beta[f.best] for own, f in
-                    ((_hinged(at, places), bent), (_straight(at), line))]  # fmt: skip
+                    ((hinged(at, places), bent), (straight(at), line))]  # fmt: skip
         errors.append(np.subtract(foretold, series.y[i]))
     ours, theirs = np.sqrt(np.mean(np.square(errors), axis=0)).tolist()
     return ours, theirs

@@ -55,6 +55,12 @@ def mean_of(runs: pd.DataFrame, noise: tuple[float, float]) -> Mean:
     return Mean(float(values.mean()), noise[0] ** 2 / n, noise[1], n, diverged)
 
 
+def freedom(parts: Sequence[tuple[float, float]]) -> float:
+    """Satterthwaite's degrees of freedom of a sum of (variance, df)."""
+    squares = sum(v**2 / max(df, 1) for v, df in parts)
+    return sum(v for v, _ in parts) ** 2 / squares if squares else np.inf
+
+
 def lacking(cells: Sequence[Cell], optima: Sequence[Optimum], score: str) -> Lack:
     """By cell key, from what the surface expects the winner to score less than the optimum.
 

@@ -20,7 +20,7 @@ from analysis.fit.scaling import (
     groups_along_m,
     scaling,
 )
-from analysis.questions.accuracies import lacking
+from analysis.questions.accuracies import Lack, lacking
 from analysis.questions.budgets import Budgets, budgets
 from analysis.questions.compare import pairwise
 from analysis.questions.compensation import Compensation, compensations
@@ -31,8 +31,10 @@ from analysis.questions.halving import Halving, halving
 from analysis.questions.minima import Minima, minima, sharpness_table
 from analysis.questions.neighbours import neighbours
 from analysis.questions.prediction import Predictions, predictions
+from analysis.questions.recommendation import Recommender, recommender
 from analysis.questions.steps import Steps, steps_to_target, winner_curves
 from analysis.questions.tables import cell_table
+from analysis.questions.transfer import transfer
 
 QUANTITIES: tuple[Quantity, ...] = ("lr", "lr_at_rho", "lr_max", "rho")
 HIDDEN = 0.25  # of the scores' variance, that is noise: more than seeds make
@@ -66,6 +68,7 @@ class Answers:
     minima: Minima
     sharpness: pd.DataFrame
     associations: pd.DataFrame
+    recommender: Recommender
 
     @property
     def enveloped(self) -> list[str]:
@@ -86,7 +89,7 @@ def answered(study: Study, watch: Watch = lambda what, share: None) -> Answers:
     watch("learning rates", 0.0)
     found, other = learning_rates(study, own)
     optima = [each for response in found for each in response.optima]
-    split, score = groups(found), str(study.config.get("score", "log_error"))
+    split, lacks = groups(found), _lacks(study, own, found)
     scalings: dict[Quantity, list[Scaling]] = {}
     for i, quantity in enumerate(QUANTITIES):
         watch("laws of the batch size", 0.1 + 0.05 * i)
@@ -102,17 +105,48 @@ def answered(study: Study, watch: Watch = lambda what, share: None) -> Answers:
         ("associations", "sharpness against gap", lambda: association(own)),
     )
     for i, (name, what, ask) in enumerate(steps):
-        watch(what, 0.3 + 0.7 * i / 7)
+        watch(what, 0.3 + 0.65 * i / 7)
         answers[name] = ask()
-    gaps = gap_table(own)
+    gaps, told = gap_table(own), compensations(own, winner_curves(study, own), lacks)
+    watch("recommendations", 0.95)
     return Answers(
         study=study, cells=own, noise=seed_noise(own), responses=found, groups=split,
-        compensations=compensations(own, winner_curves(study, own), lacking(own, optima, score)),
-        scalings=scalings,
+        compensations=told, scalings=scalings,
         differences=differences(split), table=cell_table(own, optima), estimates=other,
         crosschecks=exponents(other, scalings["lr"]), gaps=gaps, gap_trends=gap_trends(own),
-        neighbours=neighbours(own), minima=minima(own), sharpness=sharpness_table(own), **answers,
+        neighbours=neighbours(own), minima=minima(own), sharpness=sharpness_table(own),
+        recommender=_recommender(study, own, found, told, lacks, answers["predictions"],
+                                 answers["budgets"]), **answers,
     )  # fmt: skip
+
+
+def recommends(study: Study, watch: Watch = lambda what, share: None) -> Recommender:
+    """What recommends, as in `answered`, without all else."""
+    own = cells(study)
+    watch("learning rates", 0.0)
+    found, _ = learning_rates(study, own)
+    lacks = _lacks(study, own, found)
+    watch("recommendations", 0.7)
+    return _recommender(study, own, found, compensations(own, None, lacks), lacks,
+                        predictions(study, own, found), budgets(study, own))  # fmt: skip
+
+
+def _recommender(
+    study: Study, own: list[Cell], found: list[Response], told: list[Compensation], lacks: Lack,
+    foretold: Predictions, prices: Budgets,
+) -> Recommender:  # fmt: skip
+    references = {each.optimizer: each.reference for each in told if each.reference}
+    carried = transfer(own, found, foretold, references, lacks, _score(study))
+    return recommender(study, own, found, prices, lacks, carried)
+
+
+def _score(study: Study) -> str:
+    return str(study.config.get("score", "log_error"))
+
+
+def _lacks(study: Study, own: list[Cell], found: list[Response]) -> Lack:
+    optima = [each for response in found for each in response.optima]
+    return lacking(own, optima, _score(study))
 
 
 def learning_rates(study: Study, own: list[Cell]) -> tuple[list[Response], pd.DataFrame]:

@@ -16,7 +16,7 @@ from analysis.data.cells import Cell, complete
 from analysis.fit.fieller import fieller
 from analysis.fit.laws import LEVEL
 from analysis.fit.optimum import seed_noise
-from analysis.questions.accuracies import Lack, Mean, at_best, mean_of
+from analysis.questions.accuracies import Lack, Mean, at_best, freedom, mean_of
 from analysis.questions.equal_fit import EqualFit, equal_fit, training_accuracy
 from analysis.questions.steps import Curve, Key
 from trainables.spec.roles import RULES, SMALL_BATCH, is_plain
@@ -159,9 +159,7 @@ def _beaten(
 
 def _quantile(parts: Sequence[tuple[float, float]], most: float, tail: float) -> float:
     """Of t for a sum of (variance, df), Satterthwaite's df but at most `most`."""
-    squares = sum(v**2 / max(df, 1) for v, df in parts)
-    df = sum(v for v, _ in parts) ** 2 / squares if squares else np.inf
-    return float(stats.t.ppf(1 - tail, min(df, most)))
+    return float(stats.t.ppf(1 - tail, min(freedom(parts), most)))
 
 
 def over_sizes(pairs: Mapping[int, tuple[Mean, Mean]], reference: Mean, most: float) -> Share:

@@ -14,6 +14,8 @@ from analysis.questions.answers import Answers
 from analysis.questions.flatness import flatness_answer
 from analysis.say.compensation_words import answer, split_lines
 from analysis.say.details import waterfall_lines
+from analysis.say.recommendation_words import LEGEND as RECOMMENDED
+from analysis.say.recommendation_words import TITLE, recommendation_rows
 from analysis.say.statements import difference_line, exponent_line, law_words
 
 LEGEND = (
@@ -44,6 +46,8 @@ def render(found: Answers) -> str:
     """The report without its details and without the names of files."""
     header = [part for line in facts(found) for part in textwrap.wrap(line, WIDTH)]
     blocks = ["\n".join(header), "\n".join(answer_lines(found))]
+    recommended = align(recommendation_rows(found.recommender))
+    blocks.append("\n".join([TITLE, *recommended, *wrap(RECOMMENDED)]))
     table = found.table
     for method in dict.fromkeys(table["method"]):
         rows = table[table["method"] == method]

@@ -6,13 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from study.ask.config_file import from_file
 from study.ask.warm import warm_points
 from study.ask.where import Where, where_of
 from study.plan.config import SAMPLERS, SCHEDULERS, StudyConfig
 from study.plan.space import lr_defaults, parse_ranges, rho_defaults
 from trainables.data.image_data import ImageData, load_for
 from trainables.spec import options as shared
+from trainables.spec.config_file import parsed
 from trainables.spec.errors import Parser, UsageError
 from trainables.spec.grid import (
     parse_batch_sizes,
@@ -143,14 +143,9 @@ def parser() -> Parser:
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line, and below it the file that --config names."""
-    made, first = parser(), Parser(add_help=False, allow_abbrev=False)
-    first.add_argument("--config")
-    file = first.parse_known_args(arguments)[0].config
-    values = from_file(Path(file), made) if file else {}
-    made.set_defaults(**values)
-    options = made.parse_args(arguments)
+    options, values = parsed(parser(), arguments)
     untyped = all(getattr(options, name) == values.get(name) for name in ("lr_range", "rho_range"))
-    options.from_manifest = bool(file) and file.endswith(".json") and untyped
+    options.from_manifest = str(options.config).endswith(".json") and untyped
     return options
 
 

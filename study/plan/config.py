@@ -11,12 +11,19 @@ from trainables.spec.grid import Cell, grid
 from trainables.spec.ladder import Ladder
 from trainables.spec.names import OPTIMIZERS, weight_decay
 from trainables.spec.plugins import is_plugin
-from trainables.spec.trial import Recipe, TrialConfig, choice, parse_method, stable_hash
+from trainables.spec.trial import (
+    AVERAGES,
+    Recipe,
+    TrialConfig,
+    averaged,
+    choice,
+    parse_method,
+    stable_hash,
+)
 
 SAMPLERS = ("surface", "tpe", "qmc", "random", "grid")
 TOP = 5  # at least so many points of a cell's grid get the further seeds
 SCHEDULERS = ("asha", "none")
-AVERAGES = ("momentum", "beta1", "beta2", "alpha")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,16 +156,8 @@ class StudyConfig(Recipe):
         return own if self.weight_decay is None else self.weight_decay
 
     def averaging(self, name: str, batch_size: int) -> float:
-        """momentum, beta1, beta2 or alpha at a batch size.
-
-        1 - x grows with the batch, which keeps the horizon of an average the same in samples, as
-        the scaling rules of Malladi et al. (2022) have it; 0 where that is less than a batch.
-        """
-        value = getattr(self, name)
-        if not self.scale_momentum or not value or batch_size == self.scale_momentum:
-            return value
-        scaled = 1 - batch_size / self.scale_momentum * (1 - value)
-        return scaled if scaled > 1e-9 else 0.0
+        """momentum, beta1, beta2 or alpha at a batch size."""
+        return averaged(getattr(self, name), batch_size, self.scale_momentum)
 
     def infeasible(self) -> list[str]:
         """A line for each average that a method uses and --scale-momentum cannot keep."""

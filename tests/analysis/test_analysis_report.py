@@ -17,6 +17,7 @@ from analysis.questions.answers import answered
 from analysis.questions.tables import COLUMNS, cell_table
 from analysis.say.compensation_words import answer
 from analysis.say.details import details
+from analysis.say.recommendation_words import recommendation_rows
 from analysis.say.text import render
 from analysis.simulate import Design, Truth, simulate
 from study.log.log import Log
@@ -133,6 +134,17 @@ def test_text_and_details_fit_a_terminal(written):
     text, directory = written
     assert fits(text) and fits((directory / "details.txt").read_text())
     assert all(f"\n{method}\n  LR* ~ B^" in text for method in METHODS)
+
+
+def test_page_and_text_recommend_the_same(written, found):
+    text, directory = written
+    page = (directory / "index.html").read_text()
+    head, *rows = recommendation_rows(found.recommender)
+    assert "<h2>Recommendation</h2>" in page and "\nRecommendation\n" in text
+    assert rows and head[0] == "B"
+    for row in rows:
+        assert all(f"<td>{cell}</td>" in page for cell in row)
+        assert " ".join(row) in " ".join(text.split())
 
 
 def test_csv_numbers_are_the_tables(written, found):

@@ -33,6 +33,7 @@ USUAL = {
     "svhn": "shift",
 }
 UNITS = ("epochs", "steps", "samples", "grads")
+AVERAGES = ("momentum", "beta1", "beta2", "alpha")  # settings that average over steps
 
 
 def stable_hash(*parts: object) -> int:
@@ -84,6 +85,18 @@ def passes(formulation: str) -> float:
     if known := FORMULATIONS.get(formulation):
         return known.passes
     return plugins.formulation(formulation).passes
+
+
+def averaged(value: float, batch_size: int, reference: int) -> float:
+    """momentum, beta1, beta2 or alpha at a batch size, of what it is at the `reference`, if any.
+
+    1 - x grows with the batch, which keeps the horizon of an average the same in samples, as the
+    scaling rules of Malladi et al. (2022) have it; 0 where that is less than a batch.
+    """
+    if not reference or not value or batch_size == reference:
+        return value
+    scaled = 1 - batch_size / reference * (1 - value)
+    return scaled if scaled > 1e-9 else 0.0
 
 
 def _require_optimizer(option: str, name: str) -> None:

@@ -1,4 +1,4 @@
-"""Options from a file: a TOML of one's own, or the manifest of an earlier study."""
+"""Options from a file: a TOML, or what a JSON file such as an earlier study's manifest holds."""
 
 import argparse
 import json
@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from trainables.spec.errors import UsageError
+from trainables.spec.errors import Parser, UsageError
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -14,6 +14,21 @@ else:
     import tomli as tomllib
 
 ELSEWHERE = ("config", "help")
+
+
+def parsed(
+    parser: argparse.ArgumentParser, arguments: list[str] | None = None
+) -> tuple[argparse.Namespace, dict[str, Any]]:
+    """The command line, and below it the file that --config names; and what that file holds.
+
+    The parser must not allow abbreviations, or an abbreviated --config would be passed over.
+    """
+    first = Parser(add_help=False, allow_abbrev=False)
+    first.add_argument("--config")
+    file = first.parse_known_args(arguments)[0].config
+    values = from_file(Path(file), parser) if file else {}
+    parser.set_defaults(**values)
+    return parser.parse_args(arguments), values
 
 
 def from_file(path: Path, parser: argparse.ArgumentParser) -> dict[str, Any]:
@@ -41,12 +56,12 @@ def _read(path: Path) -> dict[str, Any]:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise UsageError(
             f"--config: {path} cannot be read ({reason}); accepted: a .toml of options, or a "
-            "study's manifest.json"
+            ".json that holds some, as a study's manifest.json"
         ) from None
     if path.suffix == ".json":
         values = values.get("options") if isinstance(values, dict) else None
     if not isinstance(values, dict):
-        raise UsageError(f"--config: {path} holds no options; accepted: a study's manifest.json")
+        raise UsageError(f"--config: {path} holds no options; accepted: as a study's manifest.json")
     return values
 
 
@@ -57,7 +72,7 @@ def _option(
     if action is None:
         raise UsageError(
             f"--config: {path} has {name!r}, which is no option; accepted: what --help lists, "
-            "as in batch-sizes = '64..8192'"
+            "as in budget = '10epochs'"
         )
     is_flag = action.nargs == 0
     if isinstance(value, list) and not is_flag:
