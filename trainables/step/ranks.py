@@ -73,8 +73,7 @@ class Ranks:
             _together(lambda: dist.broadcast(flat, 0))
             _unflatten(flat, floating)
 
-    @staticmethod
-    def _reduced(tensors: list[Tensor]) -> None:
+    def _reduced(self, tensors: list[Tensor]) -> None:
         """Each to its sum over all ranks, in place."""
         flat = _flat(tensors)
         _together(lambda: dist.all_reduce(flat))
