@@ -1,5 +1,7 @@
 """A study whose trials are each over two workers: whatever dies, its outcome is the same."""
 
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -15,6 +17,7 @@ from ray.util import placement_group_table
 from tests.faults import (
     DETERMINED,
     begin,
+    command,
     descendants,
     determined,
     ended,
@@ -59,6 +62,18 @@ def test_a_trial_over_two_workers_is_replayed_to_the_bit(place: Path, calm: obje
     line = [sys.executable, "-m", "study.replay", "calm", "momentum+sam-b256-winner-s0"]
     ran = subprocess.run([*line, "--results", str(place)], capture_output=True, text=True)
     assert ran.returncode == 0 and "reproduced to the bit" in ran.stdout, ran.stdout + ran.stderr
+
+
+def test_ctrl_c_stops_all_workers_and_keeps_everything(place: Path) -> None:
+    line = command(place, "interrupted", *SOME, "--budget", "400epochs")
+    silent = subprocess.DEVNULL
+    process = subprocess.Popen(line, stdout=silent, stderr=silent, start_new_session=True)
+    wait_for(lambda: any(e["event"] == "report" for e in events(place, "interrupted")), process)
+    workers = [pid for pid, title in descendants(process.pid).items() if CHILD in title]
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does, to the workers too
+    assert process.wait(timeout=60) == 130
+    assert workers and not any(Path(f"/proc/{pid}").exists() for pid in workers)
+    assert set(tables_of(place / "interrupted")[1].status) == {"running"}
 
 
 def test_any_of_them_dies_and_nothing_is_lost_doubled_or_left_behind(
