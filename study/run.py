@@ -103,7 +103,8 @@ def unmeasured(planner: Planner, asked: Asked) -> list[Any]:
 def resources_of(asked: Asked) -> "Resources":
     from study.cluster.cluster import Resources
 
-    return Resources(asked.where.cpus, asked.where.gpus, asked.where.address)
+    where = asked.where
+    return Resources(where.cpus, where.gpus, where.address, max(1, where.workers.asked))
 
 
 def dry_run(asked: Asked) -> int:
@@ -231,7 +232,7 @@ def watched(
     say(overview(forecast))
     if before:
         say(f"going on where it was: about {duration(ahead / forecast.slots)} are left")
-    path, slots = asked.where.results, lately(resources.slots)
+    path, workers, slots = asked.where.results, asked.where.workers, lately(resources.slots)
     say(f"results: {path} (tensorboard --logdir {path}/tensorboard)")
     views = Views(path, planner)
 
@@ -242,8 +243,8 @@ def watched(
         pace = elapsed / done if done > 0.05 * ahead else 1.0
         return pace * forecast.left(planner) / max(1, slots())
 
-    progress = Progress(planner, remaining, slots, log_file(path.name))
-    gauges = Gauges(path.name, planner, slots, gauge)
+    progress = Progress(planner, remaining, slots, log_file(path.name), workers=workers)
+    gauges = Gauges(path.name, planner, slots, gauge, workers)
 
     def tick() -> None:
         asked.interruption.check()
@@ -256,7 +257,7 @@ def watched(
     try:
         with progress:
             trainable = trainable_of(shared, asked.where.checkpoints, path.name)
-            execute(planner, trainable, resources, path, tick)
+            execute(planner, trainable, resources, path, tick, workers)
             tick()
         gauges.write()
     finally:
@@ -304,7 +305,8 @@ def calibrated(
         say(f"calibrating {len(cells)} cells in {slots} processes …")
         check = asked.interruption.check
         rates |= rates_of(asked.config, cells, shared, resources, slots, check)
-    forecast = Forecast(asked.config, len(asked.data.train), rates, slots)
+    workers = asked.where.workers
+    forecast = Forecast(asked.config, len(asked.data.train), rates, slots, workers)
     if asked.limit is not None and sizing:
         forecast = sized(forecast, asked.limit - (time.monotonic() - begun))
     return forecast, shared

@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     begun = {i: None for i, record in planner.records.items() if not record.ended}
     planner.running.update(begun)
     console = Console(width=None if sys.stdout.isatty() else 120)
-    console.print(table(planner, len(begun)))
+    console.print(table(planner, set(begun)))
     records = list(planner.records.values())
     count, total = counts(records), planner.expected().total()
     ended = sum(record.ended for record in records)

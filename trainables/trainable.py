@@ -7,6 +7,7 @@ from collections import deque
 from typing import Any
 
 from ray import tune
+from ray.exceptions import RayActorError
 
 from trainables.data.batches import DeviceData
 from trainables.data.image_data import ImageData
@@ -15,7 +16,9 @@ from trainables.spec.plugins import reason
 from trainables.spec.trial import TrialConfig
 from trainables.step import memory
 from trainables.step.captured import Kept
+from trainables.step.ranks import Parted
 from trainables.storage import Storage
+from trainables.team import Shared, Team
 from trainables.training import Training
 
 CHECKPOINT_SHARE = 0.02  # of a trial's time that may be spent on writing them
@@ -24,7 +27,8 @@ FIRST_COST = 0.2  # seconds that one is taken to cost before one has been writte
 
 class TrialTrainable(tune.Trainable):
     """`data`, `storage` and the `study`'s name come once with the actor, the configuration with
-    each trial.
+    each trial, and how many `workers` train it, which for an actor stay as many. The others, to
+    whom the data go as `shared`, are actors of its own.
 
     A step's result holds the `figures` of a report, in a list, since of each number in a dict Tune
     would keep a history of its own; and beside the last one of a confirming trial that did not
@@ -33,12 +37,18 @@ class TrialTrainable(tune.Trainable):
     """
 
     def setup(  # type: ignore[override]
-        self, config: dict[str, Any], data: ImageData, storage: Storage, study: str
+        self,
+        config: dict[str, Any],
+        data: ImageData,
+        storage: Storage,
+        study: str,
+        shared: Shared | None = None,
     ) -> None:
         self.data, self.storage, self.study = data, storage, study
         self.tensors: dict[str, DeviceData] = {}
         self.kept: Kept = {}
         self.cost = FIRST_COST
+        self.team = Team(config.get("workers", 1), shared or [])
         self.reset_config(config)
 
     def __repr__(self) -> str:
@@ -46,7 +56,8 @@ class TrialTrainable(tune.Trainable):
         return self.study
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self.trial = TrialConfig.from_dict(new_config)
+        values = {name: value for name, value in new_config.items() if name != "workers"}
+        self.trial = TrialConfig.from_dict(values)
         self.training: Training | None = None  # begun by the first step, whose errors are its own
         return True
 
@@ -57,8 +68,8 @@ class TrialTrainable(tune.Trainable):
             return self._report(self.training)
         except Exception as error:
             if not memory.exhausted(error):
-                if "CUDA error" in str(error):
-                    raise  # a failed kernel spoils the process, which ends so
+                if "CUDA error" in str(error) or isinstance(error, (RayActorError, Parted)):
+                    raise  # a failed kernel spoils the process, which ends so, as does a lost one
                 return {"failed": traceback.format_exc()}
             why = reason(error)
         self.training = None  # only here, since the error's frames have held its tensors
@@ -67,8 +78,12 @@ class TrialTrainable(tune.Trainable):
         memory.release()
         if others:
             return self.step()  # once more, without what earlier trials have left
-        smaller = memory.smaller(self.trial.micro_batch, self.trial.batch_size)
+        share = self.trial.batch_size // self.team.size
+        smaller = memory.smaller(self.trial.micro_batch, share)
         return {"exhausted": why, "micro_batch": smaller}
+
+    def cleanup(self) -> None:
+        self.team.dismiss()
 
     @property
     def checkpoint(self) -> str:
@@ -80,14 +95,18 @@ class TrialTrainable(tune.Trainable):
         _say(f"{config.trial_id} begins: lr {config.lr:.4g}, rho {config.rho:.4g}")
         if config.device not in self.tensors:
             self.tensors[config.device] = DeviceData(self.data, config.device)
-        training = Training(config, self.tensors[config.device], kept=self.kept)
+        ranks = self.team.join(config.device)
+        training = Training(config, self.tensors[config.device], kept=self.kept, ranks=ranks)
         self.saved = time.monotonic()
+        state = None
         try:
             state = self.storage.read(self.checkpoint)
             if state is not None:
                 training.from_bytes(state)
         except Exception:  # whatever a damaged file makes torch raise
-            training = Training(config, self.tensors[config.device], kept=self.kept)
+            state = None
+            training = Training(config, self.tensors[config.device], kept=self.kept, ranks=ranks)
+        self.team.begin(config, state)
         # Once more, since the driver may have died between the checkpoint and the report.
         self.again = deque(training.reports)
         return training
@@ -95,7 +114,8 @@ class TrialTrainable(tune.Trainable):
     def _report(self, training: Training) -> dict[str, Any]:
         if self.again:
             return {"figures": [self.again.popleft()]}
-        figures = training.run()
+        with self.team.training():
+            figures = training.run()
         _say(_line(training.config, figures))
         result: dict[str, Any] = {"figures": [figures]}
         if training.done:

@@ -20,6 +20,7 @@ from trainables.spec.errors import UsageError
 from trainables.spec.trial import TrialConfig, stable_hash
 from trainables.step import captured, memory, optimizers
 from trainables.step.gradient import NoiseScale
+from trainables.step.ranks import ALONE, Ranks
 
 TRAIN_SUBSET = 2048  # training images on which every report's train loss and accuracy are taken
 NOISE_EVERY = 16  # steps between two samples of the noise scale
@@ -28,6 +29,9 @@ STATE = ("step", "report", "reports", "diverged", "first_loss", "seconds", "eval
 
 class Training:
     """One trial of `config` on `data`; each `run()` trains to the next report.
+
+    Of several `ranks` that share its batches rank 0 runs it, and each of the others trains as far,
+    by `train()`.
 
     Everything random is a function of (seed, epoch) or (seed, step), so that the state is the
     weights, the base optimizer, and a few counters. What one GPU captures is `kept` for trials to
@@ -45,8 +49,9 @@ class Training:
         data: DeviceData,
         stop: Callable[[], bool] = lambda: False,
         kept: captured.Kept | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
-        self.config, self.data = config, data
+        self.config, self.data, self.ranks = config, data, ranks
         self.steps = config.steps(len(data.train))
         torch.set_num_threads(config.threads)
         memory.reset_peak(data.device)
@@ -54,7 +59,9 @@ class Training:
         model = models.build(config.model, data.shape, data.classes).to(data.device)
         if not getattr(model, "channels_first", False):
             model = model.to(memory_format=torch.channels_last)
-        self.advance = captured.build(config, model, data, stop, {} if kept is None else kept)
+        self.advance = captured.build(
+            config, model, data, stop, {} if kept is None else kept, ranks
+        )
         self.model, self.loss = self.advance.model, self.advance.loss
         self.gradient, self.optimizer = self.advance.gradient, self.advance.optimizer
         self.noise = NoiseScale()
@@ -63,8 +70,9 @@ class Training:
         self.reports: list[dict[str, Any]] = []
         self.diverged = False
         self.seconds = self.eval_seconds = 0.0
-        self._recalibrate()
-        self.first_loss, _ = self.evaluate(data.train, TRAIN_SUBSET)
+        if ranks.rank == 0:  # which alone evaluates
+            self._recalibrate()
+            self.first_loss, _ = self.evaluate(data.train, TRAIN_SUBSET)
 
     @property
     def done(self) -> bool:
@@ -77,9 +85,19 @@ class Training:
         ------
         trainables.step.gradient.Stopped
             If the stop flag was raised within a step.
+        trainables.step.ranks.Parted
+            If another rank does not train.
         """
+        self.train()
+        self.reports.append(self._report())
+        return self.reports[-1]
+
+    def train(self) -> None:
+        """The steps to the next report, on every rank; it may raise what `run` does."""
         target = math.ceil((self.report + 1) * self.steps / self.config.reports)
         start = time.perf_counter()
+        # Of buffers each rank has moved its own, and rank 0 has those of evaluation.
+        self.ranks.copy((*self.model.parameters(), *self.model.buffers()))
         while self.step < target and not self.diverged:
             loss = self._step()
             # On a GPU the loss is read seldom, since reading it waits for the device.
@@ -87,8 +105,6 @@ class Training:
                 self.diverged = not math.isfinite(float(loss))
         self.seconds += time.perf_counter() - start
         self.report += 1
-        self.reports.append(self._report())
-        return self.reports[-1]
 
     def _step(self) -> Tensor:
         seed = stable_hash(self.config.seed, "step", self.step)
@@ -202,6 +218,7 @@ class Training:
             "eval_seconds": self.eval_seconds,
             "images_per_second": samples / self.seconds,
             "peak_memory": max(memory.peak(self.data.device), self.advance.peak),
+            "workers": self.ranks.size,
         }
 
     def state_dict(self) -> dict[str, Any]:

@@ -22,12 +22,13 @@ def notes(config: StudyConfig, data: ImageData) -> list[str]:
             f"--scale-momentum: LR of {', '.join(effective)} is as given, not lr / (1 - momentum): "
             "while 1 - momentum grows like B, LR* ~ B^1 is a constant lr / (1 - momentum)"
         )
-    if _normalises(config.model, data):
+    if normalises(config.model, data):
         lines += _ghosts(config)
     return lines
 
 
-def _normalises(model: str, data: ImageData) -> bool:
+def normalises(model: str, data: ImageData) -> bool:
+    """Whether a network normalises over batches."""
     if model in NETWORKS:
         return NETWORKS[model].batch_norm
     from trainables.network import batch_norm, models  # with torch, which takes seconds

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from study.ask.notes import normalises
 from study.ask.warm import warm_points
 from study.ask.where import Where, where_of
 from study.plan.config import SAMPLERS, SCHEDULERS, StudyConfig
@@ -24,6 +25,7 @@ from trainables.spec.grid import (
 from trainables.spec.names import OPTIMIZERS
 from trainables.spec.plugins import ACCEPTED
 from trainables.spec.trial import choice, parse_augment, parse_method, require_model
+from trainables.spec.workers import Workers
 
 PRESETS: dict[str, dict] = {
     "smoke": {
@@ -78,7 +80,8 @@ def parser() -> Parser:
         formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=32, width=98),
     )
     add = made.add_argument_group("the grid").add_argument
-    add("--batch-sizes", metavar="LIST", help="64..8192 (doubling), 64..8192:x4, 64,200,1000")
+    add("--batch-sizes", metavar="LIST", help="64..8192 (doubling), 64..8192:x4, 64,200,1000; of "
+        "all workers of a trial together")  # fmt: skip
     add(
         "--methods",
         metavar="LIST",
@@ -133,6 +136,9 @@ def parser() -> Parser:
     add("--name", help="of the study (default: DATASET-PRESET)")
     add("--cpus-per-trial", type=int, default=1, metavar="N", help="threads too (default: 1)")
     add("--gpus-per-trial", type=float, default=0.0, metavar="X", help="may be a fraction; 0: CPU")
+    add("--workers-per-trial", default="1", metavar="N",
+        help="share each batch, each with the CPUs and GPUs above: a number, or auto, by the "
+        "batch size (default: 1)")  # fmt: skip
     add("--micro-batch", type=int, metavar="N", help="default: 1024 on a CPU, 4096 on a GPU")
     add("--address", metavar="ADDRESS", help="of a Ray cluster: auto or HOST:PORT")
     add("--storage", metavar="PATH|URI", help="of checkpoints, shared by all nodes of a cluster")
@@ -183,7 +189,17 @@ def resolve(options: argparse.Namespace) -> tuple[StudyConfig, ImageData, Where]
             from trainables.rehearsal import check  # with torch, which takes seconds to import
 
             check(trial, data, here=where.address is None)
-    return config, data, where
+    return config, data, replace(where, workers=_workers(where.workers, config, data))
+
+
+def _workers(asked: Workers, config: StudyConfig, data: ImageData) -> Workers:
+    """Raises UsageError where they cannot share each cell's batches, or would change its trials."""
+    if asked.asked == 1:
+        return asked
+    workers = replace(asked, ghosts=normalises(config.model, data))
+    for cell in config.cells:
+        workers.require(config.trial(cell, "check", "search", "search", 0, {"lr": 1.0}))
+    return workers
 
 
 def only_of(grid: bool, options: argparse.Namespace) -> None:
@@ -256,6 +272,7 @@ def resolved(config: StudyConfig, where: Where, preset: str) -> dict[str, Any]:
         "data_dir": str(Path(where.data_dir).resolve()),
         "cpus_per_trial": config.threads,
         "gpus_per_trial": where.gpus,
+        "workers_per_trial": str(where.workers),
         **({"warm_start": where.warm_start} if where.warm_start else {}),
         **({"storage": where.storage} if where.storage else {}),
         **ranges,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from trainables.spec.errors import UsageError
 from trainables.spec.trial import stable_hash
+from trainables.spec.workers import ONE, OPTION, Workers
 from trainables.storage import Storage
 
 
@@ -22,6 +23,7 @@ class Where:
     address: str | None
     warm_start: str | None = None
     storage: str | None = None
+    workers: Workers = ONE
 
     @property
     def checkpoints(self) -> Storage:
@@ -38,34 +40,47 @@ def where_of(options: argparse.Namespace) -> Where:
     if not re.fullmatch(r"[\w.-]+", name) or name.startswith("."):
         raise UsageError(f"--name: {name!r} is no name; accepted: letters, digits, '.', '_', '-'")
     cpus, gpus = options.cpus_per_trial, options.gpus_per_trial
-    check_resources(cpus, gpus, options.address)
+    workers = Workers.parse(options.workers_per_trial)
+    check_resources(cpus, gpus, options.address, workers.asked)
     warm = options.warm_start and str(Path(options.warm_start).resolve())
     path = Path(options.results) / name
     storage = options.storage
     if storage and "://" not in storage:
         storage = str(Path(storage).resolve())
-    where = Where(path, options.data_dir, cpus, gpus, options.address, warm, storage)
+    where = Where(path, options.data_dir, cpus, gpus, options.address, warm, storage, workers)
     _ = where.checkpoints  # raises for what is no storage
     return where
 
 
-def check_resources(cpus: int, gpus: float, address: str | None) -> None:
+def check_resources(cpus: int, gpus: float, address: str | None, workers: int = 1) -> None:
     """Raises UsageError for what no trial can have, or none here where there is no address."""
     if cpus < 1:
         raise UsageError(f"--cpus-per-trial: {cpus} is out of range; accepted: 1 or more")
     if not 0 <= gpus < 1e6 or (gpus > 1 and gpus != int(gpus)):
         raise UsageError(f"--gpus-per-trial: {gpus:g} cannot be given; accepted: 0 to 1, or whole")
+    if workers != 1 and 0 < gpus < 1:
+        raise UsageError(
+            f"{OPTION}: workers on shares of a GPU ({gpus:g}) may be on the same one, over which "
+            "NCCL does not sum; accepted: 1, or a whole --gpus-per-trial"
+        )
     if address is None:
-        _fits_here(cpus, gpus)
+        _fits_here(cpus, gpus, workers)
 
 
-def _fits_here(cpus: int, gpus: float) -> None:
+def _fits_here(cpus: int, gpus: float, workers: int) -> None:
     cores = os.cpu_count() or 1
     if cpus > cores:
         raise UsageError(f"--cpus-per-trial: {cpus} of {cores} here; accepted: up to {cores}")
+    have = 0
     if gpus:
         import torch
 
         have = torch.cuda.device_count()
         if gpus > have:
             raise UsageError(f"--gpus-per-trial: {gpus:g} of {have} here; accepted: up to {have}")
+    most = min(cores // cpus, int(have // gpus) if gpus else cores)
+    if workers > max(1, most):
+        each = f"{cpus} CPUs" + (f" and {gpus:g} GPUs" if gpus else "")
+        raise UsageError(
+            f"{OPTION}: {workers} workers of {each} do not fit here; accepted: up to {most}"
+        )

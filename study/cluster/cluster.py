@@ -19,18 +19,20 @@ ASK_SECONDS = 2.0  # between two looks at what the cluster has
 
 @dataclass(frozen=True)
 class Resources:
-    """What one trial occupies, and where: `address` is a Ray cluster's, None for this machine."""
+    """What each worker of a trial occupies, and where: `address` is a Ray cluster's, None for this
+    machine; `workers` of a trial, at the least."""
 
     cpus: float
     gpus: float
     address: str | None = None
+    workers: int = 1
 
     @property
-    def request(self) -> dict[str, float]:
-        return {"cpu": self.cpus} | ({"gpu": self.gpus} if self.gpus else {})
+    def bundle(self) -> dict[str, float]:
+        return {"CPU": self.cpus} | ({"GPU": self.gpus} if self.gpus else {})
 
     def slots(self) -> int:
-        """Trials that the connected cluster trains at once, as it is now."""
+        """Workers that the connected cluster has room for, as it is now."""
         return sum(self._fit(node["Resources"]) for node in ray.nodes() if node["Alive"])
 
     def nodes(self) -> list[str]:
@@ -82,8 +84,14 @@ def check_address(address: str) -> None:
 
 
 def require_slots(resources: Resources) -> None:
-    """Raises UsageError where no node of the connected cluster can train."""
-    if resources.slots() < 1:
+    """Raises UsageError where the connected cluster has no room for a trial."""
+    slots = resources.slots()
+    if 0 < slots < resources.workers:
+        raise UsageError(
+            f"--workers-per-trial: {resources.workers} workers, for whom the cluster has no room; "
+            f"accepted: up to {slots}"
+        )
+    if slots < 1:
         have = {k: v for k, v in ray.cluster_resources().items() if k in ("CPU", "GPU")}
         raise UsageError(
             f"--gpus-per-trial: {resources.gpus:g} GPUs and {resources.cpus:g} CPUs a trial fit no "

@@ -28,6 +28,7 @@ from trainables.data.image_data import ImageData
 from trainables.network import weights
 from trainables.spec.files import atomic
 from trainables.spec.plugins import reason
+from trainables.spec.workers import ONE, Workers
 from trainables.storage import Storage
 from trainables.trainable import TrialTrainable
 
@@ -35,27 +36,31 @@ from trainables.trainable import TrialTrainable
 class _PlannerSearcher(Searcher):
     """Asks the planner; reports and failures go through the scheduler, which sees all of them."""
 
-    def __init__(self, planner: Planner, slots: Callable[[], int]) -> None:
+    def __init__(self, planner: Planner, slots: Callable[[], int], workers: Workers) -> None:
         super().__init__()
-        self.planner, self.slots = planner, slots
+        self.planner, self.slots, self.workers = planner, slots, workers
         self.ours: dict[str, str] = {}  # Tune's trial id -> the planner's
+        self.taken: dict[str, int] = {}  # Tune's trial id -> slots, one a worker
 
     def suggest(  # type: ignore[override]
         self, trial_id: str
     ) -> dict[str, Any] | str | None:
         # One trial more than there are slots waits, so that a freed actor finds it at once.
-        if len(self.ours) > self.slots():
+        slots = self.slots()
+        if sum(self.taken.values()) > slots:
             return None
         config = self.planner.next()
         if config is None:
             return Searcher.FINISHED if self.planner.done else None
         self.ours[trial_id] = config.trial_id
-        return config.to_dict()
+        workers = self.taken[trial_id] = self.workers.of(config, slots)
+        return config.to_dict() | ({"workers": workers} if workers > 1 else {})
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         ours = self.ours.pop(trial_id)
+        del self.taken[trial_id]
         # Of a failure the planner knows; if it gives the trial again, that is another one to Tune.
         if not error and not {"exhausted", "failed"} & set(result or ()):
             self.planner.ended(ours)
@@ -161,17 +166,18 @@ def execute(
     resources: Resources,
     results: Path,
     tick: Callable[[], None],
+    workers: Workers = ONE,
 ) -> None:
     """Run all that the planner gives, in one Tune run; returns when it is done."""
     # How many wait is the searcher's to say: nodes come and go.
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(10**6)
-    trainable = tune.with_resources(trainable, resources.request)
+    trainable = tune.with_resources(trainable, lambda config: _bundles(resources, config))
     trainable.__qualname__ = trainable.__name__  # without Tune's wrappers, in Ray's dashboard
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
             num_samples=10**9,
-            search_alg=_PlannerSearcher(planner, lately(resources.slots)),
+            search_alg=_PlannerSearcher(planner, lately(resources.slots), workers),
             scheduler=_PlannerScheduler(planner, results, tick),
             reuse_actors=True,
             trial_name_creator=lambda trial: trial.config["trial_id"],
@@ -189,6 +195,13 @@ def execute(
     tuner.fit()
 
 
+def _bundles(resources: Resources, config: dict[str, Any]) -> tune.PlacementGroupFactory:
+    """What Tune is asked for a trial: a bundle a worker, on as few nodes as it takes."""
+    return tune.PlacementGroupFactory([resources.bundle] * config.get("workers", 1), "PACK")
+
+
 def trainable_of(data: "ray.ObjectRef[ImageData]", storage: Storage, study: str) -> Any:
     """What trains a trial of that study in a worker."""
-    return tune.with_parameters(TrialTrainable, data=data, storage=storage, study=study)
+    return tune.with_parameters(
+        TrialTrainable, data=data, storage=storage, study=study, shared=[data]
+    )

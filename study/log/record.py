@@ -42,9 +42,9 @@ class Record:
 
     @property
     def seconds(self) -> float:
-        """Spent inside training and evaluation."""
+        """Spent inside training and evaluation by all its workers, who wait while one evaluates."""
         last = self.reports[-1] if self.reports else {"seconds": 0.0, "eval_seconds": 0.0}
-        return last["seconds"] + last["eval_seconds"]
+        return last.get("workers", 1) * (last["seconds"] + last["eval_seconds"])
 
     @property
     def over(self) -> str | None:

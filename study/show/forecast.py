@@ -14,6 +14,7 @@ from trainables.spec.errors import UsageError
 from trainables.spec.grid import Cell, Rates
 from trainables.spec.ladder import Ladder
 from trainables.spec.trial import Budget
+from trainables.spec.workers import ONE, Workers
 
 # Gradients of single images that examining a minimum costs, about, by --sharpness.
 EXAMINING = {"off": 0, "fast": 60 * 512, "full": 900 * 1024}
@@ -23,18 +24,28 @@ Expected = Counter[tuple[Cell, str]]
 
 @dataclass(frozen=True)
 class Forecast:
-    """Seconds of work by the calibrated rates, for `slots` trials at a time."""
+    """Seconds of work by the calibrated rates, for `slots` workers at a time.
+
+    A trial over N workers takes N slots: its steps are divided by as many as they occupy, but for
+    what the workers tell each other, which is not calibrated; evaluation is one worker's.
+    """
 
     config: StudyConfig
     train_size: int
     rates: Rates
     slots: int
+    workers: Workers = ONE
 
     def trial(self, cell: Cell, steps: float | None = None, reports: float | None = None) -> float:
-        """Seconds of one trial of a cell, whole or as far as it came."""
+        """Seconds of one trial of a cell, whole or as far as it came, summed over its workers."""
         per_step, per_report = self.rates[cell.name]
         steps = self.steps(cell) if steps is None else steps
-        return steps * per_step + (self.config.reports if reports is None else reports) * per_report
+        reports = self.config.reports if reports is None else reports
+        return steps * per_step + reports * per_report * self.workers_of(cell)
+
+    def workers_of(self, cell: Cell) -> int:
+        trial = self.config.trial(cell, "forecast", "search", "search", 0, {"lr": 1.0})
+        return self.workers.of(trial, self.slots)
 
     def steps(self, cell: Cell) -> int:
         budget = Budget.parse(self.config.budget)
@@ -140,11 +151,13 @@ def overview(forecast: Forecast) -> str:
     seconds = (forecast.work(expected) + forecast.examining()) / forecast.slots
     config = forecast.config
     ms = f", up to {len(config.m)} m" if len(config.m) > 1 else ""
+    most = max(map(forecast.workers_of, config.cells))
+    each = f" workers, up to {most} a trial, whose communication is not in it" if most > 1 else ""
     return (
         f"{len(config.cells)} cells ({len(config.methods)} methods x {len(config.batch_sizes)} "
         f"batch sizes{ms}), {expected.total()} trials ({most_searches(config)} searched a cell, "
         f"others confirm), {forecast.gradients(expected) / 1e6:,.3g} million gradients, "
-        f"about {duration(seconds)} on {forecast.slots} at a time"
+        f"about {duration(seconds)} on {forecast.slots}{each or ' at a time'}"
     )
 
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from study.log.record import Record, best_first
 from study.plan.planner import Planner
-from study.show.progress import counts
+from study.show.progress import counts, training
 from trainables.spec.roles import SEARCH_PHASES
+from trainables.spec.workers import ONE, Workers
 
 STATUSES = ("running", "complete", "stopped", "diverged", "error")
 CELL = ("study", "method", "batch_size", "m")
@@ -66,11 +67,16 @@ class Gauges:
     """Keeps the gauges of a study up with its planner; call it often."""
 
     def __init__(
-        self, study: str, planner: Planner, slots: Callable[[], int], make: Callable[[Gauge], Set]
+        self,
+        study: str,
+        planner: Planner,
+        slots: Callable[[], int],
+        make: Callable[[Gauge], Set],
+        workers: Workers = ONE,
     ) -> None:
-        """`slots` says how many trials train at a time, which may change; `make` registers a gauge
+        """`slots` says how many workers train at a time, which may change; `make` registers a gauge
         and gives what sets it to a value under tags."""
-        self.study, self.planner, self.slots = study, planner, slots
+        self.study, self.planner, self.slots, self.workers = study, planner, slots, workers
         self.set = {gauge: make(gauge) for gauge in GAUGES}
         self.due = self.counted = time.monotonic()
         self.before, self.offered = self._trained(), 0.0  # seconds of training and of slots
@@ -102,7 +108,7 @@ class Gauges:
         expected = dict.fromkeys(cells, 0)
         for (cell, _), number in self.planner.expected().items():
             expected[cell.name] += number
-        active = set(list(self.planner.running)[: self.slots()])  # the others wait for a slot
+        active = training(self.planner, self.slots(), self.workers)
         for name, records in by_cell.items():
             cell = cells[name]
             tags = (self.study, cell.method, str(cell.batch_size), str(cell.m))

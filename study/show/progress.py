@@ -1,6 +1,7 @@
 """What a person watches: one line a cell, redrawn in place on a terminal; else now and then one."""
 
 import contextlib
+import itertools
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from rich.text import Text
 from study.log.record import Record, best_first
 from study.plan.planner import Planner
 from trainables.spec.roles import SEARCH_PHASES
+from trainables.spec.workers import ONE, Workers
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -34,9 +36,16 @@ def counts(records: list[Record]) -> Counter[str]:
     return Counter(record.status for record in records)
 
 
-def table(planner: Planner, slots: int) -> Table:
+def training(planner: Planner, slots: int, workers: Workers) -> set[str]:
+    """The trials given out that train; what was issued later waits for slots, one a worker."""
+    ends = itertools.accumulate(
+        workers.of(planner.records[name].config, slots) for name in planner.running
+    )
+    return {name for name, end in zip(planner.running, ends, strict=True) if end <= slots}
+
+
+def table(planner: Planner, running: set[str]) -> Table:
     """One line a cell: how many trials are where, and the best so far."""
-    running = set(list(planner.running)[:slots])  # what was issued later waits for a slot
     made = Table(box=None, pad_edge=False, header_style="bold")
     made.add_column("cell")
     for name in ("done", "running", "stopped", "diverged", "error", "best score", "lr", "rho"):
@@ -133,11 +142,12 @@ class Progress(Shown):
         slots: Callable[[], int],
         log: Path,
         console: Console | None = None,
+        workers: Workers = ONE,
     ) -> None:
-        """`remaining` gives the seconds to go, `slots` how many trials train at a time; `log` is a
+        """`remaining` gives the seconds to go, `slots` how many workers train at a time; `log` is a
         file that takes the lines too."""
         super().__init__(console)
-        self.log = log
+        self.log, self.workers = log, workers
         self.planner, self.remaining, self.slots = planner, remaining, slots
 
     def __enter__(self) -> "Self":
@@ -159,7 +169,10 @@ class Progress(Shown):
 
     def render(self) -> RenderableType:
         # The summary first: on a small terminal the end is cut off.
-        return Group(Text(self.summary(), style="bold"), table(self.planner, self.slots()))
+        return Group(Text(self.summary(), style="bold"), table(self.planner, self.running()))
+
+    def running(self) -> set[str]:
+        return training(self.planner, self.slots(), self.workers)
 
     def summary(self) -> str:
         planner = self.planner
@@ -168,7 +181,7 @@ class Progress(Shown):
         ended = sum(record.ended for record in planner.records.values())
         return (
             f"{ended}/{total} trials ({count['stopped']} stopped, {count['diverged']} diverged, "
-            f"{count['error']} errors), {min(len(planner.running), self.slots())} running, "
+            f"{count['error']} errors), {len(self.running())} running, "
             f"{duration(time.monotonic() - self.start)} elapsed, "
             f"about {duration(self.remaining())} to go"
         )

@@ -8,10 +8,11 @@ from tests.benchmarks import (
     gpu_step,
     gpu_study,
     growth,
+    parallel,
     step,
     study,
 )
 from tests.benchmarks.table import Benchmark
 
-MODULES = (step, data, study, answer, growth, gpu_step, gpu_share, gpu_study, batched)
+MODULES = (step, parallel, data, study, answer, growth, gpu_step, gpu_share, gpu_study, batched)
 BENCHMARKS: dict[str, Benchmark] = {each.BENCHMARK.name: each.BENCHMARK for each in MODULES}

@@ -1,15 +1,17 @@
 """Forecasts are sums that can be checked by hand."""
 
+import dataclasses
 from collections import Counter
 
 import pytest
 
 from study.cluster.calibrate import merge
 from study.log.log import Event
-from study.show.forecast import Forecast, expected_progress, known, sized
+from study.show.forecast import Forecast, expected_progress, known, overview, sized
 from tests.helpers.simulated import make_config, planner_of, simulate
 from trainables.spec.errors import UsageError
 from trainables.spec.grid import Cell
+from trainables.spec.workers import Workers
 
 
 def forecast_of(**changes: object) -> Forecast:
@@ -22,6 +24,14 @@ def test_a_trial_costs_its_steps_and_reports() -> None:
     forecast = forecast_of()
     assert forecast.trial(Cell("momentum", 64, 64)) == pytest.approx(2560 * 0.01 + 9 * 0.1)
     assert forecast.trial(Cell("momentum+sam", 1024, 1024)) == pytest.approx(160 * 0.02 + 0.9)
+
+
+def test_a_trial_over_two_workers_takes_two_slots_while_one_evaluates() -> None:
+    one, cell = forecast_of(), Cell("momentum", 64, 64)
+    two = dataclasses.replace(one, workers=Workers(2))
+    assert two.trial(cell) == pytest.approx(2560 * 0.01 + 2 * 9 * 0.1)
+    assert " 2 workers, up to 2 a trial, whose communication is not in it" in overview(two)
+    assert overview(one).endswith(" on 2 at a time")
 
 
 def test_gradients_are_counted_twice_for_sam() -> None:

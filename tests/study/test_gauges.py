@@ -11,8 +11,10 @@ import pytest
 from study.log.log import MemoryLog
 from study.plan.planner import Planner
 from study.show.gauges import BUSY, EXPECTED, GAUGES, LR, RHO, SCORE, SPEED, TRIALS, Gauge, Gauges
+from study.show.progress import training
 from tests.helpers.faults import here
 from tests.helpers.simulated import make_config, simulate
+from trainables.spec.workers import Workers
 
 Told = dict[tuple[str, ...], float]
 
@@ -98,6 +100,14 @@ def test_the_busy_share_is_of_this_session(monkeypatch: pytest.MonkeyPatch) -> N
     now[0] += 0.2
     gauges()
     assert endpoint.calls > calls
+
+
+def test_a_trial_trains_where_there_is_a_slot_for_each_of_its_workers() -> None:
+    planner = Planner(make_config(), MemoryLog([]))
+    names = [planner.next().trial_id for _ in range(4)]  # type: ignore[union-attr]
+    assert training(planner, 3, Workers(1)) == set(names[:3])
+    assert training(planner, 5, Workers(2)) == set(names[:2])
+    assert training(planner, 1, Workers(2)) == set()
 
 
 def test_slots_that_come_count_from_then_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 # Of a report: fractions for accuracies, nats for losses, bytes, seconds. `lr` is the scheduled
 # learning rate of the last step; `samples` counts images, `grads` sequential batch gradients;
 # `seconds` are spent in steps, `eval_seconds` in evaluation; `noise_scale` is B_simple in images;
-# test_* and generalization_gap (train minus test accuracy) only where a trial ends.
+# test_* and generalization_gap (train minus test accuracy) only where a trial ends; `workers`
+# is how many share each batch, and `peak_memory` that of the first of them.
 METRICS = {
     "report": "Int64",
     "progress": "float64",
@@ -28,6 +29,7 @@ METRICS = {
     "eval_seconds": "float64",
     "images_per_second": "float64",
     "peak_memory": "Int64",
+    "workers": "Int64",
 }
 # Of a minimum, by trainables/minima/minimum.py on the first `sharpness_images` training images;
 # null where not measured, _subspace also above 2.5 million weights. `sharpness` is the level, fast

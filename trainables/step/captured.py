@@ -18,6 +18,7 @@ from trainables.spec.names import OPTIMIZERS
 from trainables.spec.trial import TrialConfig
 from trainables.step import memory
 from trainables.step.gradient import Gradients, NoiseScale, Stopped
+from trainables.step.ranks import ALONE, Ranks
 from trainables.step.step import Step
 
 # The moves of the others do not read their learning rate from the device: they follow a replay.
@@ -168,11 +169,12 @@ def build(
     data: DeviceData,
     stop: Callable[[], bool],
     kept: Kept,
+    ranks: Ranks = ALONE,
 ) -> Step:
     """The step of a trial that begins with `model`: captured where it can be, perhaps in an earlier
     trial, whose step is `kept`."""
-    if not capturable(config, model):
-        return Step(config, model, data, stop)
+    if ranks.size > 1 or not capturable(config, model):
+        return Step(config, model, data, stop, ranks)
     shape = tuple(value for name, value in asdict(config).items() if name not in FREE)
     step = kept.pop(shape, None)
     if step:
@@ -186,7 +188,8 @@ def build(
 
 
 def capturable(config: TrialConfig, model: nn.Module) -> bool:
-    """On a GPU what is built in, and a user's own network that says so of itself."""
+    """On a GPU what is built in, and a user's own network that says so of itself; for one worker,
+    since a graph would hold the sums over several."""
     own = {name for name in config.foreign if name != "optimizer"}
     promised = own <= {"model"} and (not own or getattr(model, "capturable", False))
     return config.device.startswith("cuda") and promised

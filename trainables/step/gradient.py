@@ -13,6 +13,7 @@ from trainables.data.augment import Augment
 from trainables.data.batches import Batch, Images
 from trainables.network.batch_norm import has_batch_norm
 from trainables.network.losses import Loss
+from trainables.step.ranks import ALONE, Ranks
 
 Gradients = list[Tensor | None]
 GradientOf = Callable[[Batch], tuple[Tensor, Gradients]]
@@ -59,9 +60,10 @@ class Gradient:
         stop: Callable[[], bool] = lambda: False,
         augment: Augment | None = None,
         precision: str = "fp32",
+        ranks: Ranks = ALONE,
     ) -> None:
         self.model, self.loss, self.images, self.augment = model, loss, images, augment
-        self.micro_batch, self.stop = micro_batch, stop
+        self.micro_batch, self.stop, self.ranks = micro_batch, stop, ranks
         self.params = [p for p in model.parameters() if p.requires_grad]
         self.buffers = list(model.buffers())
         self.ghosts = has_batch_norm(model)
@@ -77,10 +79,18 @@ class Gradient:
         self.seed, self.seen, self.kept = seed, batch.start, {}
 
     def __call__(self, batch: Batch) -> tuple[Tensor, Gradients]:
-        return self._mean(batch, self._parts(batch))
+        return self._mean(batch, self._parts(self.ranks.share(batch)))
+
+    def draw_from(self, start: int) -> None:
+        """What is drawn next at random follows from the step's seed and this place in it."""
+        if self.generator:
+            self.generator.manual_seed(self.seed + start)  # type: ignore[arg-type]
 
     def _parts(self, batch: Batch) -> list[Batch]:
-        return batch.cut(self.micro_batch) if len(batch) > self.micro_batch else [batch]
+        if len(batch) > self.micro_batch:
+            return batch.cut(self.micro_batch)
+        # The share of a rank may be empty, of a batch of fewer images than there are ranks.
+        return [batch] if len(batch) or self.ranks.size == 1 else []
 
     @torch.enable_grad()
     def _mean(
@@ -91,11 +101,14 @@ class Gradient:
     ) -> tuple[Tensor, Gradients]:
         # Parts of one batch differ in where they begin in it, so each shard has its own draws, the
         # same in every pass, and a pass is a repeated one if it begins before what has been seen.
-        if self.generator:
-            self.generator.manual_seed(self.seed + batch.start)  # type: ignore[arg-type]
+        ranks = self.ranks
+        self.draw_from((parts[0].start if parts else 0) + ranks.rank)
         again, self.seen = batch.start < self.seen, max(self.seen, batch.start + batch.span)
         with self._buffers_kept() if again else contextlib.nullcontext():
-            return self._accumulated(len(batch), parts, see)
+            loss, grads = self._accumulated(len(batch), parts, see)
+        if ranks.size > 1:  # what a formulation or an optimizer draws is the same on all
+            self.draw_from(batch.start)
+        return ranks.sum(loss, grads, self.params)
 
     def _accumulated(
         self,
@@ -103,8 +116,8 @@ class Gradient:
         parts: list[Batch],
         see: Callable[[Batch, Gradients], None] | None,
     ) -> tuple[Tensor, Gradients]:
-        total: Gradients = []
-        value: Tensor | None = None
+        total: Gradients = [None] * len(self.params)
+        value = torch.zeros((), device=self.device)
         for part in parts:
             if self.stop():
                 raise Stopped
@@ -115,11 +128,10 @@ class Gradient:
                 param.grad = None
             loss.backward()
             grads: Gradients = [param.grad for param in self.params]
-            value = loss.detach() if value is None else value.add_(loss.detach())
+            value = value + loss.detach()
             if see:
                 see(part, grads)
-            total = add(total, grads) if total else grads
-        assert value is not None  # there is no batch of no images
+            total = add(total, grads)
         return value, total
 
     @contextlib.contextmanager
@@ -165,20 +177,24 @@ class Gradient:
 
         def gradient(batch: Batch) -> tuple[Tensor, Gradients]:
             nonlocal first
-            parts = self._parts(batch) if self.ghosts else self._shards(batch)
-            small = len(parts[0]) if self.ghosts else NOISE_SHARD
-            if not first or len(batch) <= small:
+            own = self.ranks.share(batch)
+            parts = self._parts(own) if self.ghosts else self._shards(own)
+            least = len(parts[0]) if self.ghosts and parts else NOISE_SHARD
+            uneven = len(batch) % self.ranks.size
+            if not first or len(batch) <= least or uneven:
                 return self._mean(batch, parts)
             first = False
+            small = len(parts[0])
             squares: list[Tensor] = []
 
             def see(part: Batch, grads: Gradients) -> None:
-                if len(part) == small and len(squares) < shards_of(len(batch)):
+                if len(part) == small and len(squares) < shards_of(len(own)):
                     # the loss of a part is divided by B, not by its size
                     squares.append((norm(grads) * (len(batch) / small)) ** 2)
 
             value, total = self._mean(batch, parts, see)
-            noise.add(torch.stack(squares).mean(), norm(total) ** 2, small, len(batch))
+            [square] = self.ranks.mean(torch.stack(squares).mean(), device=self.device)
+            noise.add(square, norm(total) ** 2, small, len(batch))
             return value, total
 
         return gradient

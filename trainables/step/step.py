@@ -12,25 +12,40 @@ from trainables.network import losses
 from trainables.network.batch_norm import has_batch_norm, require_pairs
 from trainables.spec.trial import TrialConfig
 from trainables.step import formulation, optimizers
-from trainables.step.gradient import Gradient, Gradients, NoiseScale, clipped
+from trainables.step.gradient import Gradient, GradientOf, Gradients, NoiseScale, clipped
+from trainables.step.ranks import ALONE, Ranks
 
 
 class Step:
     """Callable: a batch, the step's seed, learning rate, sums of the noise scale where it is
     sampled -> mean loss before the move.
 
+    Several `ranks` add up each gradient of the batch, so that the formulation is none the wiser.
+    Built-in shards of m < B images lie each within a rank's share, climb by its gradient alone, and
+    only the mean over the shards is one over the ranks (Foret et al. 2021, section 4.1).
+
     Raises
     ------
     trainables.step.gradient.Stopped
         If `stop()` turns true within it.
+    trainables.step.ranks.Parted
+        If another rank does not take part.
     """
 
     peak = 0  # bytes, where a graph has its memory from before, which a new peak would not show
 
     def __init__(
-        self, config: TrialConfig, model: nn.Module, data: DeviceData, stop: Callable[[], bool]
+        self,
+        config: TrialConfig,
+        model: nn.Module,
+        data: DeviceData,
+        stop: Callable[[], bool],
+        ranks: Ranks = ALONE,
     ) -> None:
-        self.model, self.loss = model, losses.build(config)
+        self.model, self.loss, self.ranks = model, losses.build(config), ranks
+        self.formulation = formulation.build(config)
+        built_in = type(self.formulation) in formulation.FORMULATIONS.values()
+        self.apart = ranks.size > 1 and config.m < config.batch_size and built_in
         batch_norm = has_batch_norm(model)
         if batch_norm:
             require_pairs(config)
@@ -42,8 +57,8 @@ class Step:
             stop,
             None if config.augment == "none" else Augment(config.augment),
             config.precision,
+            ALONE if self.apart else ranks,
         )
-        self.formulation = formulation.build(config)
         self.names = [name for name, p in model.named_parameters() if p.requires_grad]
         self.formulation.names = self.names
         self.rebuild(config)
@@ -70,7 +85,21 @@ class Step:
         """Mean loss, and the gradients that the base optimizer takes."""
         self.gradient.begin(batch, seed)
         gradient = self.gradient if noise is None else self.gradient.sampled(noise)
+        if self.apart:
+            return self._mean_over_ranks(gradient, batch, noise)
         return self.formulation(gradient, batch, self.gradient.params)
+
+    def _mean_over_ranks(
+        self, gradient: GradientOf, batch: Batch, noise: NoiseScale | None
+    ) -> tuple[Tensor, Gradients]:
+        params, ranks = self.gradient.params, self.ranks
+        loss, grads = self.formulation(gradient, ranks.share(batch), params)
+        if noise:
+            noise.signal, noise.noise = ranks.mean(noise.signal, noise.noise, device=batch.device)
+        # What an optimizer draws is the same on all, and as alone: by the batch's last shard.
+        self.gradient.draw_from(batch.split(self.formulation.m)[-1].start)
+        grads = [None if g is None else g.mul_(1 / ranks.size) for g in grads]
+        return ranks.sum(loss / ranks.size, grads, params)
 
     def move(self, grads: Gradients, lr: float | Tensor) -> None:
         """The base optimizer's step along them."""
