@@ -6,8 +6,11 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy is imported
 
+import hypothesis
 import pytest
 
+hypothesis.settings.register_profile("suite", deadline=None)  # a machine may be busy
+hypothesis.settings.load_profile("suite")
 STUDIES = "studies"  # the group of those that train whole studies, on one Ray and from one another
 DAILY = {  # files that together take a minute and a half, of every package's ground
     f"test_{name}.py"

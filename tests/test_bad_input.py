@@ -252,7 +252,7 @@ def test_a_damaged_log_is_read_or_refused_and_never_changed(
         lines[place] = json.dumps(event).encode() + b"\n"
     damaged = b"".join(lines)
     (tmp_path / "log.jsonl").write_bytes(damaged)
-    for reader in (read, lambda path: fold(read(path)), results.load):
+    for reader in (read, lambda path: fold(read(path)), results.planner_of):
         with contextlib.suppress(UsageError):
             reader(tmp_path)
     with contextlib.suppress(NotAStudyError):

@@ -1,7 +1,7 @@
 """A finished study made without Ray, and one trained; the tests of studies share both."""
 
+import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,9 +29,10 @@ def finished(tmp_path: Path) -> tuple[Planner, Path]:
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A results directory that all studies share; workers, too, import parts from it."""
     path = tmp_path_factory.mktemp("results")
-    sys.path.insert(0, str(path))
-    yield path
-    sys.path.remove(str(path))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(path)
+        patch.setenv("PYTHONPATH", str(path), prepend=os.pathsep)
+        yield path
     ray.shutdown()
 
 
