@@ -14,7 +14,7 @@ from trainables.training import TRAIN_SUBSET, Training
 FIGURES = set(
     """report progress epochs steps samples grads lr train_loss train_accuracy val_loss
     val_accuracy diverged score noise_scale seconds eval_seconds images_per_second
-    peak_memory""".split()
+    peak_memory workers""".split()
 )
 TEST_FIGURES = {"test_loss", "test_accuracy", "generalization_gap"}
 
