@@ -87,11 +87,10 @@ def test_answers_and_checks_stand_above_the_figures(found, html):
         assert said.count("\n") == 0 and html.index(said[1:30].replace("'", "&#x27;")) < first
     [compensation] = found.compensations
     assert f"{compensation.lost.gap * 100:.1f} points" in html[:first]
-    powers = [each.power for each in found.scalings["lr"] if each.points >= 3]
+    powers = [each.power for each in found.scalings["lr"] if each.told]
     assert powers
     for power in powers:
-        known = f"{power.low:.2f}, {power.high:.2f}" if power.low > -9 else "no interval"
-        assert f"{power.psi:.2f} [{known}]" in html[:first]
+        assert f"{power.psi:.2f} [{power.low:.2f}, {power.high:.2f}]" in html[:first]
     names = re.findall(r'<div class="check (\w+)">.*?<b>(.*?)</b>', html[:first])
     assert names == [(check.verdict, check.name) for check in validity(found)]
 
