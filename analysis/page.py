@@ -55,7 +55,7 @@ GLOSSARY = {
     "B_simple": "gradient noise scale, in images: the batch size at which noise equals signal",
     "Holm": "a correction of p for the number of comparisons",
 }
-TABLE = ("table", "studies", "part", "columns", "score", "notes")  # what is told of how it was read
+TABLE = ("table", "studies", "part", "columns", "score", "notes")  # how a table was read
 # Of a table, whose trainings are another tool's.
 FOREIGN = {
     "trial, report": "one training run, a row or several of the table; its reports are what the "

@@ -8,7 +8,7 @@ import numpy as np
 from analysis.data.words import interval, number
 from analysis.figures.grammar import Axis, Figure, Panel, figure, polyline, sizes_axis
 from analysis.fit.optimum import Optimum
-from analysis.fit.scaling import CENSORED, IN_FIT, LEAST, PLACED, RULES, TELLING, Quantity, Scaling
+from analysis.fit.scaling import CENSORED, IN_FIT, PLACED, RULES, TELLING, Quantity, Scaling
 from analysis.questions.answers import Answers
 from analysis.questions.prediction import curve
 from analysis.say.statements import bend_words
@@ -52,9 +52,7 @@ def _together(
         marks, lines = [], []  # none is determined: nothing to see
     panel = Panel("", sizes_axis(m["x"] for m in marks), Axis(label, 10, limits=_limits(marks)))
     exponents = ". ".join(
-        f"{each.group.label}: {_said(each)}, {each.points} cells"
-        for each in scalings
-        if each.points >= LEAST
+        f"{each.group.label}: {_said(each)}, {each.points} cells" for each in scalings if each.told
     )
     return figure(name, title, f"{caption} {exponents}".strip(), {"all": panel}, order, marks=marks,
                   lines=lines, signs=SIGNS, kinds={"guide": "∝ √B and ∝ B"})  # fmt: skip
@@ -138,7 +136,7 @@ def _said(each: Scaling) -> str:
 
 
 def _law(each: Scaling, panel: str, kind: str, law: str) -> list[dict[str, Any]]:
-    if each.points < LEAST:
+    if not each.told:
         return []
     x = np.linspace(each.series.x.min(), each.series.x.max(), 40)
     if law == "bend":

@@ -77,6 +77,12 @@ class Scaling:
     def points(self) -> int:
         return int((self.series.side == 0).sum())
 
+    @property
+    def told(self) -> bool:
+        """Whether the cells bound the exponent, as two never do."""
+        bounded = np.isfinite(self.power.low) or np.isfinite(self.power.high)
+        return self.points >= LEAST and bool(bounded)
+
 
 @dataclass(frozen=True, eq=False)
 class Difference:

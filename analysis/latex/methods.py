@@ -36,8 +36,8 @@ SURFACE = (
     r"and $\log B$ through all trials of a method, with the 95\,\% interval of its posterior"
 )
 ENVELOPE = (
-    "of methods whose trials differ in what the table does not hold it is that of the upper "
-    r"envelope of a cell's trials over $\log$ LR, by quantile regression"
+    r"LR$^*$ of methods whose trials differ in what the table does not hold is the maximum of the "
+    r"upper envelope of a cell's trials over $\log$ LR, by quantile regression"
 )
 LAWS = (
     "laws of the batch size are fitted by maximum likelihood with the cells as replicates, each "

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.fit.scaling import LEAST, PLACED, TELLING, Scaling
+from analysis.fit.scaling import PLACED, TELLING, Scaling
 from analysis.latex.compare import (
     compensation_table,
     pairs_table,
@@ -110,7 +110,7 @@ def laws_table(found: Answers) -> str:
 
 
 def _law(each: Scaling) -> list[str]:
-    power, known = each.power, each.points >= LEAST
+    power, known = each.power, each.told
     rules = ", ".join(rule + r"$^\ast$" * (rule == each.equivalent) for rule in each.rules)
     best = max(each.weights, key=lambda law: each.weights[law]) if each.points >= TELLING else ""
     weight = rf"{best} ({each.weights[best] * 100:.0f}\,\%)" if best else "--"

@@ -14,7 +14,7 @@ from analysis.data.words import align, interval, number, wrap
 from analysis.fit.envelope import envelope_responses
 from analysis.fit.laws import LAWS, fit_law
 from analysis.fit.optimum import SURE, Optimum, Response
-from analysis.fit.scaling import IN_FIT, LEAST, Group, Scaling, groups, series
+from analysis.fit.scaling import IN_FIT, Group, Scaling, groups, series
 
 ESTIMATORS = {
     "surface": "LR*", "winner": "winner", "top_k": "top k", "local_quadratic": "quadratic",
@@ -218,14 +218,14 @@ def crosscheck_lines(exponents: pd.DataFrame, estimates: pd.DataFrame) -> list[s
     rows = [["a of LR* ~ B^a", *ESTIMATORS.values()]]
     for label in exponents["group"].unique():
         own = exponents[exponents["group"] == label]
-        known = own["exponent"].notna() & own["cells"].ge(LEAST)
+        known = np.isfinite(own["low"]) | np.isfinite(own["high"])
         top = own["exponent"].where(known).map(lambda a: number(a, None))
         top += own["cells"].map(" ({})".format)
         below = map(interval, own["low"], own["high"])
         rows.append([label, *top])
         rows.append(["", *(text if has else "" for text, has in zip(below, known, strict=True))])
-    said = "a, in brackets the cells it is from, and its 95 % interval; - of fewer "
-    said += f"than {LEAST}; LR*: as stated"
+    said = "a, in brackets the cells it is from, and its 95 % interval; - where "
+    said += "they bound it on no side; LR*: as stated"
     return [line.rstrip() for line in align(rows)] + wrap(said) + wrap(_differing(estimates))
 
 

@@ -20,10 +20,9 @@ def exponent_line(each: Scaling, named: bool = False) -> str:
     name = NAMES[each.quantity]
     if named or group.label != group.method:
         name = f"{group.label}: {name}"
-    told = each.points >= LEAST
-    said = f"{name}{' ' if bent else f' ~ {group.along}^' if told else ': '}{law_words(each)}"
+    said = f"{name}{' ' if bent else f' ~ {group.along}^' if each.told else ': '}{law_words(each)}"
     tau = each.bend.tau if bent else power.tau
-    if told and np.isfinite(tau):
+    if each.told and np.isfinite(tau):
         said += f"; cells miss it by an SD of {tau:.2f} octaves"
     if each.leave_out:
         best = min(each.leave_out, key=lambda law: each.leave_out[law])
@@ -40,10 +39,8 @@ def exponent_line(each: Scaling, named: bool = False) -> str:
 
 def law_words(each: Scaling) -> str:
     """The exponent and what it is consistent with; or how LR* bends, where that is told."""
-    if each.points < LEAST:
-        return (
-            f"no exponent told, {each.points} of {len(each.group.optima)} cells, it takes {LEAST}"
-        )
+    if not each.told:
+        return f"no exponent told, {_few(each)}"
     power = each.power
     cells = f"({PERCENT}, {each.points} of {len(each.group.optima)} cells)"
     average = f"{slope(power.psi)} {interval(power.low, power.high)}"
@@ -153,10 +150,10 @@ def law_answer(scalings: Sequence[Scaling], differences: Sequence[Difference]) -
     """How LR* follows B in every group, and whether the formulations change it: one sentence."""
     if not scalings:
         return "Insufficient: no method with two batch sizes"
-    straight = [_law_of(each) for each in scalings if each.points >= LEAST and not each.bend.told]
+    straight = [_law_of(each) for each in scalings if each.told and not each.bend.told]
     parts = [f"LR* follows B^a with a = {', '.join(straight)}"] if straight else []
-    parts += [_bend_of(each) for each in scalings if each.points >= LEAST and each.bend.told]
-    few = [f"{each.group.label} ({_few(each)})" for each in scalings if each.points < LEAST]
+    parts += [_bend_of(each) for each in scalings if each.told and each.bend.told]
+    few = [f"{each.group.label} ({_few(each)})" for each in scalings if not each.told]
     parts += [f"the law of LR* is undetermined for {', '.join(few)}"] if few else []
     said = "; ".join(parts)
     for each in (d for d in differences if d.bend.told):
@@ -186,7 +183,8 @@ def _bend_of(each: Scaling) -> str:
 
 def _few(each: Scaling) -> str:
     """`2 of 5 cells, it takes 3`, of those that tell LR*."""
-    return f"{each.points} of {len(each.group.optima)} cells, it takes {LEAST}"
+    takes = f"it takes {LEAST}" if each.points < LEAST else "which bound it on no side"
+    return f"{each.points} of {len(each.group.optima)} cells, {takes}"
 
 
 def _law_of(each: Scaling) -> str:

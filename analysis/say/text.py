@@ -19,10 +19,10 @@ from analysis.say.recommendation_words import TITLE, recommendation_rows
 from analysis.say.statements import difference_line, exponent_line, law_words
 
 LEGEND = (
-    "LR*: where the fitted surface is highest, with its 95 % interval ('?': none is determined, or "
-    "it is flat; then the winner's). Good LRs: their expected score is within a seed-SD of the "
-    "best. "
+    "LR*: where the {surface} is highest, with its 95 % interval ('?': none is determined, or it "
+    "is flat; then the winner's). "
 )
+NEAR = "Good LRs: their expected score is within a seed-SD of the best. "
 BEST = (
     "Best score: of the search's trials that ran to their end, and where; the luckiest of many, so "
     "more than the score expected there. "
@@ -37,9 +37,13 @@ ENDED = "search: trials ended/stopped early/diverged. Exponents take the cells a
 def legend(found: Answers, on_page: bool = False) -> str:
     """What the tables' columns mean, of those that `cell_rows` shows."""
     rows = found.table
+    surfaces = ["fitted surface"] * any(each.surface is not None for each in found.responses)
+    surfaces += ["upper envelope of a cell's trials"] * bool(found.enveloped)
+    said = LEGEND.format(surface=" or ".join(surfaces) or "fitted surface")
+    said += NEAR * bool(rows["near_low"].notna().any())
     best = any(_shows_best(own, on_page) for _, own in rows.groupby("method"))
     confirmed = bool(rows["n_seeds"].any())
-    return LEGEND + BEST * best + CONFIRMED * confirmed + ENDED
+    return said + BEST * best + CONFIRMED * confirmed + ENDED
 
 
 def render(found: Answers) -> str:
@@ -99,7 +103,7 @@ def _by_winners(found: Answers, each: Scaling) -> str:
     """What the cruder estimator says, where the surface says nothing."""
     table = found.crosschecks
     own = table[table["group"].eq(each.group.label) & table["estimator"].eq("winner")]
-    if each.points >= LEAST or own.empty or not own["cells"].iloc[0] >= LEAST:
+    if each.told or own.empty or not own["cells"].iloc[0] >= LEAST:
         return ""
     a, low, high, cells = own[["exponent", "low", "high", "cells"]].iloc[0]
     return f"; by the confirmed winners alone {slope(a)} {interval(low, high)} ({cells:.0f} cells)"
@@ -108,23 +112,23 @@ def _by_winners(found: Answers, each: Scaling) -> str:
 def missing_lines(found: Answers) -> list[str]:
     """What a complete study would have and this one lacks, one line a kind."""
     table, cells, status = found.table, found.cells, found.study.trials["status"]
-    if len(table) and not table["n_seeds"].any():
-        unconfirmed = ["no cell's winner is confirmed on fresh seeds, so none has an accuracy"]
-    else:
-        unconfirmed = []
     lost = {
         "no trial yet": [cell for cell in cells if cell.trials.empty],
         "not confirmed on fresh seeds, so without an accuracy": [
             cell
             for cell, seeds in zip(cells, table["n_seeds"], strict=True)
-            if seeds == 0 and len(cell.trials) and not unconfirmed
+            if seeds == 0 and len(cell.trials)
         ],
         "winner diverged on some fresh seeds, so its mean is over the surviving ones": [
             cell for cell, n in zip(cells, table["n_diverged_winner"], strict=True) if n > 0
         ],
     }
-    lines = [f"{what}: " + ", ".join(map(str, some)) for what, some in lost.items() if some]
-    lines += unconfirmed
+    every = [cell for cell in cells if len(cell.trials)]
+    lines = [
+        f"{what}: {'every cell' if some == every and every[1:] else ', '.join(map(str, some))}"
+        for what, some in lost.items()
+        if some
+    ]
     levels = sorted(set(table["sharpness"]) - {""})
     if len(levels) > 1 or "mixed" in levels:
         lines.append(
@@ -196,12 +200,13 @@ def cell_rows(rows: pd.DataFrame, on_page: bool = False) -> list[list[str]]:
     radius = bool((rows["winner_rho"] > 0).any())
     examined = bool(rows["lambda_max_mean"].notna().any())
     own_m = bool((rows["m"] != rows["batch_size"]).any())
+    near = bool(rows["near_low"].notna().any()) and not (own_m and examined)
     seeds = bool(rows["n_seeds"].any())
     columns: dict[str, Callable[[dict[Any, Any]], str]] = {
         "B": lambda row: str(row["batch_size"]),
         **({"m": lambda row: str(row["m"])} if own_m else {}),
         **{name: partial(_rate, name) for name in ("LR*", "low", "high")},
-        **({} if own_m and examined else {"good LRs": partial(_rate, "good LRs")}),
+        **({"good LRs": partial(_rate, "good LRs")} if near else {}),
         **({"rho*": _radius} if radius else {}),
         "verdict": lambda row: row["verdict"].replace("_", " "),
     }

@@ -220,7 +220,7 @@ def test_text_marks_what_did_not_survive_and_what_is_missing():
         "1 trial still running",
         "1 trial ended with an error",
         "90.00 (1)",
-        "of 2 cells): undetermined (fewer than 3 cells)",
+        "of 2 cells, it takes 3",
     ]:
         assert said in text
 

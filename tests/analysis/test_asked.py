@@ -109,3 +109,32 @@ def test_the_command_refuses_in_one_line(table, capsys):
     assert main([str(table), "--columns", COLUMNS, "--where", "N=3"]) == 2
     [line] = capsys.readouterr().err.splitlines()
     assert "--where: no row has N=3" in line
+
+
+def test_a_report_of_a_table_says_only_what_a_table_can_tell(tmp_path):
+    """Two cells that tell LR*, and three each of which lacks something else."""
+    rows = [("sgd", lr, size, 0, u * u / 50) for size in (64, 256)
+            for u, lr in ((u, 2.0 ** (u - 4) * size / 64) for u in range(-4, 5))]  # fmt: skip
+    rows += [("sgd+sam", lr, size, 0.05, loss) for _, lr, size, _, loss in rows]
+    rows += [("sgd", lr, 1024, 0, 0.3) for lr in (0.1, 0.2)]
+    rows += [("sgd", lr, 2048, 0, None) for lr in (0.1, 0.2, 0.4, 0.8)]
+    rows += [("sgd", 0.1, 4096, 0, loss) for loss in (0.1, 0.2, 0.3, 0.4)]
+    names = ["method", "lr", "batch_size", "rho", "loss"]
+    pd.DataFrame(rows, columns=names).to_csv(path := tmp_path / "few.csv", index=False)
+    assert main([str(path), "--columns", "score=loss", "--minimise"]) == 0
+    report = tmp_path / "few-report"
+    text = " ".join((report / "report.txt").read_text().split())
+    for said in (
+        "sgd: no exponent told, 2 of 5 cells, it takes 3",
+        "sgd+sam: exponent against sgd's: not told, 2 common batch sizes, it takes 3",
+        "B=1024 (2 trials ended, it takes 4)", "B=2048 (all 4 trials diverged)",
+        "B=4096 (one learning rate)", "rho* insufficient at B=64, B=256 (one radius)",
+        "-0.3 (0.1)", "0 (0.0625, 0.05)",
+    ):  # fmt: skip
+        assert said in text, said
+    page = (report / "index.html").read_text()
+    shown = page.partition("<h2>Answers")[2] + (report / "details.txt").read_text()
+    for false in ("ASHA", "study.measure", "--preset", "[no interval]", "nan (p", "(p -"):
+        assert false not in text + shown, false
+    for told in ("one radius", "all 4 trials diverged", "-0.3 (0.1)"):
+        assert told in shown

@@ -89,11 +89,10 @@ def test_answers_and_checks_stand_above_the_figures(found, html):
         assert said.count("\n") == 0 and said[1:30].replace("'", "&#x27;") in plain
     [compensation] = found.compensations
     assert f"{compensation.lost.gap * 100:.1f} points" in html[:first]
-    powers = [each.power for each in found.scalings["lr"] if each.points >= 3]
+    powers = [each.power for each in found.scalings["lr"] if each.told]
     assert powers
     for power in powers:
-        known = f"{power.low:.2f}, {power.high:.2f}" if power.low > -9 else "no interval"
-        assert f"{power.psi:.2f} [{known}]" in html[:first]
+        assert f"{power.psi:.2f} [{power.low:.2f}, {power.high:.2f}]" in html[:first]
     each = re.compile(r'<details class="check (\w+)"><summary>.*?</span> (.*?)</summary>')
     names = each.findall(html[:first])
     assert names == [(check.verdict, check.name) for check in validity(found)]
