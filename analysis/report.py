@@ -27,9 +27,11 @@ def write(
     results: str | Path,
     *more: str | Path,
     refresh: float | None = None,
+    brief: bool = False,
     **asked: Any,
 ) -> str:
-    """Analyse what is given, write its report directory and return the text for a person.
+    """Analyse what is given, write its report directory and return the text for a person, whole or
+    in `brief`.
 
     The page loads itself again every `refresh` seconds. What is `asked` of tables is as in `load`.
 
@@ -45,7 +47,9 @@ def write(
     from analysis.page import page
     from analysis.questions.answers import answered
     from analysis.say.details import details
+    from analysis.say.summary import summary, summary_json
     from analysis.say.text import render
+    from analysis.validity.checklist import validity
 
     study = load(results, *more, **asked)
     for line in behind(study):
@@ -63,13 +67,17 @@ def write(
         }
         texts = {f"latex/{name}.tex": own for name, own in latex_tables(found).items()}
         texts |= {"report.txt": text, "details.txt": background, "methods.tex": methods_tex(found)}
+        texts["summary.json"] = summary_json(found, validity(found))
         texts["index.html"] = page(found, pictures, background, [*files, *texts], refresh)
         files |= {name: partial(Path.write_text, data=own) for name, own in texts.items()}
         watch("writing", 1.0)
         for name, save in files.items():
             _replace(directory / name, save)
         _sweep(directory / "latex", set(texts))
-    return f"{text}\nlook at {directory / 'index.html'} (figures, tables and text beside it)\n"
+    page_at = f"look at {directory / 'index.html'}"
+    if brief:
+        return f"{summary(found)}{page_at} (report.txt beside it says all in words)\n"
+    return f"{text}\n{page_at} (figures, tables and text beside it)\n"
 
 
 def _draw(found: Any, directory: Path, watch: Callable[[str, float], None]) -> list[Any]:

@@ -89,7 +89,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     if not (where.results / "manifest.json").exists():  # lost, or never copied with the log
         results.restore(where.results)
-    print(write(where.results), end="")
+    print(write(where.results, brief=True), end="")
     return 0
 
 

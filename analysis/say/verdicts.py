@@ -12,7 +12,7 @@ import pandas as pd
 
 from analysis.data.words import slope
 from analysis.fit.bend import Estimate
-from analysis.fit.scaling import LEAST, RULES, Difference, Scaling
+from analysis.fit.scaling import RULES, Difference, Scaling
 from analysis.questions.answers import Answers
 from analysis.questions.compensation import Compensation, Share
 from analysis.questions.equal_fit import FITS, fitted
@@ -183,7 +183,7 @@ def _exponents(each: Scaling) -> list[Number]:
     if each.bend.told:
         at = about(2.0**each.bend.batch.value)
         ends = {f"{label}, B < {at}": each.bend.below, f"{label}, B > {at}": each.bend.above}
-    elif each.points >= LEAST:
+    elif each.told:
         ends = {label: Estimate(each.power.psi, each.power.low, each.power.high)}
     else:
         return []
@@ -197,7 +197,7 @@ def _course(each: Scaling) -> tuple[str, str]:
         at, turn = about(2.0**bend.batch.value), after(bend.below, bend.above)
         said = f"Under {label} LR* {course(bend.below)} up to about B={at}, then {turn}"
         return f"bends near {at}", said
-    if each.points < LEAST:
+    if not each.told:
         return NOT_TOLD, f"Under {label} too few cells tell LR*"
     said = f"Under {label} LR* goes like B^{slope(each.power.psi)}"
     if each.law in RULES:
