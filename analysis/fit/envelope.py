@@ -122,7 +122,7 @@ def _response(cells: list[Cell]) -> Response:
 
 def _judged(cell: Cell, bare: Optimum, x: np.ndarray, y: np.ndarray) -> Optimum:
     """LR* and its verdict in one cell, from the trials that trained."""
-    if len(x) < LEAST:
+    if len(x) < LEAST or bare.verdict == "held":
         return bare
     found = envelope(x, y)
     warm = bare.verdict == "warm_started"

@@ -17,10 +17,10 @@ from analysis.say.statements import difference_line, exponent_line, law_words
 LEGEND = (
     "LR*: where the fitted surface is highest, with its 95 % interval ('?': none is determined, or "
     "it is flat; then the winner's). Good LRs: their expected score is within a seed-SD of the "
-    "best. Test accuracy (%, mean ± SD (seeds)), gap (train - test, "
-    "points), l_max (largest eigenvalue of the Hessian at the minimum), steps and sec(onds) are "
-    "the winner's on fresh seeds only. search: trials ended/stopped by ASHA/diverged. Exponents "
-    "take the cells as replicates."
+    "best. Held: not searched, all trials had it. Test accuracy (%, mean ± SD (seeds)), gap "
+    "(train - test, points), l_max (largest eigenvalue of the Hessian at the minimum), steps and "
+    "sec(onds) are the winner's on fresh seeds only. search: trials ended/stopped by ASHA/"
+    "diverged. Exponents take the cells as replicates."
 )
 
 
@@ -67,7 +67,7 @@ def answer_lines(found: Answers) -> list[str]:
         lines += wrap(f"{difference.group.label}: {difference_line(difference)}")
     if not found.scalings["lr"]:
         lines += wrap("insufficient: no method with two batch sizes")
-    elif not found.differences:
+    elif not found.differences and not all(s.group.held() for s in found.scalings["lr"]):
         lines += wrap("no method beside its plain optimizer, so no difference to tell")
     lines.append("3. Do flatter minima generalise better here?")
     return lines + flatness_answer(found.associations)
@@ -155,7 +155,8 @@ def _near_fits(own_m: bool, examined: bool) -> bool:
 
 
 def _cell_row(row: dict[Any, Any], own_m: bool, radius: bool, examined: bool) -> list[str]:
-    lost = row["lr_star"] > 0 and not (row["lr_low"] > 0 or row["verdict"] in PLACED)
+    known = row["lr_low"] > 0 or row["verdict"] in (*PLACED, "held")
+    lost = row["lr_star"] > 0 and not known
     rho = row["rho_star"] if row["rho_star"] > 0 else row["winner_rho"]
     beyond = {"at_upper": ">", "at_lower": "<"}.get(row["verdict"], "")
     told = not lost and not beyond
@@ -167,7 +168,8 @@ def _cell_row(row: dict[Any, Any], own_m: bool, radius: bool, examined: bool) ->
         number(row["lr_low"], 3) if told and row["lr_low"] > 0 else "-",
         number(row["lr_high"], 3) if told and np.isfinite(row["lr_high"]) else "-",
         *["..".join(near) if told and row["near_low"] > 0 else "-"] * _near_fits(own_m, examined),
-        *[number(rho, 2) + "?" * (row["rho_verdict"] != "interior" and rho > 0)] * radius,
+        *[number(rho, 2) + "?" * (row["rho_verdict"] not in ("interior", "held") and rho > 0)]
+        * radius,
         row["verdict"].replace("_", " "),
         accuracy(row["test_accuracy_mean"], row["test_accuracy_sd"], row["n_seeds"]),
         number(row["generalization_gap_mean"] * 100, None),

@@ -11,7 +11,7 @@ import grpc
 import ray
 from ray._private.authentication import authentication_token_setup as authentication
 from ray._private.grpc_utils import init_grpc_channel
-from ray.exceptions import AuthenticationError, RayError
+from ray.exceptions import AuthenticationError
 from ray.job_config import JobConfig
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -62,7 +62,7 @@ def start(resources: Resources, dashboard: bool, job: dict[str, str]) -> str | N
             logging_level=logging.ERROR,
             job_config=JobConfig(metadata=job),
         )
-    except (OSError, RuntimeError, ValueError, RayError) as error:
+    except Exception as error:  # of any kind, also bare ones where a machine is too busy
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UsageError(
             f"--address: Ray does not start or answer ({reason}); accepted: none to start one "
