@@ -69,7 +69,10 @@ def write(
         texts |= {"report.txt": text, "details.txt": background, "methods.tex": methods_tex(found)}
         texts["summary.json"] = summary_json(found, validity(found))
         texts["index.html"] = page(found, pictures, background, [*files, *texts], refresh)
-        files |= {name: partial(Path.write_text, data=own) for name, own in texts.items()}
+        files |= {
+            name: partial(Path.write_text, data=own, encoding="utf-8")
+            for name, own in texts.items()
+        }
         watch("writing", 1.0)
         for name, save in files.items():
             _replace(directory / name, save)
@@ -255,8 +258,8 @@ def watched(results: list[str], seconds: float, **asked: Any) -> int:
 def _settle(page: Path) -> None:
     """Nobody watches any more, so the page need not load itself again."""
     if page.is_file():
-        text = re.sub(r'\n<meta http-equiv="refresh"[^>]*>', "", page.read_text())
-        _replace(page, partial(Path.write_text, data=text))
+        text = re.sub(r'\n<meta http-equiv="refresh"[^>]*>', "", page.read_text(encoding="utf-8"))
+        _replace(page, partial(Path.write_text, data=text, encoding="utf-8"))
 
 
 def _changed(path: Path) -> float:

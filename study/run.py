@@ -133,6 +133,8 @@ def powered(config: StudyConfig) -> list[str]:
     plain = all(cell.plain for cell in config.cells)
     if len(config.batch_sizes) < 3:
         return ["power: fewer than 3 batch sizes determine no law"]
+    if any("lr" in config.space(cell).held for cell in config.cells):
+        return ["power: not simulated where a learning rate is held, as it has no law"]
     design = Design(
         methods=("momentum",) if plain else ("momentum", "momentum+sam"),
         batch_sizes=config.batch_sizes,

@@ -91,6 +91,8 @@ BAD = {
     "trainables.train --method adam+sgd": "--method",
     "trainables.train --device tpu --dataset digits": "--device",
     "trainables.data.__main__ folder:{tmp}/code.pkl": "--dataset",
+    "trainables.data.__main__ digits --show {tmp}/nowhere/x.png": "--show: there is no folder",
+    "trainables.data.__main__ digits --show {tmp}": "--show",
 }
 
 

@@ -2,6 +2,7 @@
 
 import pickle
 import random
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -30,10 +31,15 @@ OPTIONS = {
 }
 
 
-def check(config: TrialConfig, data: ImageData, here: bool = True) -> None:
+Held = Callable[[str], None]  # takes a line: what was checked, and that it held
+
+
+def check(
+    config: TrialConfig, data: ImageData, here: bool = True, held: Held = lambda line: None
+) -> None:
     """Train two steps on a few images where anything but the built-in parts is asked for.
 
-    `here` says whether this machine is the one to train on.
+    `here` says whether this machine is the one to train on; `held` is told of every check.
 
     Raises
     ------
@@ -43,8 +49,10 @@ def check(config: TrialConfig, data: ImageData, here: bool = True) -> None:
     """
     if config.precision == "bf16" and here:
         _has_bfloat16(config.device)
+        held(f"--precision bf16: this {config.device} has it")
     own = {name: OPTIONS[name] for name in config.foreign}
     if not own:
+        held(f"{config.method}: all parts are built in, so none is rehearsed")
         return
     train, val, test = (split.first(IMAGES) for split in (data.train, data.val, data.test))
     few = replace(data, train=train, val=val, test=test)
@@ -52,9 +60,11 @@ def check(config: TrialConfig, data: ImageData, here: bool = True) -> None:
     small = replace(config, batch_size=IMAGES, m=m, budget="2steps", reports=1, device="cpu")
     try:
         tensors = DeviceData(few, "cpu")
-        _check_output(small, tensors)
-        _check_formulation(small, tensors)
+        _check_output(small, tensors, held)
+        _check_formulation(small, tensors, held)
         _check_resume(replace(small, reports=2), tensors)
+        held(f"--methods {config.method}: trains two steps, and goes on from its saved state as "
+             "without a stop")  # fmt: skip
     except UsageError:
         raise
     except Exception as error:  # a user's code may raise whatever it likes
@@ -66,7 +76,7 @@ def check(config: TrialConfig, data: ImageData, here: bool = True) -> None:
 
 
 @torch.no_grad()
-def _check_output(config: TrialConfig, data: DeviceData) -> None:
+def _check_output(config: TrialConfig, data: DeviceData, held: Held) -> None:
     """The network's promise, the logits and the loss, which later fail in ways that name none."""
     images, labels = data.train.batch(slice(0, IMAGES))
     model, drawn = models.build(config.model, data.shape, data.classes), torch.get_rng_state()
@@ -80,18 +90,22 @@ def _check_output(config: TrialConfig, data: DeviceData) -> None:
         if not isinstance(given, torch.Tensor) or given.shape != good:
             what = f"gives {_kind(given)} for {len(labels)} images in {mode}"
             raise plugins.wrong("--model", config.model, what, f"logits of shape {good}")
+    held(f"--model {config.model}: gives logits of shape {good} in training and in evaluation")
     if _draws_elsewhere(model, images):
         what = "draws from NumPy or random, which no seed of a trial reaches"
         raise plugins.wrong("--model", config.model, what, "draws from torch, as by torch.rand")
+    held(f"--model {config.model}: draws nothing but from torch")
     if not _follows(model, images):
         what = "does not follow its parameters when others take their place"
         raise plugins.wrong("--model", config.model, what, "one that reads them in forward()")
+    held(f"--model {config.model}: follows its parameters when others take their place")
     loss = losses.build(config)(logits, labels)
     if not isinstance(loss, torch.Tensor) or loss.ndim:
         raise plugins.wrong(
             "--loss", config.loss, f"gives {_kind(loss)}", "a scalar tensor, summed over images"
         )
     _check_sum(config, logits, labels)
+    held(f"--loss {config.loss}: a scalar that is summed over images")
 
 
 def _check_sum(config: TrialConfig, logits: torch.Tensor, labels: torch.Tensor) -> None:
@@ -125,7 +139,7 @@ def _elsewhere() -> tuple[object, ...]:
     return random.getstate(), state["key"].tobytes(), state["pos"]
 
 
-def _check_formulation(config: TrialConfig, data: DeviceData) -> None:
+def _check_formulation(config: TrialConfig, data: DeviceData, held: Held) -> None:
     """That a user's own leaves the weights where they were, and takes the passes that it says."""
     if ":" not in config.formulation:
         return
@@ -150,6 +164,8 @@ def _check_formulation(config: TrialConfig, data: DeviceData) -> None:
     if not said - max(1, said / 4) <= spent <= said + 1:
         what = f"has passes = {config.passes:g} and takes {spent / STEPS:.2g} a step"
         raise plugins.wrong("--methods", config.formulation, what, "as many as it says")
+    held(f"--methods {config.formulation}: leaves the weights as they were, and takes "
+         f"{config.passes:g} gradients a step")  # fmt: skip
 
 
 def _check_resume(config: TrialConfig, data: DeviceData) -> None:

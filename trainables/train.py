@@ -42,6 +42,7 @@ def parser() -> Parser:
     add("--micro-batch", type=int, default=usual, metavar="N", help=f"default: {usual}")
     add("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
     add("--threads", type=int, default=1, metavar="N", help="default: 1")
+    add("--verbose", action="store_true", help="list what is checked of your own parts")
     return made
 
 
@@ -56,15 +57,15 @@ def asked() -> int:
     """The trial that the command line asks for."""
     given = vars(parsed(parser())[0])
     del given["config"]
-    data_dir = given.pop("data_dir")
+    data_dir, verbose = given.pop("data_dir"), given.pop("verbose")
     optimizer, formulation = parse_method(given.pop("method"), "--method")
     if formulation == "none":
         given["rho"] = 0.0
     config = TrialConfig(optimizer=optimizer, formulation=formulation, **given)
-    return train(config, data_dir)
+    return train(config, data_dir, verbose)
 
 
-def train(config: TrialConfig, data_dir: str) -> int:
+def train(config: TrialConfig, data_dir: str, verbose: bool = False) -> int:
     from rich.console import Console
     from rich.progress import Progress, TimeRemainingColumn
 
@@ -75,7 +76,7 @@ def train(config: TrialConfig, data_dir: str) -> int:
     from trainables.training import Training
 
     data = load_for(config, data_dir, config.data_seed)
-    check(config, data)
+    check(config, data, held=checked if verbose else lambda line: None)
     stopped: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda got, _: stopped.append(got))
@@ -97,6 +98,11 @@ def train(config: TrialConfig, data_dir: str) -> int:
             print(line(figures, training.steps))
     print("diverged" if training.diverged else final(figures))
     return 0
+
+
+def checked(said: str) -> None:
+    """Tell of a check that held."""
+    print(f"checked {said}", file=sys.stderr)
 
 
 def line(figures: dict, steps: int) -> str:

@@ -20,12 +20,16 @@ ENDED = ("complete", "stopped", "diverged")  # not: running, and error, which is
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """One cell and all its trials; images in shards of `m` share a perturbation."""
+    """One cell and all its trials; images in shards of `m` share a perturbation.
+
+    held : of "lr" and "rho", what was not searched but had one value in all trials.
+    """
 
     method: str
     batch_size: int
     m: int
     trials: pd.DataFrame
+    held: frozenset[str] = frozenset()
 
     @property
     def key(self) -> tuple[str, int, int]:
@@ -130,9 +134,11 @@ def cells(study: Study) -> list[Cell]:
     found = []
     for _, group in trials.groupby(["method", "batch_size", "m"]):
         batch_size, m = (int(group[name].iloc[0]) for name in ("batch_size", "m"))
-        found.append(Cell(str(group["method"].iloc[0]), batch_size, m, group))
+        method = str(group["method"].iloc[0])
+        found.append(Cell(method, batch_size, m, group, _held(study.config, method)))
     known = {(cell.method, cell.batch_size, cell.m) for cell in found}
-    planned = [Cell(*key, trials.iloc[:0]) for key in _planned(study) if key not in known]
+    planned = [Cell(*key, trials.iloc[:0], _held(study.config, key[0]))
+               for key in _planned(study) if key not in known]  # fmt: skip
     order = {name: i for i, name in enumerate(_unique(_methods(study.config), trials["method"]))}
     return sorted(found + planned, key=lambda cell: (order[cell.method], cell.batch_size, cell.m))
 
@@ -161,6 +167,12 @@ def labels(cells: Sequence[Cell]) -> dict[tuple[str, int, int], str]:
         for cell in own:
             found.setdefault(cell.key, label)
     return found
+
+
+def _held(config: Mapping[str, Any], method: str) -> frozenset[str]:
+    """What has a range of no width in the configuration."""
+    ranges = {name: (config.get(f"{name}_range") or {}).get(method) for name in ("lr", "rho")}
+    return frozenset(name for name, ends in ranges.items() if ends and ends[0] == ends[1])
 
 
 def _planned(study: Study) -> list[tuple[str, int, int]]:

@@ -63,6 +63,8 @@ def lr_laws(found: Answers, order: Mapping[str, int]) -> Figure:
     panels, marks, lines = {}, [], []
     edges = {each.group.label: each for each in found.scalings["lr_max"]}
     for each in found.scalings["lr"]:
+        if each.group.held():
+            continue
         key = each.group.label
         own = list(_points(each, key, "lr"))
         edge = list(_points(edges[key], key, "lr_max")) if key in edges else []
@@ -97,7 +99,7 @@ def lr_laws(found: Answers, order: Mapping[str, int]) -> Figure:
 def _points(each: Scaling, panel: str, quantity: Quantity) -> Iterator[dict[str, Any]]:
     for best in each.group.optima:
         value, low, high, verdict = _told(best, quantity)
-        if not value > 0:
+        if not value > 0 or verdict == "held":
             continue
         shown = verdict in IN_FIT and (best.confirmed or quantity == "lr_max")
         bounded = verdict in IN_FIT and low > 0 and np.isfinite(high)

@@ -44,6 +44,8 @@ def _figure(
     score = str(found.study.config.get("score") or "score")
     name = {"lr": "learning rate", "rho": "radius ρ"}[axis]
     for c, (cell, best) in enumerate(zip(own, each.optima, strict=True)):
+        if axis in cell.held:
+            continue
         key = str(cell)
         trials = cell.trials[cell.trials["status"].isin(list(OF)) & (cell.trials[axis] > 0)]
         floor = _floor(cell)
@@ -112,6 +114,6 @@ def _bounds(
     )
     if verdict in IN_FIT and at > 0:
         yield {"panel": key, "group": method, "axis": "x", "at": at, "low": low, "high": high}
-    if ranges:
+    if ranges and ranges[0] < ranges[1]:
         for low, high in ((1e-12, ranges[0]), (ranges[1], 1e12)):
             yield {"panel": key, "axis": "x", "low": low, "high": high}

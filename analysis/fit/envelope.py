@@ -122,6 +122,8 @@ def _response(cells: list[Cell]) -> Response:
 
 def _judged(cell: Cell, bare: Optimum, x: np.ndarray, y: np.ndarray) -> Optimum:
     """LR* and its verdict in one cell, from the trials that trained."""
+    if bare.verdict == "held":
+        return bare
     if len(x) < LEAST:
         trained = f"{len(x)} of {len(cell.search)} trials trained, an upper envelope takes {LEAST}"
         return replace(bare, why=trained if len(x) else bare.why)

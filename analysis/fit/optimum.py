@@ -28,8 +28,11 @@ Verdict = Literal[
     "disputed",
     "insufficient",
     "warm_started",
+    "held",
 ]
 
+WARM: Verdict = "warm_started"
+AXES = ("lr", "rho")  # as a surface has them
 MIN_SEARCH_TRIALS = 4
 SPANS = 0.85  # of what was tried: an interval as wide says nothing
 NEXT = 0.5  # octaves: an LR* this near to LR_max, or within its error, is at the edge
@@ -47,7 +50,8 @@ class Optimum:
     lacks. lr_at_rho : the best LR at the method's middle rho*. lr_max : where half of the trainings
     diverge. tried_low, tried_high : the search's ends. winner_lr, winner_rho : confirmed (or else
     the best of the search). shortfall : how much less the winner is expected to score than the
-    optimum, with its SD. Without a surface LR* is the winner's.
+    optimum, with its SD. Without a surface LR* is the winner's; where it is held, the value that
+    all trials had.
     """
 
     method: str
@@ -168,9 +172,11 @@ def without_surface(cell: Cell) -> Optimum:
     """What is known without a surface: the winner and the ends of the search."""
     searched, confirmed = cell.search, complete(cell.winner_runs)
     best = confirmed if len(confirmed) else cell.searched.nlargest(1, "score")
-    warm = cell.trials["role"].eq("warm").any()  # another study has told where to look
-    why = lacking(cell)
-    empty = Optimum(*cell.key, "warm_started" if warm else "insufficient", why=why, rho_why=why)
+    verdicts: dict[str, Verdict] = dict.fromkeys(cell.held, "held")
+    verdict, why = verdicts.get("lr", WARM if _warm(cell) else "insufficient"), lacking(cell)
+    empty = Optimum(
+        *cell.key, verdict, rho_verdict=verdicts.get("rho", "insufficient"), why=why, rho_why=why
+    )
     lrs = np.concatenate([searched["lr"], cell.confirm("half", "double")["lr"]])
     lrs = lrs[lrs > 0]
     tried = (float(lrs.min()), float(lrs.max())) if len(lrs) else (np.nan, np.nan)
@@ -200,6 +206,11 @@ def lacking(cell: Cell) -> str:
     return "all trials score alike" if done["score"].nunique() == 1 else "no radius is known"
 
 
+def _warm(cell: Cell) -> bool:
+    """Whether another study has told where to look."""
+    return bool(cell.trials["role"].eq("warm").any())
+
+
 def with_edge(bare: Optimum, edges: Edge, c: int) -> Optimum:
     """The cell with what is known of its divergence edge."""
     return replace(
@@ -217,39 +228,49 @@ def _judged(
     middle: Location | None,
     seed_sd: float,
 ) -> Optimum:
-    """LR*, rho* and their verdicts in one cell.
+    """LR*, rho* and their verdicts in one cell; of what is held there is nothing to judge.
 
-    Where nothing came to its end, or at one learning rate only, all would be its neighbours' word.
+    Where nothing came to its end, or at one place only, all would be its neighbours' word.
     """
-    warm = bare.verdict == "warm_started"
-    told = surface.known[c] and bare.winner_lr > 0 and np.ptp(found.bounds[c, 0]) > 0
-    if not told or len(cell.search) < MIN_SEARCH_TRIALS:
+    axes = [i for i, name in enumerate(AXES[: surface.d]) if name not in cell.held]
+    told = surface.known[c] and bare.winner_lr > 0 and axes
+    if not told or not np.ptp(found.bounds[c, axes[0]]) > 0 or len(cell.search) < MIN_SEARCH_TRIALS:
         return bare
+    lost = found.lost[:, c]
+    answer = replace(bare, shortfall=float(lost.mean()), shortfall_sd=float(lost.std()))
+    if 0 in axes:
+        answer = _with_lr(answer, c, surface, found, seed_sd if seed_sd > 0 else surface.sigma[c])
+    if answer.verdict == "flat":
+        return replace(answer, rho_verdict=answer.verdict if 1 in axes else bare.rho_verdict)
+    if 0 in axes and middle is not None:
+        at = 2.0 ** middle.at[c, 0]
+        answer = replace(answer, lr_at_rho=at, lr_at_rho_se=_se(middle, c, 0))
+    if 1 not in axes:
+        return answer
+    if not np.ptp(found.bounds[c, 1]) > 0:
+        return replace(answer, rho_why="one radius")
+    verdict, low, high = _verdict(found, c, 1)
+    return replace(
+        answer, rho_verdict=WARM if _warm(cell) else verdict, rho_star=2.0 ** found.at[c, 1],
+        rho_low=2.0**low, rho_high=2.0**high, rho_se=_se(found, c, 1),
+    )  # fmt: skip
+
+
+def _with_lr(bare: Optimum, c: int, surface: Surface, found: Location, seed_sd: float) -> Optimum:
+    """The cell with LR*, its interval and its verdict; with the verdict alone where it is flat."""
     verdict, low, high = _verdict(found, c, 0)
     ends = {"at_lower": found.bounds[c, 0, 0], "at_upper": found.bounds[c, 0, 1]}
     at = ends.get(verdict, found.at[c, 0])
     edge = np.log2(bare.lr_max) if bare.lr_max > 0 else np.inf
     if verdict == "interior" and edge - at <= max(NEXT, _se(found, c, 0)):
         verdict = "stability_edge"
-    verdict = bare.verdict if warm else verdict
-    lost = found.lost[:, c]
-    bare = replace(bare, shortfall=float(lost.mean()), shortfall_sd=float(lost.std()))
+    verdict = WARM if bare.verdict == WARM else verdict
     if verdict == "flat":
-        return replace(bare, verdict=verdict, rho_verdict=verdict)
-    near = _near(surface, c, found, seed_sd if seed_sd > 0 else surface.sigma[c])
-    answer = replace(
+        return replace(bare, verdict=verdict)
+    near = _near(surface, c, found, seed_sd)
+    return replace(
         bare, verdict=verdict, lr_star=2.0**at, lr_low=2.0**low, lr_high=2.0**high,
         se=_se(found, c, 0), near_low=2.0 ** near[0], near_high=2.0 ** near[1],
-    )  # fmt: skip
-    if middle is None:
-        return answer
-    answer = replace(answer, lr_at_rho=2.0 ** middle.at[c, 0], lr_at_rho_se=_se(middle, c, 0))
-    if not np.ptp(found.bounds[c, 1]) > 0:
-        return replace(answer, rho_why="one radius")
-    rho_verdict, low, high = _verdict(found, c, 1)
-    return replace(
-        answer, rho_verdict=bare.verdict if warm else rho_verdict, rho_star=2.0 ** found.at[c, 1],
-        rho_low=2.0**low, rho_high=2.0**high, rho_se=_se(found, c, 1),
     )  # fmt: skip
 
 

@@ -42,6 +42,11 @@ class Group:
     rho_covariance: np.ndarray
     along: Literal["B", "m"] = "B"
 
+    def held(self, quantity: Quantity = "lr") -> bool:
+        """Whether no cell has searched it, so that it follows no law."""
+        verdicts = {o.rho_verdict if quantity == "rho" else o.verdict for o in self.optima}
+        return verdicts == {"held"}
+
 
 @dataclass(frozen=True, eq=False)
 class Scaling:
@@ -181,6 +186,8 @@ def series(group: Group, quantity: Quantity = "lr") -> tuple[Series, dict[str, i
 
 def _told(each: Optimum, quantity: Quantity) -> tuple[int | None, Any, float]:
     """(side, value or bound, SD in octaves) of a cell; side None: nothing, and why."""
+    if quantity != "rho" and each.verdict == "held":
+        return None, "held", 0.0
     if quantity == "lr_max":
         if each.lr_max > 0:
             return 0, each.lr_max, each.lr_max_se
@@ -266,6 +273,7 @@ def differences(all_groups: Sequence[Group]) -> list[Difference]:
         _difference(group, plain[optimizer_of(group.method)])
         for group in all_groups
         if not is_plain(group.method) and optimizer_of(group.method) in plain
+        if not (group.held() or plain[optimizer_of(group.method)].held())
     ]
 
 

@@ -130,9 +130,15 @@ def _search(config: Facts) -> list[str]:
         for name, ends in _part(config, option).items()
         if isinstance(ends, list) and len(ends) == 2
     ]
-    if ranges:
-        said = [f"{what} from {given(low)} to {given(high)}" for what, (low, high) in ranges]
-        lines.append(f"At every batch size {listed(said)} are searched, evenly in the logarithm.")
+    searched = [f"{what} from {given(low)} to {given(high)}"
+                for what, (low, high) in ranges if low < high]  # fmt: skip
+    held = [f"{what} is held at {given(low)}" for what, (low, high) in ranges if low == high]
+    if searched:
+        verb = "are" if len(searched) > 1 else "is"
+        lines.append(f"At every batch size {listed(searched)} {verb} searched, evenly in the "
+                     "logarithm.")  # fmt: skip
+    if held:
+        lines.append(f"Not searched: {listed(held)}.")
     if {"trials", "sampler", "score"} <= config.keys():
         sampler = SAMPLERS.get(str(config["sampler"]), code(config["sampler"]))
         score = SCORES.get(str(config["score"]), code(config["score"]))
@@ -192,7 +198,8 @@ def _confirmed(config: Facts, manifest: Facts) -> list[str]:
         "A seed sets the initial weights, the order of the images and all else that is drawn in "
         "training."
     )
-    if config.get("reference_seeds"):
+    searched = [ends for ends in _part(config, "lr_ranges").values() if ends[0] < ends[1]]
+    if config.get("reference_seeds") and searched:
         count = config["reference_seeds"]
         lines.append(
             f"Plain methods are also trained with {given(count)} fresh "

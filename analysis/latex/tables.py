@@ -61,11 +61,12 @@ def scaling_table(found: Answers) -> str:
 
 
 def _cell(row: dict[Any, Any], radius: bool, examined: bool) -> list[str]:
-    lost = row["lr_star"] > 0 and not (row["lr_low"] > 0 or row["verdict"] in PLACED)
+    known = row["lr_low"] > 0 or row["verdict"] in (*PLACED, "held")
+    lost = row["lr_star"] > 0 and not known
     beyond = {"at_upper": "$>$", "at_lower": "$<$"}.get(row["verdict"], "")
     bounded = not (lost or beyond) and row["lr_low"] > 0 and row["lr_high"] < float("inf")
     rho = row["rho_star"] if row["rho_star"] > 0 else row["winner_rho"]
-    doubt = "?" * (row["rho_verdict"] != "interior" and rho > 0)
+    doubt = "?" * (row["rho_verdict"] not in ("interior", "held") and rho > 0)
     ends = ", ".join(significant(row[end], 3) for end in ("lr_low", "lr_high"))
     gap, sd = row["generalization_gap_mean"] * 100, row["generalization_gap_sd"] * 100
     sharp = significant(row["lambda_max_mean"], 3), significant(row["lambda_max_sd"], 2)

@@ -169,5 +169,7 @@ def _responses(study: Study, own: list[Cell]) -> list[Response]:
 
 
 def _asked(group: Group, quantity: Quantity) -> bool:
-    """Plain methods have no radius to fix or to fit."""
+    """Plain methods have no radius to fix or to fit; where LR is held there is only that to say."""
+    if group.held() and quantity in ("lr_at_rho", "lr_max"):
+        return False
     return quantity in ("lr", "lr_max") or "+" in group.method

@@ -30,7 +30,8 @@ class Measured(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """A learning rate by the "cell" itself, by the "law", or the "winner"'s where neither tells;
+    """A learning rate by the "cell" itself, by the "law", or the "winner"'s where neither tells,
+    or as "held" in all trials;
     law : what that of the other batch sizes says."""
 
     value: Estimate
@@ -73,6 +74,8 @@ class Line:
         law, own = self._by_law(self.rates, size, self.bend), self.optima.get(size)
         if own and own.verdict in STATED and np.isfinite(own.se):
             return Reading(Estimate(own.lr_star, own.lr_low, own.lr_high), "cell", law)
+        if own and own.verdict == "held":
+            return Reading(_alone(own.winner_lr), "held", law)
         if law.value > 0:
             return Reading(law, "law", law)
         return Reading(_alone(own.winner_lr), "winner", law) if own and own.winner_lr > 0 else None

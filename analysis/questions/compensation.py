@@ -76,6 +76,11 @@ class Compensation:
     of_optima: bool = False
     beaten: Mapping[int, str] = field(default_factory=dict)
 
+    @property
+    def tuned(self) -> bool:
+        """Whether the plain method's learning rate was searched, not held."""
+        return self.reference is None or "lr" not in self.reference.held
+
 
 def compensations(
     cells: Sequence[Cell], curves: Mapping[Key, Sequence[Curve]] | None = None,
@@ -116,7 +121,8 @@ def _compensation(
     plain: dict[int, tuple[Mean, Mean]] = {}
     ruled: dict[tuple[int, str], Mean] = {}
     for size in sorted(b for b in own if b > reference.batch_size):
-        runs = {step: own[size].ruled(step) for step in RULES}
+        rules = () if "lr" in own[size].held else RULES
+        runs = {step: own[size].ruled(step) for step in rules}
         means = {step: mean_of(run, noise[size]) for step, run in runs.items()}
         ruled |= {(size, step): mean for step, mean in means.items()}
         means["tuned"] = mean_of(own[size].winner_runs, noise[size])

@@ -93,8 +93,9 @@ def predictions(study: Study, cells: Sequence[Cell], answers: Sequence[Response]
     regret = rule_regret(cells, answers)
     return Predictions(
         noise, held,
-        tuple(predicted(g, held[g.label].value) for g in along_b),
-        tuple(predicted(g, held[g.label].value, "rho") for g in shards if not is_plain(g.method)),
+        tuple(predicted(g, held[g.label].value) for g in along_b if not g.held()),
+        tuple(predicted(g, held[g.label].value, "rho") for g in shards
+              if not (is_plain(g.method) or g.held("rho"))),
         regret, rule_summary(regret),
     )  # fmt: skip
 

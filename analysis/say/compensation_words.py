@@ -29,7 +29,7 @@ def _answer(found: Compensation) -> list[str]:
                 "test accuracy known yet"]  # fmt: skip
     if found.beaten:
         return [_withheld(found)]
-    said = f"{found.optimizer}, tuned, "
+    said = f"{found.optimizer}, {'tuned' if found.tuned else 'at the LR it was held at'}, "
     if lost.verdict == "insufficient":
         said += (
             f"has too few seeds, or none that differ, to tell what {_over(lost)} loses against {at}"

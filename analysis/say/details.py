@@ -72,8 +72,10 @@ def waterfall_lines(found: Compensation) -> list[str]:
     table = found.waterfall
     if table.empty:
         return []
-    columns = [*STEPS, *dict.fromkeys(s for s in table["step"] if s not in STEPS)]
-    body = [["B", *(WORDS.get(c, "+" + c.partition("+")[2].rpartition(":")[2]) for c in columns)]]
+    steps = dict.fromkeys(table["step"])
+    columns = [*(s for s in STEPS if s in steps), *(s for s in steps if s not in STEPS)]
+    words = WORDS if found.tuned else WORDS | {"tuned": "held"}
+    body = [["B", *(words.get(c, "+" + c.partition("+")[2].rpartition(":")[2]) for c in columns)]]
     for size, rows in table.groupby("batch_size"):
         cells: dict[str, list[str]] = {}
         for _, row in rows.iterrows():

@@ -33,6 +33,7 @@ WORTH = {
 }
 SOURCES = {
     "law": "by the law of {points} batch sizes, prediction interval",
+    "held": "held, not searched",
     "winner": "the best trial's: its cell tells no LR*",
 }
 

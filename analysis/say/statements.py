@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from analysis.data.words import interval, slope
+from analysis.data.words import interval, number, slope
 from analysis.fit.bend import Bend, Estimate
 from analysis.fit.laws import LEVEL
 from analysis.fit.scaling import LEAST, MARGIN, RULES, TELLING, Difference, Scaling
@@ -20,6 +20,8 @@ def exponent_line(each: Scaling, named: bool = False) -> str:
     name = NAMES[each.quantity]
     if named or group.label != group.method:
         name = f"{group.label}: {name}"
+    if group.held(each.quantity):
+        return f"{name} was {held_words(each)}"
     said = f"{name}{' ' if bent else f' ~ {group.along}^' if each.told else ': '}{law_words(each)}"
     tau = each.bend.tau if bent else power.tau
     if each.told and np.isfinite(tau):
@@ -39,6 +41,8 @@ def exponent_line(each: Scaling, named: bool = False) -> str:
 
 def law_words(each: Scaling) -> str:
     """The exponent and what it is consistent with; or how LR* bends, where that is told."""
+    if each.group.held(each.quantity):
+        return f"{NAMES[each.quantity]} was {held_words(each)}"
     if not each.told:
         return f"no exponent told, {_few(each)}"
     power = each.power
@@ -49,6 +53,14 @@ def law_words(each: Scaling) -> str:
         said += f"({p_words(each)}), so that one exponent, {average}, is an average that misleads"
         return said + f"; the data single out {each.law}" * (each.law != "bend")
     return f"{average} {cells}: {_judged(each)}"
+
+
+def held_words(each: Scaling) -> str:
+    """`not searched: held at 0.1`, of what had one value in all trials."""
+    optima = each.group.optima
+    values = {o.winner_rho if each.quantity == "rho" else o.winner_lr for o in optima}
+    known = [number(value, 3) for value in sorted(values) if value > 0]
+    return "not searched: held" + (f" at {' and '.join(known)}" if known else "")
 
 
 def _judged(each: Scaling) -> str:
@@ -150,11 +162,14 @@ def law_answer(scalings: Sequence[Scaling], differences: Sequence[Difference]) -
     """How LR* follows B in every group, and whether the formulations change it: one sentence."""
     if not scalings:
         return "Insufficient: no method with two batch sizes"
-    straight = [_law_of(each) for each in scalings if each.told and not each.bend.told]
+    searched = [each for each in scalings if not each.group.held()]
+    straight = [_law_of(each) for each in searched if each.told and not each.bend.told]
     parts = [f"LR* follows B^a with a = {', '.join(straight)}"] if straight else []
-    parts += [_bend_of(each) for each in scalings if each.told and each.bend.told]
-    few = [f"{each.group.label} ({_few(each)})" for each in scalings if not each.told]
+    parts += [_bend_of(each) for each in searched if each.told and each.bend.told]
+    few = [f"{each.group.label} ({_few(each)})" for each in searched if not each.told]
     parts += [f"the law of LR* is undetermined for {', '.join(few)}"] if few else []
+    parts += [f"LR of {each.group.label} was {held_words(each)}"
+              for each in scalings if each.group.held()]  # fmt: skip
     said = "; ".join(parts)
     for each in (d for d in differences if d.bend.told):
         said += f"; LR* under {each.group.label} over {each.plain}'s {bend_words(each.bend)}"

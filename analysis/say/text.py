@@ -23,6 +23,7 @@ LEGEND = (
     "is flat; then the winner's). "
 )
 NEAR = "Good LRs: their expected score is within a seed-SD of the best. "
+HELD = "Held: not searched, all trials had it. "
 BEST = (
     "Best score: of the search's trials that ran to their end, and where; the luckiest of many, so "
     "more than the score expected there. "
@@ -41,6 +42,7 @@ def legend(found: Answers, on_page: bool = False) -> str:
     surfaces += ["upper envelope of a cell's trials"] * bool(found.enveloped)
     said = LEGEND.format(surface=" or ".join(surfaces) or "fitted surface")
     said += NEAR * bool(rows["near_low"].notna().any())
+    said += HELD * bool((rows["verdict"].eq("held") | rows["rho_verdict"].eq("held")).any())
     best = any(_shows_best(own, on_page) for _, own in rows.groupby("method"))
     confirmed = bool(rows["n_seeds"].any())
     return said + BEST * best + CONFIRMED * confirmed + ENDED
@@ -93,7 +95,7 @@ def answer_lines(found: Answers) -> list[str]:
         lines += wrap(f"{difference.group.label}: {difference_line(difference)}")
     if not found.scalings["lr"]:
         lines += wrap("insufficient: no method with two batch sizes")
-    elif not found.differences:
+    elif not found.differences and not all(s.group.held() for s in found.scalings["lr"]):
         lines += wrap("no method beside its plain optimizer, so no difference to tell")
     lines.append("3. Do flatter minima generalise better here?")
     return lines + flatness_answer(found.associations)
@@ -240,12 +242,13 @@ def _best(row: dict[Any, Any]) -> str:
 
 def _radius(row: dict[Any, Any]) -> str:
     rho = row["rho_star"] if row["rho_star"] > 0 else row["winner_rho"]
-    return number(rho, 2) + "?" * (row["rho_verdict"] != "interior" and rho > 0)
+    return number(rho, 2) + "?" * (row["rho_verdict"] not in ("interior", "held") and rho > 0)
 
 
 def _rate(column: str, row: dict[Any, Any]) -> str:
     """LR*, the ends of its interval, or the good LRs about it."""
-    lost = row["lr_star"] > 0 and not (row["lr_low"] > 0 or row["verdict"] in PLACED)
+    known = row["lr_low"] > 0 or row["verdict"] in (*PLACED, "held")
+    lost = row["lr_star"] > 0 and not known
     beyond = {"at_upper": ">", "at_lower": "<"}.get(row["verdict"], "")
     if column == "LR*":
         return beyond + number(row["lr_star"], 3) + "?" * lost

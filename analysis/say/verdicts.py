@@ -193,6 +193,8 @@ def _exponents(each: Scaling) -> list[Number]:
 def _course(each: Scaling) -> tuple[str, str]:
     """The verdict's words and the beginning of its sentence."""
     label, bend = each.group.label, each.bend
+    if each.group.held():
+        return "not searched", f"The learning rate of {label} was held at one value"
     if bend.told:
         at, turn = about(2.0**bend.batch.value), after(bend.below, bend.above)
         said = f"Under {label} LR* {course(bend.below)} up to about B={at}, then {turn}"

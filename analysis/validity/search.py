@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from analysis.data.rows import by, rows
+from analysis.fit.optimum import Optimum
 from analysis.fit.scaling import LEAST, PLACED, TELLING
 from analysis.questions.answers import Answers
 from analysis.questions.crosscheck import ESTIMATORS, FAR
@@ -18,24 +19,33 @@ MANY = 1 / 3  # of a cell's search trials diverged: half of its range was spent 
 
 def optima(found: Answers) -> Iterator[Check]:
     """LR* and rho*: inside of what was tried, and determined."""
-    every = found.optima
+    every = _searched(found)
     placed = [o for o in every if o.verdict in PLACED]
     at = [f"{named(o)} {o.verdict.replace('_', ' ')}" for o in placed
           if o.verdict != "interior"]  # fmt: skip
-    yield check("LR* inside the search range", len(placed), at,
-                f"{len(at)} of {len(placed)} lie at an end of what was tried or next to divergence",
-                f"none of {len(placed)} lies at an end")  # fmt: skip
     lost = [f"{named(o)} {verdict_words(o.verdict, o.why)}" for o in every if o not in placed]
-    yield check("LR* determined in every cell", len(every), lost,
-                f"{len(lost)} of {len(every)} cells tell no LR* and enter no law",
-                f"in all {len(every)} cells")  # fmt: skip
-    radii = [o for o in every if not is_plain(o.method)]
+    if len(every) < len(found.optima):
+        yield Check("LR searched in every cell", "unknown",
+                    f"held in {len(found.optima) - len(every)} of {len(found.optima)}")  # fmt: skip
+    if every:
+        yield check("LR* inside the search range", len(placed), at, f"{len(at)} of {len(placed)} "
+                    "lie at an end of what was tried or next to divergence",
+                    f"none of {len(placed)} lies at an end")  # fmt: skip
+        yield check("LR* determined in every cell", len(every), lost,
+                    f"{len(lost)} of {len(every)} cells tell no LR* and enter no law",
+                    f"in all {len(every)} cells")  # fmt: skip
+    radii = [o for o in found.optima if not is_plain(o.method) and o.rho_verdict != "held"]
     if radii:
         doubt = [f"{named(o)} {verdict_words(o.rho_verdict, o.rho_why)}" for o in radii
                  if o.rho_verdict != "interior"]  # fmt: skip
         yield check("ρ* determined inside its range", len(radii), doubt,
                     f"not in {len(doubt)} of {len(radii)} cells with a radius",
                     f"in all {len(radii)} cells with a radius")  # fmt: skip
+
+
+def _searched(found: Answers) -> list[Optimum]:
+    """The cells whose learning rate was not held."""
+    return [each for each in found.optima if each.verdict != "held"]
 
 
 def winners(found: Answers) -> Iterator[Check]:
@@ -46,7 +56,7 @@ def winners(found: Answers) -> Iterator[Check]:
     yield check("Winners near the optimum", len(known), short,
                 f"{len(short)} of {len(known)} are expected to score more than a seed-SD below it",
                 f"all {len(known)} within a seed-SD of it in expected score",
-                of=len(found.optima))  # fmt: skip
+                of=len(_searched(found)))  # fmt: skip
     values = found.estimates[list(ESTIMATORS)].to_numpy(float)
     apart = np.fmax.reduce(values, axis=1) - np.fmin.reduce(values, axis=1) if len(values) else []
     compared = int((np.isfinite(values).sum(axis=1) > 1).sum())
@@ -54,12 +64,15 @@ def winners(found: Answers) -> Iterator[Check]:
            zip(rows(found.estimates), apart, strict=True) if gap > FAR]  # fmt: skip
     yield check("Estimators of LR* agree", compared, far,
                 f"further apart than {FAR:g} octave in {len(far)} of {compared} cells",
-                f"within {FAR:g} octave in {compared} cells", of=len(found.optima))  # fmt: skip
+                f"within {FAR:g} octave in {compared} cells",
+                of=len(_searched(found)))  # fmt: skip
 
 
 def laws(found: Answers) -> Iterator[Check]:
     """Whether a law stands for each method, by name or by its exponent, and whether it has one."""
-    scalings = found.scalings["lr"]
+    scalings = [each for each in found.scalings["lr"] if not each.group.held()]
+    if not scalings:
+        return
     open_ = []
     for each in scalings:
         if each.points < LEAST:
@@ -115,6 +128,8 @@ def diverged(found: Answers) -> Iterator[Check]:
 def neighbours(found: Answers) -> Iterator[Check]:
     """The winner against half and twice its learning rate."""
     name, table = "Winner told from its neighbours", found.neighbours
+    if not _searched(found):
+        return
     if table.empty:
         yield Check(
             name, "unknown", "LR/2 and 2 LR were not trained" + advice(found, "--preset full does")
@@ -126,16 +141,18 @@ def neighbours(found: Answers) -> Iterator[Check]:
     yield check(name, len(judged), cases,
                 f"{len(same)} of {len(judged)} neighbours are not told from the winner, as few "
                 "seeds or a flat optimum make it", f"all {len(judged)} neighbours are",
-                of=len(NEIGHBOURS) * len(found.optima))  # fmt: skip
+                of=len(NEIGHBOURS) * len(_searched(found)))  # fmt: skip
 
 
 def rules(found: Answers) -> Iterator[Check]:
     """The tuned winner against the learning rates that need no search."""
     name, beyond, better, judged = "Search beats the rules of thumb", [], [], 0
+    if not any(is_plain(each.method) for each in _searched(found)):
+        return
     for each in found.compensations:
         for size, table in by(each.waterfall, "batch_size"):
             at = {row["step"]: row for row in rows(table)}
-            own = [at[rule] for rule in RULES if at[rule]["n"] and at["tuned"]["n"]]
+            own = [at[rule] for rule in at.keys() & RULES if at[rule]["n"] and at["tuned"]["n"]]
             judged += bool(own)
             if size in each.beaten:
                 beyond.append(f"{each.optimizer} B={size}")

@@ -7,6 +7,7 @@ from typing import Any
 
 from study.log.log import Event, read
 from study.plan.config import StudyConfig
+from study.plan.space import range_text
 from study.show import results
 from trainables.data.image_data import ImageData
 from trainables.spec import plugins
@@ -71,8 +72,9 @@ def continued(config: StudyConfig, path: Path, data: ImageData, sized: bool) -> 
             for method in was.methods:
                 _require_same(field.name, config.decay(method), was.decay(method), path)
         elif field.name in BY_METHOD:
-            for key in theirs:
-                _require_same(field.name, {key: ours.get(key)}, {key: theirs[key]}, path)
+            for key, ends in theirs.items():
+                now = range_text(ours[key]) if key in ours else None
+                _require_same(field.name, {key: now}, {key: range_text(ends)}, path)
         else:
             _require_same(field.name, ours, theirs, path)
     if begun["data"] != data.fingerprint:

@@ -1,6 +1,7 @@
 """What a reader of the results must know of the configuration, said at the start and at the end."""
 
 from study.plan.config import StudyConfig, averages_of
+from study.plan.space import space_of
 from trainables.data.image_data import ImageData
 from trainables.spec.errors import UsageError
 from trainables.spec.names import NETWORKS
@@ -15,7 +16,7 @@ def notes(config: StudyConfig, data: ImageData) -> list[str]:
     UsageError
         If m would change the network beside the perturbation, or batch norm is over one image.
     """
-    lines = config.infeasible()
+    lines = held(config) + config.infeasible()
     effective = [m for m in config.methods if "momentum" in averages_of(parse_method(m)[0])]
     if config.scale_momentum and effective:
         lines.append(
@@ -24,6 +25,24 @@ def notes(config: StudyConfig, data: ImageData) -> list[str]:
         )
     if normalises(config.model, data):
         lines += _ghosts(config)
+    return lines
+
+
+def held(config: StudyConfig) -> list[str]:
+    """A line for each learning rate and radius that is not searched."""
+    lines = []
+    for name, option, without in (
+        ("lr", "--lr-range", ", so it tells no law, and the rules of thumb are not tried"),
+        ("rho", "--rho-range", ""),
+    ):
+        methods: dict[float, list[str]] = {}
+        for method in config.methods:
+            space = space_of(method, config.lr_ranges, config.rho_ranges)
+            if name in space.held:
+                methods.setdefault(space.held[name], []).append(method)
+        at = [f"{value:g} for {', '.join(those)}" for value, those in methods.items()]
+        if at:
+            lines.append(f"{option}: not searched but held at {' and at '.join(at)}{without}")
     return lines
 
 

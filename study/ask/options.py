@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from study.ask.notes import normalises
 from study.ask.warm import warm_points
 from study.ask.where import Where, where_of
 from study.plan.config import SAMPLERS, SCHEDULERS, StudyConfig
-from study.plan.space import lr_defaults, parse_ranges, rho_defaults
+from study.plan.space import lr_defaults, parse_ranges, range_text, rho_defaults
 from trainables.data.image_data import ImageData, load_for
 from trainables.spec import options as shared
 from trainables.spec.config_file import parsed
@@ -115,8 +116,10 @@ def parser() -> Parser:
     add("--preset", default="laptop", help="smoke|laptop|full (default: laptop)")
     add("--trials", type=int, metavar="N", help="search trials of a cell (default: 6)")
     add("--within", metavar="TIME", help="as many trials as fit, as in 90s, 20m or 3h")
-    add("--lr-range", default="", metavar="RANGE", help="LOW..HIGH, or momentum=LOW..HIGH,adam=…")
-    add("--rho-range", default="", metavar="RANGE", help="LOW..HIGH, or sam=LOW..HIGH,asam=…")
+    add("--lr-range", default="", metavar="RANGE",
+        help="LOW..HIGH, or a value to hold it at, or momentum=LOW..HIGH,adam=…")  # fmt: skip
+    add("--rho-range", default="", metavar="RANGE",
+        help="LOW..HIGH, or a value to hold it at, or sam=LOW..HIGH,asam=…")  # fmt: skip
     add("--sampler", default="surface", help=f"{'|'.join(SAMPLERS)} (default: surface)")
     add("--grid", metavar="NxM",
         help="learning rates x radii of --sampler grid (default: 13x6)")  # fmt: skip
@@ -143,6 +146,7 @@ def parser() -> Parser:
     add("--address", metavar="ADDRESS", help="of a Ray cluster: auto or HOST:PORT")
     add("--storage", metavar="PATH|URI", help="of checkpoints, shared by all nodes of a cluster")
     add("--no-dashboard", action="store_true", help="do not start Ray's dashboard")
+    add("--verbose", action="store_true", help="list what is checked of your own parts")
     add("--dry-run", action="store_true", help="say what would run and how long; train nothing")
     return made
 
@@ -181,14 +185,17 @@ def resolve(options: argparse.Namespace) -> tuple[StudyConfig, ImageData, Where]
     data = load_for(config, options.data_dir, config.seed, strict=explicit)
     config = replace(config, train_size=len(data.train))
     config.check_data(len(data.train))
+    held: dict[str, None] = {}  # lines, each once
     for method in config.methods:
         cell = next(cell for cell in config.cells if cell.method == method)
         point = config.space(cell).point([0.5] * len(config.space(cell).ranges))
         trial = config.trial(cell, "check", "search", "search", 0, point)
-        if trial.foreign or trial.precision != "fp32":
+        if trial.foreign or trial.precision != "fp32" or options.verbose:
             from trainables.rehearsal import check  # with torch, which takes seconds to import
 
-            check(trial, data, here=where.address is None)
+            check(trial, data, where.address is None, lambda line: held.update({line: None}))
+    for line in held if options.verbose else ():
+        print(f"checked {line}", file=sys.stderr)
     return config, data, replace(where, workers=_workers(where.workers, config, data))
 
 
@@ -258,7 +265,7 @@ def _only(ranges: str, keys: list[str]) -> str:
 def resolved(config: StudyConfig, where: Where, preset: str) -> dict[str, Any]:
     """Every option that determines the study's trials, as `--config` takes them back."""
     ranges = {
-        option: ",".join(f"{key}={low!r}..{high!r}" for key, (low, high) in values.items())
+        option: ",".join(f"{key}={range_text(ends)}" for key, ends in values.items())
         for option, values in (("lr_range", config.lr_ranges), ("rho_range", config.rho_ranges))
     }
     values = vars(config)

@@ -2,12 +2,16 @@
 
 import logging
 import math
-import socket
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import grpc
 import ray
+from ray._private.authentication import authentication_token_setup as authentication
+from ray._private.grpc_utils import init_grpc_channel
+from ray.exceptions import AuthenticationError
 from ray.job_config import JobConfig
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -15,6 +19,7 @@ from trainables.spec.errors import UsageError
 from trainables.storage import Storage
 
 ASK_SECONDS = 2.0  # between two looks at what the cluster has
+WHICH_CLUSTER, ANSWER_SECONDS = "/ray.rpc.NodeInfoGcsService/GetClusterId", 10.0
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,7 @@ def start(resources: Resources, dashboard: bool, job: dict[str, str]) -> str | N
             logging_level=logging.ERROR,
             job_config=JobConfig(metadata=job),
         )
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except Exception as error:  # of any kind, also bare ones where a machine is too busy
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UsageError(
             f"--address: Ray does not start or answer ({reason}); accepted: none to start one "
@@ -69,18 +74,34 @@ def start(resources: Resources, dashboard: bool, job: dict[str, str]) -> str | N
 
 
 def check_address(address: str) -> None:
-    """Ray itself waits for minutes where nothing answers."""
-    host, colon, port = address.rpartition(":")
-    accepted = "accepted: auto on a node of a running Ray cluster, or its HOST:PORT"
+    """Raises UsageError where no cluster answers, or none without a token that is not here.
+
+    Ray itself waits for minutes, and looks for a token with `auto` alone.
+    """
+    logging.getLogger("ray").setLevel(logging.ERROR)  # it would advise on tokens
+    token = (
+        "that of the head's ~/.ray/auth_token, in the same file here or in RAY_AUTH_TOKEN, and no "
+        "RAY_AUTH_MODE"
+    )
+    accepted = "auto on a node of a running Ray cluster, or its HOST:PORT"
     try:
         if address == "auto":
-            ray._private.services.canonicalize_bootstrap_address_or_die(address)
-        elif not colon or not port.isdigit():
-            raise OSError("no HOST:PORT")
-        else:
-            socket.create_connection((host, int(port)), timeout=10).close()
-    except (OSError, ConnectionError) as error:
-        raise UsageError(f"--address: no Ray cluster at {address} ({error}); {accepted}") from None
+            address = ray._private.services.canonicalize_bootstrap_address_or_die(address)
+        elif not re.fullmatch(r".+:\d+", address):
+            raise ConnectionError("no HOST:PORT")
+        authentication.maybe_enable_token_auth_if_token_available()
+        with init_grpc_channel(address) as channel:
+            channel.unary_unary(WHICH_CLUSTER)(b"", timeout=ANSWER_SECONDS)
+        return
+    except ConnectionError as error:
+        wrong = f"no Ray cluster at {address} ({error})"
+    except AuthenticationError as error:  # a file that RAY_AUTH_TOKEN_PATH names is not there
+        wrong, accepted = error.message, token
+    except grpc.RpcError as error:
+        wrong = f"no Ray cluster at {address} ({error.details()})"
+        if error.code() == grpc.StatusCode.UNAUTHENTICATED:
+            wrong, accepted = f"{address} asks for a token, and has got none or another", token
+    raise UsageError(f"--address: {wrong}; accepted: {accepted}")
 
 
 def require_slots(resources: Resources) -> None:

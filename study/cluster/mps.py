@@ -11,6 +11,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from study.cluster import environment
+
 PROGRAM = "nvidia-cuda-mps-control"
 USUAL = Path("/tmp/nvidia-mps")  # where CUDA looks for a service that somebody has started
 PLACE, LOGS = "CUDA_MPS_PIPE_DIRECTORY", "CUDA_MPS_LOG_DIRECTORY"
@@ -31,7 +33,8 @@ def served(shared: bool) -> Iterator[dict[str, str]]:
     if not shared or running() or not shutil.which(PROGRAM):
         yield {}
         return
-    with tempfile.TemporaryDirectory(prefix="mps-", ignore_cleanup_errors=True) as place:
+    short = os.environ.get(environment.PLACE)  # as its socket's path is not to be too long either
+    with tempfile.TemporaryDirectory("", "mps-", short, ignore_cleanup_errors=True) as place:
         variables = {PLACE: place, LOGS: place}
         started = _ask(variables, "-d")
         try:

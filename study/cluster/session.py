@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from study.cluster import mps
+from study.cluster import environment, mps
 
 if TYPE_CHECKING:
     from study.cluster.cluster import Resources
@@ -50,6 +50,8 @@ def connected(
     `job` is what Ray's dashboard says of this program, `job_name` being its name. `importing` is a
     module that is needed next: Ray takes as long to start, and this process would only wait.
     """
+    for line in environment.prepare():
+        say(line)
     import ray
 
     from study.cluster import cluster

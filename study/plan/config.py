@@ -105,11 +105,18 @@ class StudyConfig(Recipe):
         methods = (part for method in self.methods for part in parse_method(method))
         return [name for name in (*methods, self.model, self.loss, self.dataset) if is_plugin(name)]
 
+    def axes(self, cell: Cell) -> tuple[int, ...]:
+        """How many values of each of `space(cell).ranges` a grid crosses: one of what is held."""
+        space = self.space(cell)
+        pairs = zip(space.ranges, self.grid, strict=False)
+        return tuple(1 if name in space.held else n for name, n in pairs)
+
     def points(self, cell: Cell) -> int:
-        """How many points of a cell's space are tried in its search."""
+        """How many points of a cell's space are tried in its search; one where all is held."""
         if self.sampler == "grid":
-            return math.prod(self.grid[: len(self.space(cell).ranges)])
-        return self.trials
+            return math.prod(self.axes(cell))
+        space = self.space(cell)
+        return self.trials if len(space.held) < len(space.ranges) else 1
 
     def top(self, cell: Cell) -> int:
         """How many of the points get the further seeds."""

@@ -73,7 +73,7 @@ class Confirmation:
         """Trials to be confirmed in a cell, as far as can be told now."""
         trials = 0
         if self.winner(cell) or not self.searched(cell):
-            trials += (1 + len(NEIGHBOURS) * self.config.neighbours) * self.config.seeds
+            trials += (1 + len(self._neighbours(cell))) * self.config.seeds
         if self._follows_rules(cell):
             trials += len(RULES) * self.config.reference_seeds
         return trials
@@ -148,12 +148,19 @@ class Confirmation:
         if winner:
             lr, rho = point_of(winner.config)
             yield "winner", (lr, rho), self.config.seeds
-            for role, factor in NEIGHBOURS.items() if self.config.neighbours else ():
+            for role, factor in self._neighbours(cell).items():
                 yield role, (factor * lr, rho), self.config.seeds
+
+    def _neighbours(self, cell: Cell) -> dict[str, float]:
+        """By which factors the winner's learning rate is also trained: by none where it is held."""
+        return NEIGHBOURS if self.config.neighbours and self._free(cell) else {}
+
+    def _free(self, cell: Cell) -> bool:
+        return "lr" not in self.config.space(cell).held
 
     def _rule_points(self, cell: Cell) -> Iterator[tuple[str, Point, int]]:
         """(role, point, seeds) of the reference learning rate taken over by each rule."""
-        reference = self.reference(cell.optimizer) if cell.plain else None
+        reference = self.reference(cell.optimizer) if cell.plain and self._free(cell) else None
         if reference and cell.batch_size > reference.batch_size:
             ratio = cell.batch_size / reference.batch_size
             for role, rule in RULES.items():
@@ -178,8 +185,11 @@ class Confirmation:
         return small or sorted(plain, key=lambda c: c.batch_size)[:1]
 
     def _follows_rules(self, cell: Cell) -> bool:
-        """Whether the rule-scaled learning rates are run in this cell, as far as can be told."""
-        if not cell.plain:
+        """Whether the rule-scaled learning rates are run in this cell, as far as can be told.
+
+        Not where the learning rate is held, which they would leave.
+        """
+        if not cell.plain or not self._free(cell):
             return False
         reference = self.reference(cell.optimizer)
         candidates = self._reference_cells(cell.optimizer)

@@ -27,6 +27,17 @@ def suggest(
 ) -> dict[str, float]:
     """(lr, rho) of the cell's search trial `number`; `searched`: the trials so far, by cell.
 
+    What is held is so to the bit, however the rest is found.
+    """
+    point = _searched(neighbours, cell, searched, number)
+    return point | neighbours.config.space(cell).held
+
+
+def _searched(
+    neighbours: Neighbours, cell: Cell, searched: Searched, number: int
+) -> dict[str, float]:
+    """The point, where a held coordinate may be a rounding off.
+
     `qmc` is a scrambled Halton sequence; `surface` and `tpe` start with it, so that the whole range
     is seen before it is narrowed; under a formulation `surface` starts about the learning rates of
     the optimizer alone, with the whole range of radii. Points of another study come before either.
@@ -79,7 +90,7 @@ def _grid_point(config: StudyConfig, cell: Cell, history: list[Record]) -> dict[
     The cell shuffles the order anew for every seed, so that what is there covers the grid evenly.
     """
     space = config.space(cell)
-    axes = [np.linspace(0, 1, n) for n in config.grid[: len(space.ranges)]]
+    axes = [np.linspace(0, 1, n) for n in config.axes(cell)]
     points = [space.point(list(unit)) for unit in itertools.product(*axes)]
     count = Counter(tuple(_point_of(space, record).values()) for record in history)
     times = [count[tuple(point.values())] for point in points]

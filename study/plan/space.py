@@ -1,7 +1,6 @@
 """The search space: which learning rates and radii are tried, the same at every batch size."""
 
 import math
-import re
 from dataclasses import dataclass
 
 from trainables.spec import plugins
@@ -9,6 +8,7 @@ from trainables.spec.errors import UsageError
 from trainables.spec.names import FORMULATIONS, LIBRARY_RANGES, OPTIMIZERS, Range, of_library
 from trainables.spec.trial import parse_method
 
+LEAST, MOST = 1e-15, 1e15  # of learning rates and radii; far beyond, single precision has none
 WIDEST = 1e12  # the largest ratio of a range's ends
 LR_RANGES = {name: each.lr_range for name, each in OPTIMIZERS.items()}
 RHO_RANGES = {name: each.rho_range for name, each in FORMULATIONS.items() if each.rho_range}
@@ -16,7 +16,10 @@ RHO_RANGES = {name: each.rho_range for name, each in FORMULATIONS.items() if eac
 
 @dataclass(frozen=True)
 class Space:
-    """A method's box in (log lr, log rho); `rho` is None where the formulation has no radius."""
+    """A method's box in (log lr, log rho); `rho` is None where the formulation has no radius.
+
+    What is held at one value has a range of no width.
+    """
 
     lr: Range
     rho: Range | None
@@ -24,6 +27,11 @@ class Space:
     @property
     def ranges(self) -> dict[str, Range]:
         return {"lr": self.lr} | ({"rho": self.rho} if self.rho else {})
+
+    @property
+    def held(self) -> dict[str, float]:
+        """What is not searched, and at which value it is held."""
+        return {name: low for name, (low, high) in self.ranges.items() if low == high}
 
     def point(self, unit: list[float]) -> dict[str, float]:
         """The unit cube onto the box, log-uniformly; one coordinate for each of `ranges`."""
@@ -34,20 +42,32 @@ class Space:
 
 
 def parse_range(text: str, option: str) -> Range:
-    """`1e-3..3` -> (0.001, 3.0)."""
-    accepted = f"accepted: LOW..HIGH with 0 < LOW < HIGH, as in {option} 1e-3..3"
-    match = re.fullmatch(r"\s*([^.\s]+(?:\.\d+)?[^.\s]*)\.\.(\S+)\s*", text)
+    """`1e-3..3` -> (0.001, 3.0); `0.1`, which holds it there, -> (0.1, 0.1)."""
+    accepted = (
+        f"accepted: LOW..HIGH with 0 < LOW < HIGH, as in {option} 1e-3..3, or one value that all "
+        f"trials have, as in {option} 0.1"
+    )
+    first, two, last = text.partition("..")
+    if last.startswith("."):  # 1...3 may be 1 to 3 or 1 to 0.3
+        raise UsageError(f"{option}: {text!r} is no range; {accepted}")
     try:
-        if not match:
-            raise ValueError
-        low, high = float(match[1]), float(match[2])
+        low, high = float(first), float(last if two else first)
     except ValueError:
         raise UsageError(f"{option}: {text!r} is no range; {accepted}") from None
-    if not 0 < low < high < math.inf:
-        raise UsageError(f"{option}: {text!r} is empty, reversed or not positive; {accepted}")
-    if high / low > WIDEST:
-        raise UsageError(f"{option}: {text!r} spans more than {WIDEST:g}; {accepted}")
+    if not (low < high if two else low == high):
+        raise UsageError(f"{option}: {text!r} is empty or reversed; {accepted}")
+    if not LEAST <= low <= high <= MOST or high / low > WIDEST:
+        raise UsageError(
+            f"{option}: {text!r} is beyond {LEAST:g} or {MOST:g}, or spans more than {WIDEST:g}; "
+            f"{accepted}"
+        )
     return low, high
+
+
+def range_text(ends: Range) -> str:
+    """What `parse_range` reads as the same, to the bit."""
+    low, high = ends
+    return f"{low!r}" if low == high else f"{low!r}..{high!r}"
 
 
 def lr_defaults(optimizers: list[str]) -> dict[str, Range]:
@@ -97,7 +117,8 @@ def parse_ranges(
     for key in keys:
         if key not in ranges:
             raise UsageError(
-                f"{option}: {key} has no range of its own; accepted: {option} {key}=LOW..HIGH"
+                f"{option}: {key} has no range of its own; accepted: {option} {key}=LOW..HIGH, "
+                f"or {key}=VALUE"
             )
     return ranges
 

@@ -164,7 +164,7 @@ class Progress(Shown):
 
     def note(self) -> None:
         """A line for who watches from elsewhere; a full disk costs the line, not the study."""
-        with contextlib.suppress(OSError), self.log.open("a") as file:
+        with contextlib.suppress(OSError), self.log.open("a", encoding="utf-8") as file:
             print(time.strftime("%Y-%m-%d %H:%M:%S"), self.summary(), file=file)
 
     def render(self) -> RenderableType:

@@ -149,3 +149,11 @@ def test_of_a_whole_study_each_is_short_and_has_its_numbers(tmp_path) -> None:
     for each in at_a_glance(found):
         assert short(each.words, each.sentence), each
         assert each.numbers or each.words == "not told"
+
+
+def test_a_rate_that_was_held_is_not_searched() -> None:
+    optima = tuple(replace(point(int(b), 0.1), verdict="held") for b in SIZES)
+    each = Group("momentum", None, "momentum", optima, np.eye(8), np.eye(8))
+    words, sentence, numbers, _ = verdicts.law([scaling(each)], [])
+    assert words == "not searched" and "held" in sentence and numbers == ()
+    assert short(words, sentence)

@@ -207,8 +207,9 @@ def test_a_file_holds_any_option_and_the_command_line_comes_before_it(tmp_path: 
 
 def test_a_manifest_gives_back_the_study_it_is_of(tmp_path: Path) -> None:
     words = (
-        "--preset smoke --methods adam+asam,nesterov --m 16,B --lr-range adam=1.1e-4..0.3 --seed 3 "
-        "--augment shift --label-noise 0.2 --scale-momentum 64 --seeds 3"
+        "--preset smoke --methods adam+asam,nesterov --m 16,B --seed 3 --rho-range 0.05 "
+        "--lr-range adam=1.1e-4..0.3,nesterov=0.1 --augment shift --label-noise 0.2 "
+        "--scale-momentum 64 --seeds 3"
     ).split()
     asked = parse(words)
     config, _, where = resolve(asked)

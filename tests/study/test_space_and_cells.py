@@ -63,14 +63,22 @@ def test_m_divides_only_what_perturbs_and_never_exceeds_the_batch() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "bounds"), [("1e-3..3", (1e-3, 3.0)), ("0.5..1", (0.5, 1.0)), ("1..1e2", (1.0, 100.0))]
+    ("text", "bounds"),
+    [
+        ("1e-3..3", (1e-3, 3.0)),
+        ("0.5..1", (0.5, 1.0)),
+        ("1..1e2", (1.0, 100.0)),
+        ("0.1", (0.1, 0.1)),
+    ],
 )
 def test_ranges(text: str, bounds: tuple[float, float]) -> None:
     assert parse_range(text, "--lr-range") == bounds
 
 
 @pytest.mark.parametrize(
-    "text", ["3..1", "1..1", "0..1", "-1..1", "1", "a..b", "1..inf", "nan..1", "..1", "1.."]
+    "text",
+    "3..1 1..1 0..1 -1..1 a..b 1..inf nan..1 ..1 1.. 1...3 inf nan 0 -1 1e300 1e-300 1e-400 "
+    "1e-400..1 1e-300..1e300 1e-9..1e9 1e20..1e25".split(),
 )
 def test_bad_ranges_are_named(text: str) -> None:
     with pytest.raises(UsageError, match=r"--lr-range: .*accepted: LOW\.\.HIGH"):

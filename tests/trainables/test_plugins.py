@@ -136,6 +136,21 @@ def test_what_a_formulation_remembers_is_left_alone() -> None:
     assert found.e_w and all(map(torch.equal, found.e_w, found.before))
 
 
+def test_every_check_that_held_is_told() -> None:
+    lines: list[str] = []
+    check(own(formulation="GSAM", model="net", loss="margin"), DATA, held=lines.append)
+    for part in ("net", "margin", "GSAM"):
+        assert any(f"own_parts.parts:{part}: " in line for line in lines), part
+    said = " ".join(lines)
+    for what in ("logits of shape (8, ", "draws nothing but from torch", "follows its parameters",
+                 "summed over images", "2 gradients a step", "goes on from its saved"):  # fmt: skip
+        assert what in said, what
+    assert len(lines) == len(set(lines)) == 6 and "\n" not in said
+    lines.clear()
+    check(trial(), DATA, held=lines.append)
+    assert lines == ["momentum: all parts are built in, so none is rehearsed"]
+
+
 @pytest.mark.parametrize("part", [{"optimizer": "sign"}, {"model": "still_net"}])
 def test_a_study_on_gpus_is_rehearsed_where_there_is_none(part: dict[str, str]) -> None:
     check(own(**part, device="cuda"), DATA)

@@ -42,6 +42,8 @@ def main() -> None:
     if options.show and not Path(options.show).absolute().parent.is_dir():
         folder = Path(options.show).parent
         raise UsageError(f"--show: there is no folder {folder}; accepted: a file in one that is")
+    if options.show and Path(options.show).is_dir():
+        raise UsageError(f"--show: {options.show} is a folder; accepted: a file in one")
     data = load(options.dataset, data_dir=options.data_dir, image_size=options.image_size)
     channels, height, width = data.shape
     print(
@@ -50,7 +52,13 @@ def main() -> None:
         f"sha256 {data.fingerprint[:16]}"
     )
     if options.show:
-        contact_sheet(data, Path(options.show))
+        try:
+            contact_sheet(data, Path(options.show))
+        except OSError as error:
+            raise UsageError(
+                f"--show: {options.show} cannot be written ({error.strerror}); accepted: a file in "
+                "a folder that can be"
+            ) from None
         print(f"drawn: {options.show}")
 
 

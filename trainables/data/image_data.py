@@ -3,6 +3,7 @@
 import hashlib
 import os
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -215,8 +216,13 @@ def _draw_glyphs() -> sources.Raw:
 
 def cache_dir() -> Path:
     """Where decoded data sets are kept: $LARGE_BATCH_CACHE, else the user's cache directory."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("LARGE_BATCH_CACHE") or Path(home) / "large-batch-study")
+    asked, user = os.environ.get("LARGE_BATCH_CACHE"), os.environ.get("XDG_CACHE_HOME")
+    if asked:
+        return Path(asked)
+    try:
+        return Path(user or Path.home() / ".cache") / "large-batch-study"
+    except RuntimeError:  # a container may run as a user without a home
+        return Path(tempfile.gettempdir()) / "large-batch-study"
 
 
 def _cached(key: tuple[object, ...], make: Callable[[], sources.Raw]) -> sources.Raw:

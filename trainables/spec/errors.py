@@ -3,7 +3,9 @@
 import argparse
 import errno
 import io
+import logging
 import sys
+import warnings
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -29,7 +31,10 @@ class Parser(argparse.ArgumentParser):
 
 
 def on_any_terminal() -> None:
-    """Where the terminal has no √ or ρ, say so instead of failing at the end of all work."""
+    """Where the terminal has no √ or ρ, say so instead of failing at the end of all work; and what
+    matplotlib says of its cache and of letters that its fonts lack is not for this screen."""
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", r"Glyph \d+ .*missing from font", UserWarning)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
