@@ -1,7 +1,8 @@
 """python -m tests.workloads: every optimizer and formulation on every network, on real images.
 
 A table of the best test accuracy after a short training at a few points of each default range. It
-takes minutes, so it is a command and not a test.
+takes minutes, so it is a command and not a test. --optimizers takes others than the built-in ones,
+or `libraries` for those of timm and torch in which there is most interest now.
 """
 
 import argparse
@@ -11,7 +12,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import cache
 
-from study.plan.space import LR_RANGES, RHO_RANGES
+from study.plan.space import RHO_RANGES, lr_defaults
 from trainables.data.batches import DeviceData
 from trainables.data.image_data import load
 from trainables.spec.names import FORMULATIONS, OPTIMIZERS
@@ -22,6 +23,10 @@ NETWORKS = ("cnn", "cnn-bn", "resnet8")
 # Where in the ranges of LR and rho, in their logarithms; the first that does is enough.
 PLACES = ((0.5, 0.5), (0.75, 0.5), (0.25, 0.5), (0.5, 0.2), (0.35, 0.2))
 ENOUGH = 3  # times chance
+LIBRARIES = tuple(
+    "timm:muon timm:adamuon timm:lion timm:mars timm:adopt timm:adan timm:kron timm:laprop "
+    "torch:NAdam torch:RAdam".split()
+)
 
 
 @cache
@@ -34,7 +39,7 @@ def best(dataset: str, data_dir: str, train_size: int, config: TrialConfig) -> t
     found = []
     data = tensors(dataset, data_dir, train_size)
     for place, rho_place in PLACES:
-        lr = at(place, LR_RANGES[config.optimizer])
+        lr = at(place, lr_defaults([config.optimizer])[config.optimizer])
         rho = at(rho_place, RHO_RANGES.get(config.formulation))
         training = Training(replace(config, lr=lr, rho=rho), data)
         while not training.done:
@@ -56,17 +61,21 @@ def main() -> int:
     parser.add_argument("--train-size", type=int, default=1024, metavar="N")
     parser.add_argument("--budget", default="6epochs")
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS), metavar="NAME")
+    parser.add_argument("--optimizers", nargs="+", default=list(OPTIMIZERS), metavar="NAME")
+    parser.add_argument("--formulations", nargs="+", default=list(FORMULATIONS), metavar="NAME")
     parser.add_argument("--processes", type=int, default=2, metavar="N")
     options = parser.parse_args()
+    if options.optimizers == ["libraries"]:
+        options.optimizers = list(LIBRARIES)
     columns = [(data, network) for data in options.data for network in options.networks]
     heads = [f"{data.rpartition('/')[2]} {network}".ljust(18) for data, network in columns]
     print("test accuracy (learning rate)".ljust(36) + "".join(heads))
     poor, started, done = 0, time.monotonic(), 0
-    total = len(OPTIMIZERS) * len(FORMULATIONS) * len(columns)
+    total = len(options.optimizers) * len(options.formulations) * len(columns)
     with ProcessPoolExecutor(options.processes) as pool:
         jobs = {}
-        for optimizer in OPTIMIZERS:
-            for formulation in FORMULATIONS:
+        for optimizer in options.optimizers:
+            for formulation in options.formulations:
                 for data, network in columns:
                     config = TrialConfig(
                         optimizer=optimizer,

@@ -66,9 +66,14 @@ def start(resources: Resources, dashboard: bool, job: dict[str, str]) -> str | N
         )
     except Exception as error:  # of any kind, also bare ones where a machine is too busy
         reason = (str(error).splitlines() or [type(error).__name__])[0]
+        if resources.address is None:
+            raise UsageError(
+                f"Ray does not start here ({reason}); accepted: the same command on a machine that "
+                "is less busy, or --address of a running cluster"
+            ) from None
         raise UsageError(
-            f"--address: Ray does not start or answer ({reason}); accepted: none to start one "
-            "here, auto or HOST:PORT of a running cluster of the same version"
+            f"--address: Ray does not answer ({reason}); accepted: none to start one here, auto or "
+            "HOST:PORT of a running cluster of the same version"
         ) from None
     return context.dashboard_url
 
