@@ -242,9 +242,7 @@ def watched(results: list[str], seconds: float, **asked: Any) -> int:
     seen: list[float] = []
     try:
         while True:
-            now = [
-                max(map(_changed, (path, path / "trials.parquet"))) for path in map(Path, results)
-            ]
+            now = [max(map(_changed, _tables(path))) for path in map(Path, results)]
             if now != seen:
                 seen = now
                 *_, last = write(*results, refresh=seconds, **asked).splitlines()
@@ -260,6 +258,13 @@ def _settle(page: Path) -> None:
     if page.is_file():
         text = re.sub(r'\n<meta http-equiv="refresh"[^>]*>', "", page.read_text(encoding="utf-8"))
         _replace(page, partial(Path.write_text, data=text, encoding="utf-8"))
+
+
+def _tables(path: Path) -> list[Path]:
+    """The files that tell whether something has changed: of other tools' folders all reports."""
+    if (own := path / "trials.parquet").is_file() or not path.is_dir():
+        return [path, own]
+    return [path, *path.rglob("result.json"), *path.rglob("*tfevents*")]
 
 
 def _changed(path: Path) -> float:
