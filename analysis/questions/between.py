@@ -105,8 +105,9 @@ class Line:
         for i in np.flatnonzero(data.x == np.log2(size)):
             data = data.but(int(i))
         found = foretold(data, float(np.log2(size)), bend or Bend())
-        tried = np.log2([each.tried_high / each.tried_low for each in self.group.optima])
-        if not found.high - found.low < SPANS * np.nanmedian(tried):
+        tried = [np.log2(each.tried_high / each.tried_low) for each in self.group.optima
+                 if each.tried_low > 0]  # fmt: skip
+        if not tried or found.high - found.low >= SPANS * np.median(tried):
             return UNKNOWN
         return Estimate(*(float(2.0**each) for each in found))
 

@@ -96,7 +96,7 @@ def test_a_law_of_two_batch_sizes_is_none(found: Recommender) -> None:
     [plain, *_] = found.lines
     kept = replace(plain.group, optima=plain.group.optima[:2],
                    covariance=plain.group.covariance[:2, :2])  # fmt: skip
-    with pytest.raises(Untold, match=r"undetermined.*2 of 2 cells of momentum.*accepted: 64, 256"):
+    with pytest.raises(Untold, match=r"undetermined.* of 2 cells of momentum.*accepted: 64, 256"):
         replace(found, lines=(replace(plain, group=kept),)).at(128)
 
 
