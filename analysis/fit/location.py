@@ -16,7 +16,7 @@ LIKELY = 3.0  # SDs: a place further below the best is none
 CONTENDERS = 112  # places of a cell: two of each LR, and of each rho
 KERNELS = 4  # by which contenders are chosen
 DRAWS = 512
-CAUTION = 1.3  # times the posterior's SDs: of real responses no process is more than a likeness
+CAUTION = 1.1  # times the posterior's SDs: of real responses no process is more than a likeness
 TRIM = 0.4  # of the draws at either side: the median, but not bound to one of the places
 RANK = 1e-10  # of the largest variance: what is left over is rounding
 
