@@ -16,7 +16,9 @@ LIKELY = 3.0  # SDs: a place further below the best is none
 CONTENDERS = 112  # places of a cell: two of each LR, and of each rho
 KERNELS = 4  # by which contenders are chosen
 DRAWS = 512
-CAUTION = 1.1  # times the posterior's SDs: of real responses no process is more than a likeness
+# Times the posterior's SDs, since of real responses no process is more than a likeness: as much as
+# their intervals are found to need, by dimension.
+CAUTION = {1: 1.3, 2: 1.1}
 TRIM = 0.4  # of the draws at either side: the median, but not bound to one of the places
 RANK = 1e-10  # of the largest variance: what is left over is rounding
 
@@ -141,7 +143,9 @@ def _drawn(surface: Surface, where: Points, random: np.random.Generator) -> np.n
     for share, mean, covariance in surface.moments(where):
         root = _root(covariance)
         each = round(DRAWS * share)
-        found.append(mean + CAUTION * random.standard_normal((each, root.shape[1])) @ root.T)
+        found.append(
+            mean + CAUTION[surface.d] * random.standard_normal((each, root.shape[1])) @ root.T
+        )
     return np.vstack(found)
 
 
