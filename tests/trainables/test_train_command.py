@@ -140,7 +140,7 @@ def test_a_plain_method_ignores_the_default_radius(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     seen = []
-    monkeypatch.setattr(train, "train", lambda config, _: seen.append(config))
+    monkeypatch.setattr(train, "train", lambda config, *_: seen.append(config))
     for method in ("adamw", "adamw+sam"):
         assert run(monkeypatch, capsys, "--method", method)[0] == 0
     assert [(c.method, c.rho) for c in seen] == [("adamw", 0.0), ("adamw+sam", 0.05)]
