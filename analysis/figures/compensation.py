@@ -11,7 +11,7 @@ from analysis.data.words import interval
 from analysis.figures.grammar import Axis, Figure, Panel, figure, sizes_axis
 from analysis.questions.answers import Answers
 from analysis.questions.compensation import STEPS, Compensation
-from trainables.spec.roles import RULES
+from trainables.spec.roles import RULES, written
 
 WORDS = {name: rule.title for name, rule in RULES.items()} | {"tuned": "tuned"}
 RULE = "LR by a rule"
@@ -101,11 +101,8 @@ def _name(row: dict[str, Any], names: Names) -> str:
 
 
 def _word(step: str) -> str:
-    name = step.partition("+")[2]
-    for known in ("sam", "asam"):  # the field writes these in capitals
-        if name == known or name.startswith(f"{known},"):
-            name = known.upper() + name[len(known) :]
-    return WORDS.get(step) or f"+{name}"
+    name, comma, m = step.partition("+")[2].partition(",")
+    return WORDS.get(step) or f"+{written(name)}{comma}{m}"
 
 
 def recovered(found: Answers, order: Mapping[str, int]) -> Figure:

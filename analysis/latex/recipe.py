@@ -166,8 +166,7 @@ def _filled(text: str, config: Facts) -> str:
 def _weight_decay(config: Facts, optimizers: list[str]) -> list[str]:
     if "weight_decay" not in config:
         return []
-    asked = config["weight_decay"]
-    decays = {o: weight_decay(o) if asked is None else asked for o in optimizers}
+    decays = {o: weight_decay(o, config["weight_decay"]) for o in optimizers}
     values = sorted(set(decays.values()))
     if values == [0]:
         return ["There is no weight decay."]

@@ -22,6 +22,7 @@ from scipy import stats  # type: ignore[import-untyped,unused-ignore]
 from analysis.data.cells import Cell, complete
 from analysis.fit.laws import LEVEL
 from analysis.fit.noise import moderated
+from analysis.questions.accuracies import freedom
 from analysis.questions.steps import Curve, Key
 
 FITS = 0.99  # of the training set: then nothing is lost by fitting, whatever the losses are
@@ -259,8 +260,8 @@ def half_width(variances: np.ndarray, df: np.ndarray, most: float) -> float:
         return 0.0
     own = variances[some]
     total = (1 - SHARED) * own.sum() + SHARED * np.sqrt(own).sum() ** 2
-    freedom = min(own.sum() ** 2 / (own**2 / np.maximum(df[some], 1)).sum(), most)
-    return float(stats.t.ppf((1 + LEVEL) / 2, max(freedom, 1)) * np.sqrt(total) / len(variances))
+    least = max(min(freedom(list(zip(own, df[some], strict=True))), most), 1)
+    return float(stats.t.ppf((1 + LEVEL) / 2, least) * np.sqrt(total) / len(variances))
 
 
 COLUMNS = (

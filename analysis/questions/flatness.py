@@ -88,15 +88,23 @@ def flatness_lines(found: Minima, sharpness: pd.DataFrame, associations: pd.Data
     return lines + sharpness_lines(sharpness) + caveats
 
 
-def flatness_answer(associations: pd.DataFrame) -> list[str]:
-    """The sentence alone."""
-    if associations.empty:
-        return wrap("flatter minima generalise better here: insufficient, no minimum was examined")
+def gap_verdicts(associations: pd.DataFrame) -> pd.DataFrame:
+    """`verdicts` on the gap, but where flatter goes with a smaller gap and a worse test error."""
     judged = verdicts(associations)
     gap = judged[judged["target"] == "generalization_gap"].copy()
     error = judged[judged["target"] == "test_error"].set_index("measure")
     worse = gap["measure"].map(error["verdict"]).eq("opposite") & gap["verdict"].eq("shown")
     gap.loc[worse, "verdict"] = "a smaller gap but a worse test error: fit, not generalisation,"
+    return gap
+
+
+def flatness_answer(associations: pd.DataFrame) -> list[str]:
+    """The sentence alone."""
+    if associations.empty:
+        return wrap("flatter minima generalise better here: insufficient, no minimum was examined")
+    gap = gap_verdicts(associations)
+    judged = verdicts(associations)
+    error = judged[judged["target"] == "test_error"].set_index("measure")
     known = error[error["tau"].notna()]
     taus = ", ".join(
         f"{name} {row['tau']:+.2f}{in_brackets(row['p_holm'])}" for name, row in known.iterrows()

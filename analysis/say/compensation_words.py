@@ -5,6 +5,8 @@ import numpy as np
 from analysis.data.words import align, interval, number, wrap
 from analysis.questions.compensation import Compensation, Share
 from analysis.questions.equal_fit import FITS, Part, Split, fitted
+from trainables.spec.names import FORMULATIONS
+from trainables.spec.roles import RULES, formulation_of, written
 
 NAMED = 4  # batch sizes that the sentence names
 MANY = 20  # times the trials: more are as good as none
@@ -60,25 +62,33 @@ def _answer(found: Compensation) -> list[str]:
 
 def _withheld(found: Compensation) -> str:
     """Why there is no answer where the search fell short of a learning rate that needs none."""
-    at = " and ".join(f"{rule.replace('lr_', 'LR ')} at B={b}" for b, rule in found.beaten.items())
+    at = " and ".join(f"{RULES[rule].heading} at B={b}" for b, rule in found.beaten.items())
     return (f"{found.optimizer}: withheld, what is lost and won back, as the small batch's {at} "
             "does better than the tuned one beyond noise, so that the search has not found the "
             "optimum (more --trials, or an --lr-range around it)")  # fmt: skip
 
 
+def unfit(found: Compensation) -> dict[int, float]:
+    """Training accuracy of the plain winners that do not fit the training set, by batch size."""
+    return {size: fit for size, fit in found.fits.items() if fit < FITS}
+
+
+def by_fitting(found: Compensation) -> bool:
+    """Whether what is lost is lost by fitting worse, rather than by generalising worse."""
+    split = found.split.overall.get((found.optimizer, "B"))
+    return split is None or bool(split.generalising.value <= split.fitting.value or split.fit_bound)
+
+
 def about_fitting(found: Compensation) -> list[str]:
     """What comes before all else where a plain winner does not fit the training set."""
-    unfit = {size: fit for size, fit in found.fits.items() if fit < FITS}
-    if not unfit:
+    poor = unfit(found)
+    if not poor:
         return []
-    split = found.split.overall.get((found.optimizer, "B"))
-    only = split is None or split.generalising.value <= split.fitting.value or split.fit_bound
     at = [
-        f"{fitted(fit)} of the training set at B={size}"
-        for size, fit in list(unfit.items())[:NAMED]
+        f"{fitted(fit)} of the training set at B={size}" for size, fit in list(poor.items())[:NAMED]
     ]
-    at += [f"less than {FITS * 100:.0f} % at {len(unfit) - NAMED} more"] * (len(unfit) > NAMED)
-    said = ("about fitting, not about generalising" if only
+    at += [f"less than {FITS * 100:.0f} % at {len(poor) - NAMED} more"] * (len(poor) > NAMED)
+    said = ("about fitting, not about generalising" if by_fitting(found)
             else "in part about fitting, not only about generalising")  # fmt: skip
     return [f"this study is {said}: {found.optimizer}'s winners fit {', '.join(at)}"]
 
@@ -168,7 +178,8 @@ def _needs(each: Share) -> str:
 
 
 def _said(method: str, m: str, each: Share) -> str:
-    name = method.partition("+")[2].upper() if method.endswith(("+sam", "+asam")) else method
+    formulation = formulation_of(method)
+    name = written(formulation) if formulation in FORMULATIONS else method
     name += "" if m == "B" else f" with m={m}"
     if each.verdict in ("no gap to recover", "insufficient"):
         return f"{name}: {each.verdict}"

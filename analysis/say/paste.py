@@ -69,14 +69,6 @@ def gradient(images, labels):
     return loss.detach()
 
 """
-PLAIN = """
-def step(images, labels, number):
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate(number)
-    loss = gradient(images, labels)
-$clip    optimizer.step()
-    return loss
-"""
 ASCENT = {
     "sam": """
 RHO = $rho
@@ -100,10 +92,8 @@ def ascent():
 
 """,
 }
-WHOLE = """
-def step(images, labels, number):
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate(number)
+CLIMBED = """
+def climbed(images, labels):
     loss = gradient(images, labels)
     with torch.no_grad():
         kept, e_w = [p.clone() for p in parameters], ascent()
@@ -113,6 +103,14 @@ def step(images, labels, number):
     with torch.no_grad():
         for p, w in zip(parameters, kept):
             p.copy_(w)
+    return loss
+
+"""
+STEP = """
+def step(images, labels, number):
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate(number)
+    loss = $one(images, labels)
 $clip    optimizer.step()
     return loss
 """
@@ -127,16 +125,9 @@ def step(images, labels, number):
     loss = 0.0
     for some, theirs in zip(images.split(M), labels.split(M)):
         share = len(theirs) / len(labels)
-        loss += share * gradient(some, theirs)
-        with torch.no_grad():
-            kept, e_w = [p.clone() for p in parameters], ascent()
-            for p, e in zip(parameters, e_w):
-                p.add_(e)
-        gradient(some, theirs)
-        with torch.no_grad():
-            for p, w, total in zip(parameters, kept, mean):
-                p.copy_(w)
-                total.add_(p.grad, alpha=share)
+        loss += share * climbed(some, theirs)
+        for p, total in zip(parameters, mean):
+            total.add_(p.grad, alpha=share)
     for p, total in zip(parameters, mean):
         p.grad = total
 $clip    optimizer.step()
@@ -164,7 +155,7 @@ def as_python(each: Recommendation, name: str) -> str:
 def write(trial: TrialConfig, steps: int, what: str) -> str:
     """The code of a trial of so many steps."""
     ascent = ASCENT.get(trial.formulation, "")
-    one = WHOLE if trial.m == trial.batch_size else SHARDS
+    one = STEP if trial.m == trial.batch_size else SHARDS
     by_layer = OPTIMIZERS[trial.optimizer].decay == "layerwise"
     optimizer = trial.optimizer if trial.momentum or trial.optimizer != "nesterov" else "sgd"
     settings = (*AVERAGES, "weight_decay", "rho", "eta", "lr", "m", "clip")
@@ -178,8 +169,9 @@ def write(trial: TrialConfig, steps: int, what: str) -> str:
         "clip": Template(CLIP).substitute(inner) if trial.clip else "",
         "made": Template(MADE[optimizer]).substitute(inner),
         "factor": FACTORS[trial.schedule], "loss": _loss(trial), "notes": _notes(trial),
+        "one": "climbed" if ascent else "gradient",
     }  # fmt: skip
-    body = HEAD + (ascent + one if ascent else PLAIN)
+    body = HEAD + (ascent + CLIMBED + one if ascent else STEP)
     return Template(body).substitute(inner | outer)
 
 

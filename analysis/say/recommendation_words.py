@@ -11,7 +11,7 @@ from analysis.questions.between import Line
 from analysis.questions.recommendation import Recommendation, Recommender
 from analysis.questions.transfer import EXPONENT, NOISE
 from trainables.spec.names import FORMULATIONS, OPTIMIZERS
-from trainables.spec.roles import RULES, formulation_of, is_plain, optimizer_of
+from trainables.spec.roles import RULES, formulation_of, is_plain, optimizer_of, written
 from trainables.spec.trial import AVERAGES
 
 TITLE = "Recommendation"
@@ -234,6 +234,6 @@ def _per_cent(it: Estimate, unit: str = " %") -> str:
 
 def _name(line: Line) -> str:
     """`SAM`, `ASAM with m=64`, or a formulation of one's own."""
-    name = formulation_of(line.group.method)
-    name = name.upper() if name in ("sam", "asam") else name
-    return name + (f", m={line.group.m}" if line.group.m else "")
+    return written(formulation_of(line.group.method)) + (
+        f", m={line.group.m}" if line.group.m else ""
+    )

@@ -15,10 +15,12 @@ from analysis.fit.bend import Estimate
 from analysis.fit.scaling import RULES, Difference, Scaling
 from analysis.questions.answers import Answers
 from analysis.questions.compensation import Compensation, Share
-from analysis.questions.equal_fit import FITS, fitted
-from analysis.questions.flatness import VERDICT_COLUMNS, verdicts
+from analysis.questions.equal_fit import fitted
+from analysis.questions.flatness import gap_verdicts
+from analysis.say.compensation_words import by_fitting, unfit
 from analysis.say.statements import about, after, course
-from trainables.spec.roles import is_plain
+from trainables.spec import roles
+from trainables.spec.roles import formulation_of, is_plain, written
 
 QUESTIONS = (
     "Does SAM or ASAM compensate?",
@@ -94,16 +96,13 @@ def _compensation(found: Compensation) -> tuple[str, str]:
         return NOT_TOLD, "Too few winners are confirmed on fresh seeds to compare batch sizes."
     if found.beaten:
         size, rule = next(iter(found.beaten.items()))
-        return "withheld", (f"At B={size} the small batch's {rule.replace('lr_', 'LR ')} beats the "
+        return "withheld", (f"At B={size} the small batch's {roles.RULES[rule].heading} beats the "
                             "tuned one, so the search has not found the optimum.")  # fmt: skip
-    least = min(found.fits, key=lambda size: found.fits[size], default=None)
-    split = found.split.overall.get((found.optimizer, "B"))
-    if least and found.fits[least] < FITS and not (
-        split and split.generalising.value > split.fitting.value
-    ):  # fmt: skip
+    if (poor := unfit(found)) and by_fitting(found):
+        least = min(poor, key=lambda size: poor[size])
         return "about fitting", (
             f"Large batches do not fit the training set: {found.optimizer}'s "
-            f"winner at B={least} fits {fitted(found.fits[least])} of it."
+            f"winner at B={least} fits {fitted(poor[least])} of it."
         )
     over = f"B={lost.sizes[0]}"
     over += f" to {lost.sizes[-1]}" if len(lost.sizes) > 1 else ""
@@ -130,8 +129,7 @@ def _won(share: Share) -> float:
 
 def _name(key: tuple[str, str], optimizer: str, whole: bool) -> str:
     method, m = key
-    formulation = method.removeprefix(f"{optimizer}+")
-    name = formulation.upper() if formulation in ("sam", "asam") else formulation
+    name = written(method.removeprefix(f"{optimizer}+"))
     name = f"{optimizer}+{name}" if whole else name
     return name if m == "B" else f"{name} m={m}"
 
@@ -217,7 +215,7 @@ def _course(each: Scaling) -> tuple[str, str]:
 
 def _changed(differences: Sequence[Difference]) -> str:
     """Whether the formulations change the law."""
-    apart = [each.group.label.partition("+")[2].upper() for each in differences
+    apart = [written(formulation_of(each.group.method)) for each in differences
              if each.verdict == "differs" or each.bend.told]  # fmt: skip
     if apart:
         return f"; under {' and '.join(apart)} it is another"
@@ -234,16 +232,13 @@ def flatness(associations: pd.DataFrame) -> Answer:
     marks = {"no relation": 0.0, "sharper is worse": 1.0}
     if associations.empty:
         return NOT_TOLD, "No minimum was examined.", (), marks
-    judged = verdicts(associations)[list(VERDICT_COLUMNS)]
-    gap = judged[judged["target"].eq("generalization_gap")]
+    gap = gap_verdicts(associations)
     numbers = tuple(
         Number(row["measure"], row["tau"], np.nan, np.nan, f"{row['tau']:+.2f}")
         for _, row in gap.iterrows() if np.isfinite(row["tau"])
     )  # fmt: skip
-    error = judged[judged["target"].eq("test_error")].set_index("measure")["verdict"]
-    shown = [m for m, verdict in zip(gap["measure"], gap["verdict"], strict=True)
-             if verdict == "shown" and error.get(m) != "opposite"]  # fmt: skip
-    against = gap["measure"][gap["verdict"].eq("opposite")].tolist()
+    shown, against = (gap["measure"][gap["verdict"].eq(how)].tolist()
+                      for how in ("shown", "opposite"))  # fmt: skip
     among = "Among minima of one batch size, learning rate controlled for, "
     if shown and against:
         return "measures disagree", among + "measures of sharpness disagree.", numbers, marks

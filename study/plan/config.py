@@ -159,8 +159,7 @@ class StudyConfig(Recipe):
 
     def decay(self, method: str) -> float:
         """Weight decay of a method's trials."""
-        own = weight_decay(parse_method(method)[0])
-        return own if self.weight_decay is None else self.weight_decay
+        return weight_decay(parse_method(method)[0], self.weight_decay)
 
     def averaging(self, name: str, batch_size: int) -> float:
         """momentum, beta1, beta2 or alpha at a batch size."""

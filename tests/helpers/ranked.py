@@ -12,7 +12,6 @@ from torch import distributed as dist
 
 from tests.helpers.own_parts import OWN
 from tests.helpers.trial_reference import image_data, start, trial, untimed
-from trainables.network.models import MODELS
 from trainables.spec.plugins import Formulation
 from trainables.spec.trial import TrialConfig
 from trainables.step.ranks import ALONE, Ranks, leave
@@ -64,17 +63,17 @@ class Drawing(Formulation):
         return loss, [a + b for a, b in zip(g, h, strict=True)]
 
 
-MODELS |= {"double": double, "double-bn": double_bn, "experts": Experts}
 _parts = types.ModuleType(PARTS)
 exec(OWN, _parts.__dict__)
 _parts.__dict__["Drawing"] = Drawing
 sys.modules[PARTS] = _parts
 
 
-def config(**values: Any) -> TrialConfig:
-    usual = {"model": "double", "batch_size": 128, "budget": "50steps", "micro_batch": 20}
+def config(model: str = "double", **values: Any) -> TrialConfig:
+    """`model` : one of this module."""
+    usual = {"batch_size": 128, "budget": "50steps", "micro_batch": 20, "reports": 2}
     rho = 0.1 * (values.get("formulation", "none") != "none")
-    return trial(**usual | {"rho": rho, "reports": 2} | values)
+    return trial(**usual | {"model": f"{__name__}:{model}", "rho": rho} | values)
 
 
 @dataclass(frozen=True)

@@ -145,9 +145,11 @@ def of_library(name: str) -> bool:
     return name.partition(":")[0] in LIBRARIES and name.count(":") == 1
 
 
-def weight_decay(optimizer: str) -> float:
-    """What an optimizer decays by unless another value is asked for; a library's as the built-in
-    one of its name does."""
+def weight_decay(optimizer: str, asked: float | None = None) -> float:
+    """What an optimizer decays by: as asked, else by its own, a library's by that of the built-in
+    one of its name."""
+    if asked is not None:
+        return asked
     known = OPTIMIZERS.get(optimizer.rpartition(":")[2].lower())
     return known.weight_decay if known else Optimizer.weight_decay
 

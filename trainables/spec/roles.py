@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from trainables.spec.names import FORMULATIONS
+
 SEARCH_PHASES = ("search", "control")  # control: never stopped, chosen before its learning rate is
 PHASES = (*SEARCH_PHASES, "confirm")
 NEIGHBOURS = {"half": 0.5, "double": 2.0}  # roles: times the winner's learning rate
@@ -38,6 +40,11 @@ def optimizer_of(method: str) -> str:
 def formulation_of(method: str) -> str:
     """`momentum+sam` -> `sam`; of a base optimizer alone ``."""
     return method.partition("+")[2]
+
+
+def written(formulation: str) -> str:
+    """`SAM` and `ASAM`, which the field writes in capitals; a user's own as it is."""
+    return formulation.upper() if formulation in FORMULATIONS else formulation
 
 
 def is_plain(method: str) -> bool:

@@ -219,8 +219,8 @@ class TrialConfig(Recipe):
     def __post_init__(self) -> None:
         if self.m == 0:
             object.__setattr__(self, "m", self.batch_size)
-        if self.weight_decay is None:
-            object.__setattr__(self, "weight_decay", weight_decay(self.optimizer))
+        decay = weight_decay(self.optimizer, self.weight_decay)
+        object.__setattr__(self, "weight_decay", decay)
         _require_optimizer("--method", self.optimizer)
         pluggable("--method", self.formulation, FORMULATIONS)
         pluggable("--loss", self.loss, LOSSES)

@@ -116,8 +116,8 @@ class Gradient:
         parts: list[Batch],
         see: Callable[[Batch, Gradients], None] | None,
     ) -> tuple[Tensor, Gradients]:
-        total: Gradients = [None] * len(self.params)
-        value = torch.zeros((), device=self.device)
+        total: Gradients = []
+        value: Tensor | None = None
         for part in parts:
             if self.stop():
                 raise Stopped
@@ -128,10 +128,12 @@ class Gradient:
                 param.grad = None
             loss.backward()
             grads: Gradients = [param.grad for param in self.params]
-            value = value + loss.detach()
+            value = loss.detach() if value is None else value.add_(loss.detach())
             if see:
                 see(part, grads)
-            total = add(total, grads)
+            total = add(total, grads) if total else grads
+        if value is None:  # the share of a rank may be empty
+            return torch.zeros((), device=self.device), [None] * len(self.params)
         return value, total
 
     @contextlib.contextmanager
