@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 import re
 import time
 from collections.abc import Callable
@@ -11,7 +12,7 @@ import grpc
 import ray
 from ray._private.authentication import authentication_token_setup as authentication
 from ray._private.grpc_utils import init_grpc_channel
-from ray.exceptions import AuthenticationError
+from ray.exceptions import AuthenticationError, RayError, RayTaskError
 from ray.job_config import JobConfig
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -94,9 +95,14 @@ def check_address(address: str) -> None:
             address = ray._private.services.canonicalize_bootstrap_address_or_die(address)
         elif not re.fullmatch(r".+:\d+", address):
             raise ConnectionError("no HOST:PORT")
-        authentication.maybe_enable_token_auth_if_token_available()
-        with init_grpc_channel(address) as channel:
-            channel.unary_unary(WHICH_CLUSTER)(b"", timeout=ANSWER_SECONDS)
+        try:
+            _ask(address)
+            os.environ.setdefault(authentication.AUTH_MODE_ENV_VAR, "disabled")  # as there
+        except grpc.RpcError as error:
+            if error.code() != grpc.StatusCode.UNAUTHENTICATED:
+                raise
+            authentication.maybe_enable_token_auth_if_token_available()
+            _ask(address)
         return
     except ConnectionError as error:
         wrong = f"no Ray cluster at {address} ({error})"
@@ -107,6 +113,11 @@ def check_address(address: str) -> None:
         if error.code() == grpc.StatusCode.UNAUTHENTICATED:
             wrong, accepted = f"{address} asks for a token, and has got none or another", token
     raise UsageError(f"--address: {wrong}; accepted: {accepted}")
+
+
+def _ask(address: str) -> None:
+    with init_grpc_channel(address) as channel:
+        channel.unary_unary(WHICH_CLUSTER)(b"", timeout=ANSWER_SECONDS)
 
 
 def require_slots(resources: Resources) -> None:
@@ -143,12 +154,21 @@ def require_shared(storage: Storage, given: bool, nodes: list[str]) -> None:
     task = ray.remote(num_cpus=0)(lambda: storage.read("probe") is not None)
     on = {n: NodeAffinitySchedulingStrategy(n, soft=False) for n in nodes if len(nodes) > 1}
     seen = [task.options(scheduling_strategy=strategy).remote() for strategy in on.values()]
-    for node, reached in zip(on, ray.get(seen), strict=True):
-        if not reached:
+    for node, reached in zip(on, seen, strict=True):
+        if not _answer(reached):
             raise UsageError(
                 f"--storage: {storage.place} is not the same on node {node[:12]}; accepted: a "
                 "directory that all nodes share, or a URI such as s3://BUCKET/PATH"
             )
+
+
+def _answer(reached: ray.ObjectRef) -> bool:
+    try:
+        return ray.get(reached)
+    except RayTaskError:  # as where it may not be read
+        return False
+    except RayError:  # the node has died since it was listed: no trial will be there
+        return True
 
 
 def lately(call: Callable[[], int]) -> Callable[[], int]:

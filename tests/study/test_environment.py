@@ -20,12 +20,22 @@ NAMES = (environment.PLACE, environment.TOKEN, environment.TOKEN_PATH, "RAY_AUTH
 
 
 @pytest.fixture(autouse=True)
-def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Nothing set but a home of one's own; what is set is undone."""
-    for name in NAMES:
-        monkeypatch.setenv(name, "")  # so that it is restored
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+def fresh(tmp_path: Path) -> Iterator[None]:
+    """Nothing set but a home of one's own; what is set is undone, in Ray's memory too."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in NAMES:
+            patch.setenv(name, "")  # so that it is restored
+            patch.delenv(name)
+        patch.setenv("HOME", str(tmp_path / "home"))
+        _remembered()
+        yield
+    _remembered()
+
+
+def _remembered() -> None:
+    """Ray reads its mode and token once; here, as they are now."""
+    Config.initialize("")
+    AuthenticationTokenLoader.instance().reset_cache()
 
 
 def test_the_longest_directory_is_the_longest_of_which_a_socket_has_a_path() -> None:
@@ -83,10 +93,14 @@ def test_without_a_home_data_are_kept_among_temporary_files(
 
 
 class Head(grpc.GenericRpcHandler):
-    """A head node as far as it tells who may come in."""
+    """A head node as far as it tells who may come in: all, or who has the token."""
+
+    def __init__(self, token: str | None) -> None:
+        self.token = token
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
-        known = ("authorization", f"Bearer {'a' * 64}") in details.invocation_metadata
+        bearer = ("authorization", f"Bearer {self.token}")
+        known = self.token is None or bearer in details.invocation_metadata
 
         def answer(_: bytes, context: grpc.ServicerContext) -> bytes:
             if not known:
@@ -97,25 +111,27 @@ class Head(grpc.GenericRpcHandler):
 
 
 @pytest.fixture
-def head() -> Iterator[str]:
-    """Its address; Ray's own memory of the token is emptied before and after."""
+def head(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Its address."""
     server = grpc.server(futures.ThreadPoolExecutor(1))
-    server.add_generic_rpc_handlers((Head(),))
+    server.add_generic_rpc_handlers((Head(getattr(request, "param", "a" * 64)),))
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
-    AuthenticationTokenLoader.instance().reset_cache()
     yield f"127.0.0.1:{port}"
     server.stop(None)
-    os.environ.pop("RAY_AUTH_MODE", None)
-    Config.initialize("")
-    AuthenticationTokenLoader.instance().reset_cache()
 
 
-def test_a_token_at_home_opens_a_cluster_by_its_address(head: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("head", "mode"), [("a" * 64, "token"), (None, "disabled")], indirect=["head"]
+)
+def test_a_token_at_home_opens_a_cluster_that_asks_for_one(
+    head: str, mode: str, tmp_path: Path
+) -> None:
+    """Told to one that does not, Ray's nodes would not answer to each other."""
     (tmp_path / "home" / ".ray").mkdir(parents=True)
     (tmp_path / "home" / ".ray" / "auth_token").write_text("a" * 64)
     check_address(head)
-    assert os.environ["RAY_AUTH_MODE"] == "token"
+    assert os.environ["RAY_AUTH_MODE"] == mode
 
 
 @pytest.mark.parametrize("ours", ["", "b" * 64])
