@@ -1,6 +1,7 @@
 """What a terminal cannot show is said otherwise, and what is not for it does not reach it."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -40,3 +41,26 @@ def test_names_of_any_letters_are_read_and_shown(
     assert b"2 classes" in made.stdout and b"drawn: " in made.stdout
     assert made.stderr == b""  # nor of matplotlib's cache, nor of letters that its fonts lack
     assert (tmp_path / "é.png").stat().st_size > 1000
+
+
+def test_words_that_are_no_text_in_this_environment_are_one_line(folder: Path) -> None:
+    bare = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    for module in ("trainables.data", "study.run"):
+        words = [f"folder:{folder}"] if module == "trainables.data" else ["--name", "é"]
+        made = subprocess.run(
+            [sys.executable, "-m", module, *words], capture_output=True, env=os.environ | bare
+        )
+        [line] = made.stderr.decode("ascii").splitlines()
+        assert made.returncode == 2 and "PYTHONUTF8=1" in line and "encoding" in line
+
+
+def test_an_image_file_of_a_name_that_is_no_text_is_read(folder: Path, tmp_path: Path) -> None:
+    root = tmp_path / "copied"
+    shutil.copytree(folder, root)
+    file = os.fsencode(root / "train" / "猫")
+    os.rename(file + b"/3.png", file + b"/\xe9.png")  # as of an old archive
+    made = subprocess.run(
+        [sys.executable, "-m", "trainables.data", f"folder:{root}"], capture_output=True,
+        env=os.environ | {"LARGE_BATCH_CACHE": str(tmp_path / "cache")},
+    )  # fmt: skip
+    assert made.returncode == 0 and b"2 classes" in made.stdout, made.stderr

@@ -36,7 +36,11 @@ def test_a_study_by_the_real_planner_gives_answers():
     found = lines(ROWS["planner, surface, ASHA, n=8"], 5)
     for quantity in ("LR*", "exponent", "difference"):
         line = found[quantity]
-        assert line["n"] >= (2 if quantity == "difference" else 4) and abs(line["bias"]) < 0.5 and line["p"] > 0.001, line
+        assert (
+            line["n"] >= (2 if quantity == "difference" else 4)
+            and abs(line["bias"]) < 0.5
+            and line["p"] > 0.001
+        ), line
 
 
 def test_the_table_asks_of_laws_misfits_sizes_and_what_may_upset_them():

@@ -1,6 +1,7 @@
 """A folder of images as people have them: listed, decoded to one form, the unusual said once."""
 
 import hashlib
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -76,7 +77,7 @@ def list_folder(root: Path) -> Listing:
     digest = hashlib.sha256(f"{FORMAT}".encode())
     for file, _ in (*listed["train"], *listed[tested]):
         status = file.stat()
-        digest.update(f"{file}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+        digest.update(os.fsencode(f"{file}\0{status.st_size}\0{status.st_mtime_ns}\n"))
     return Listing(listed["train"], listed[tested], classes, digest.hexdigest())
 
 

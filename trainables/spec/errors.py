@@ -7,7 +7,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 
@@ -25,6 +25,15 @@ class Halted(BaseException):
 
 class Parser(argparse.ArgumentParser):
     """An argument parser that says what is wrong in one line, as every other check does."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        for text in sys.argv[1:] if args is None else args:
+            if any("\ud800" <= letter <= "\udfff" for letter in text):  # bytes that are no text
+                raise UsageError(
+                    f"{text!a}: not in the encoding of this environment "
+                    f"({sys.getfilesystemencoding()}); accepted: the same under PYTHONUTF8=1"
+                )
+        return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}; accepted: what --help lists")
