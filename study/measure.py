@@ -49,7 +49,7 @@ def parser() -> Parser:
     )
     made.add_argument("--results", default="results", metavar="DIR", help="default: results")
     made.add_argument("--data-dir", metavar="DIR", help="default: the study's")
-    made.add_argument("--cpus-per-trial", type=int, metavar="N", help="default: the study's")
+    made.add_argument("--cpus-per-trial", type=float, metavar="X", help="default: the study's")
     made.add_argument(
         "--gpus-per-trial", type=float, metavar="X", help="default: 0, or 1 as the study"
     )

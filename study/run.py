@@ -1,12 +1,10 @@
 """python -m study.run: one command from nothing to learning rate against batch size."""
 
 import functools
-import platform
 import shutil
 import signal
 import sys
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from study.ask.continuing import continued
@@ -15,34 +13,19 @@ from study.ask.options import parse, resolve, resolved, seconds
 from study.ask.where import Where
 from study.cluster import machine
 from study.cluster.failures import failures, given_up
+from study.cluster.prepare import Asked, calibrated, session, settled
 from study.cluster.session import Interrupted, Interruption, connected, say
-from study.log.log import Event, Log, MemoryLog, read
+from study.log.log import Log, MemoryLog, read
 from study.plan.config import StudyConfig
 from study.plan.planner import Planner
 from study.show import results
 from study.show.views import Views
-from trainables.data.image_data import ImageData
 from trainables.spec import plugins
 from trainables.spec.errors import UsageError, exit_code
 
 if TYPE_CHECKING:
     from study.cluster.cluster import Resources
     from study.show.forecast import Forecast
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What the command line asks for; `limit` seconds choose the number of trials."""
-
-    config: StudyConfig
-    data: ImageData
-    where: Where
-    preset: str
-    notes: list[str]
-    command: str
-    limit: float | None
-    dashboard: bool
-    interruption: Interruption
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -100,22 +83,15 @@ def unmeasured(planner: Planner, asked: Asked) -> list[Any]:
     return pending(planner, asked.where.results, asked.config.sharpness)
 
 
-def resources_of(asked: Asked) -> "Resources":
-    from study.cluster.cluster import Resources
-
-    where = asked.where
-    return Resources(where.cpus, where.gpus, where.address, max(1, where.workers.asked))
-
-
 def dry_run(asked: Asked) -> int:
     """Say what would be trained and how long it would take."""
     from study.show.forecast import overview
     from study.show.progress import duration
 
-    path, resources = asked.where.results, resources_of(asked)
-    with connected(resources, False, asked.interruption, importing="study.cluster.calibrate"):
+    path = asked.where.results
+    with connected(asked.resources, False, asked.interruption, importing="study.cluster.calibrate"):
         events = read(path) if (path / "log.jsonl").exists() else []
-        forecast = calibrated(asked, resources, events, sizing=not events)[0]
+        forecast = calibrated(settled(asked), events, sizing=not events)[0]
         print(overview(forecast))
         print("\n".join(powered(forecast.config)))
         if events:
@@ -150,19 +126,20 @@ def powered(config: StudyConfig) -> list[str]:
 
 def train(asked: Asked, log: Log, planner: Planner | None) -> None:
     """All that the study still lacks, trained in one Tune run; `planner` is that of one begun."""
-    path, resources, begun = asked.where.results, resources_of(asked), planner is not None
+    path, begun, opened = asked.where.results, planner is not None, asked.resources
     job = machine.job(path, asked.config)
-    with connected(resources, asked.dashboard, asked.interruption, job, "study.cluster.execute"):
-        config, training = asked.config, planner is None or not planner.done
-        if training:
+    with connected(opened, asked.dashboard, asked.interruption, job, "study.cluster.execute"):
+        asked = settled(asked)
+        config, resources = asked.config, asked.resources
+        if training := planner is None or not planner.done:
             require_shared(asked.where, resources)
-            forecast, shared = calibrated(asked, resources, log.events, sizing=not begun)
+            forecast, shared = calibrated(asked, log.events, sizing=not begun)
             config = forecast.config
         if not begun or results.study_event(log.events, path)["config"] != config.to_dict():
             note(asked, config, log)
         planner = planner or Planner(config, log)
         if training:
-            log.append(session(forecast))
+            log.append(session(forecast, asked))
             watched(planner, forecast, resources, shared, asked)
         examined(planner, asked, resources)
 
@@ -282,36 +259,6 @@ def clean(where: Where) -> None:
     """Remove what only an unfinished study needs."""
     shutil.rmtree(where.results / ".ray", ignore_errors=True)
     where.checkpoints.remove()
-
-
-def session(forecast: "Forecast") -> dict[str, Any]:
-    """The event that begins training, with the rates by which the next session forecasts."""
-    where = {"slots": forecast.slots, "host": platform.node()}
-    return {"event": "session", "time": time.time(), **where, "rates": forecast.rates}
-
-
-def calibrated(
-    asked: Asked, resources: "Resources", events: list[Event], sizing: bool
-) -> "tuple[Forecast, Any]":
-    """The forecast and the data in the object store; the rates that the log has are kept."""
-    import ray
-
-    from study.cluster.calibrate import rates_of
-    from study.show.forecast import Forecast, known, sized
-
-    begun, slots = time.monotonic(), resources.slots()
-    shared = ray.put(asked.data)
-    rates = known(events, slots, platform.node())
-    cells = [cell for cell in asked.config.cells if cell.name not in rates]
-    if cells:
-        say(f"calibrating {len(cells)} cells in {slots} processes …")
-        check = asked.interruption.check
-        rates |= rates_of(asked.config, cells, shared, resources, slots, check)
-    workers = asked.where.workers
-    forecast = Forecast(asked.config, len(asked.data.train), rates, slots, workers)
-    if asked.limit is not None and sizing:
-        forecast = sized(forecast, asked.limit - (time.monotonic() - begun))
-    return forecast, shared
 
 
 command = functools.partial(exit_code, main, "python -m study.run")

@@ -137,8 +137,10 @@ def parser() -> Parser:
     add("--config", metavar="FILE", help="options from a .toml, or from a study's manifest.json")
     add("--results", default="results", metavar="DIR", help="default: results")
     add("--name", help="of the study (default: DATASET-PRESET)")
-    add("--cpus-per-trial", type=int, default=1, metavar="N", help="threads too (default: 1)")
-    add("--gpus-per-trial", type=float, default=0.0, metavar="X", help="may be a fraction; 0: CPU")
+    add("--cpus-per-trial", type=float, default=1.0, metavar="X",
+        help="threads too; may be a fraction (default: 1)")  # fmt: skip
+    add("--gpus-per-trial", default="auto", metavar="X", help="a share of one; 0: CPUs; auto: the "
+        "share by which those that are there train most, or 0 (default: auto)")  # fmt: skip
     add("--workers-per-trial", default="1", metavar="N",
         help="share each batch, each with the CPUs and GPUs above: a number, or auto, by the "
         "batch size (default: 1)")  # fmt: skip
@@ -179,12 +181,13 @@ def resolve(options: argparse.Namespace) -> tuple[StudyConfig, ImageData, Where]
         folder = Path(options.dataset.partition(":")[2])
         options.dataset, given = f"folder:{folder.resolve()}", options.dataset
         options.name = options.name or re.sub(r"\W+", "-", f"{given}-{options.preset}")
-    config = _config(options)
     where = where_of(options)
+    config = _config(options, where)
     require_model(config.model)
     data = load_for(config, options.data_dir, config.seed, strict=explicit)
     config = replace(config, train_size=len(data.train))
     config.check_data(len(data.train))
+    here = where.address is None and where.gpus is not None
     held: dict[str, None] = {}  # lines, each once
     for method in config.methods:
         cell = next(cell for cell in config.cells if cell.method == method)
@@ -193,7 +196,7 @@ def resolve(options: argparse.Namespace) -> tuple[StudyConfig, ImageData, Where]
         if trial.foreign or trial.precision != "fp32" or options.verbose:
             from trainables.rehearsal import check  # with torch, which takes seconds to import
 
-            check(trial, data, where.address is None, lambda line: held.update({line: None}))
+            check(trial, data, here, lambda line: held.update({line: None}))
     for line in held if options.verbose else ():
         print(f"checked {line}", file=sys.stderr)
     return config, data, replace(where, workers=_workers(where.workers, config, data))
@@ -217,7 +220,7 @@ def only_of(grid: bool, options: argparse.Namespace) -> None:
             raise UsageError(f"--{name}: unused; accepted: {other} --sampler grid")
 
 
-def _config(options: argparse.Namespace) -> StudyConfig:
+def _config(options: argparse.Namespace, where: Where) -> StudyConfig:
     methods = parse_methods(options.methods)
     pairs = [parse_method(method) for method in methods]
     optimizers = list(dict.fromkeys(optimizer for optimizer, _ in pairs))
@@ -232,9 +235,6 @@ def _config(options: argparse.Namespace) -> StudyConfig:
     rho_ranges = rho_defaults(formulations)
     with_radius = [name for name in formulations if rho_ranges[name]]
     have_radius = {name: bounds for name, bounds in rho_ranges.items() if bounds}
-    on_gpu = options.gpus_per_trial > 0
-    if options.micro_batch is None:
-        options.micro_batch = 4096 if on_gpu else shared.DEFAULT.micro_batch
     lr_ranges = lr_defaults(optimizers)
     config = StudyConfig(
         methods=methods,
@@ -242,13 +242,14 @@ def _config(options: argparse.Namespace) -> StudyConfig:
         m=parse_m(options.m),
         lr_ranges=parse_ranges(options.lr_range, "--lr-range", optimizers, lr_ranges),
         rho_ranges=parse_ranges(options.rho_range, "--rho-range", with_radius, have_radius),
-        device="cuda" if on_gpu else "cpu",
-        threads=max(1, options.cpus_per_trial),
+        device=where.device,
+        threads=max(1, int(where.cpus)),
         **{name: getattr(options, name) for name in SAME}
         | {
             "augment": parse_augment(options.augment, options.dataset),
             "grid": parse_grid(options.grid or GRID),
             "search_seeds": parse_search_seeds(options.search_seeds),
+            "micro_batch": where.micro_batch,
         },
     )
     if options.warm_start:
@@ -277,8 +278,8 @@ def resolved(config: StudyConfig, where: Where, preset: str) -> dict[str, Any]:
         "batch_sizes": ",".join(map(str, config.batch_sizes)),
         "m": ",".join(str(m or "B") for m in config.m),
         "data_dir": str(Path(where.data_dir).resolve()),
-        "cpus_per_trial": config.threads,
-        "gpus_per_trial": where.gpus,
+        "cpus_per_trial": where.cpus,
+        "gpus_per_trial": "auto" if where.gpus is None else where.gpus,
         "workers_per_trial": str(where.workers),
         **({"warm_start": where.warm_start} if where.warm_start else {}),
         **({"storage": where.storage} if where.storage else {}),

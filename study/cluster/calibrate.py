@@ -7,6 +7,7 @@ the machines as they are when all of them work. These import nothing that it doe
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeVar
 
 import ray
 
@@ -22,13 +23,15 @@ from trainables.training import NOISE_EVERY, Training
 
 SAMPLE_SECONDS = 0.3  # of stepping for each cell
 
+Answer = TypeVar("Answer")
+
 
 def calibrate(config: StudyConfig, cells: list[Cell], data: ImageData) -> Rates:
     """The rates of these cells in this process."""
     tensors, rates = DeviceData(data, config.device), {}
     for cell in cells:
         try:
-            rates[cell.name] = _measure(config, cell, tensors)
+            rates[cell.name] = bounded(_rates, config, cell, tensors)
         except UsageError:
             raise
         except Exception as error:  # whatever a network or a user's own part raises
@@ -39,33 +42,44 @@ def calibrate(config: StudyConfig, cells: list[Cell], data: ImageData) -> Rates:
     return rates
 
 
-def _measure(config: StudyConfig, cell: Cell, tensors: DeviceData) -> tuple[float, float]:
-    """The rates with the largest micro-batch for which there is memory, as trials find it too."""
+def bounded(
+    call: Callable[[StudyConfig, Cell, DeviceData], Answer],
+    config: StudyConfig,
+    cell: Cell,
+    tensors: DeviceData,
+) -> Answer:
+    """What it gives by the largest micro-batch for which there is memory, as trials find it."""
     try:
-        return _rates(config, cell, tensors)
+        return call(config, cell, tensors)
     except Exception as error:
         smaller = memory.smaller(config.micro_batch, cell.batch_size)
         if not smaller or not memory.exhausted(error):
             raise
     memory.release()
-    return _measure(replace(config, micro_batch=smaller), cell, tensors)
+    return bounded(call, replace(config, micro_batch=smaller), cell, tensors)
+
+
+def stepping(config: StudyConfig, cell: Cell, tensors: DeviceData) -> Training:
+    """A trial of the cell that has taken one step, which builds the kernels, once in a process."""
+    point = {"lr": 1e-4} if cell.plain else {"lr": 1e-4, "rho": 0.01}
+    training = Training(config.trial(cell, "calibration", "search", "search", 0, point), tensors)
+    timed(training, int(config.warmup * training.steps), 0.0)
+    return training
 
 
 def _rates(config: StudyConfig, cell: Cell, tensors: DeviceData) -> tuple[float, float]:
     """One step in NOISE_EVERY also samples the noise scale; the two kinds are timed apart."""
-    point = {"lr": 1e-4} if cell.plain else {"lr": 1e-4, "rho": 0.01}
-    training = Training(config.trial(cell, "calibration", "search", "search", 0, point), tensors)
+    training = stepping(config, cell, tensors)
     first = int(config.warmup * training.steps)  # the first step that samples
-    _timed(training, first, 0.0)  # builds the kernels, once in a process
-    sampled = _timed(training, first, 0.0)
-    ordinary = _timed(training, first + 1, SAMPLE_SECONDS)
+    sampled = timed(training, first, 0.0)
+    ordinary = timed(training, first + 1, SAMPLE_SECONDS)
     seconds = (sampled + (NOISE_EVERY - 1) * ordinary) / NOISE_EVERY
     training.report, training.seconds, training.eval_seconds = 1, seconds, 0.0
     training._report()
     return seconds, training.eval_seconds
 
 
-def _timed(training: Training, step: int, at_least: float) -> float:
+def timed(training: Training, step: int, at_least: float) -> float:
     """Mean seconds of this step, done once or until `at_least` seconds have gone."""
     start, done = time.perf_counter(), 0
     while done == 0 or time.perf_counter() - start < at_least:

@@ -16,6 +16,7 @@ from ray.exceptions import AuthenticationError, RayError, RayTaskError
 from ray.job_config import JobConfig
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from trainables.spec.allowed import cores, slices
 from trainables.spec.errors import UsageError
 from trainables.storage import Storage
 
@@ -26,10 +27,10 @@ WHICH_CLUSTER, ANSWER_SECONDS = "/ray.rpc.NodeInfoGcsService/GetClusterId", 10.0
 @dataclass(frozen=True)
 class Resources:
     """What each worker of a trial occupies, and where: `address` is a Ray cluster's, None for this
-    machine; `workers` of a trial, at the least."""
+    machine; `workers` of a trial, at the least. `gpus` are None until they are chosen."""
 
     cpus: float
-    gpus: float
+    gpus: float | None
     address: str | None = None
     workers: int = 1
 
@@ -40,6 +41,12 @@ class Resources:
     def slots(self) -> int:
         """Workers that the connected cluster has room for, as it is now."""
         return sum(self._fit(node["Resources"]) for node in ray.nodes() if node["Alive"])
+
+    def per_gpu(self) -> int:
+        """Workers of a GPU for whom there are CPUs, on the node with the fewest; 0 without GPUs."""
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        able = [n for n in nodes if n.get("GPU", 0) >= 1 and n.get("CPU", 0) >= self.cpus]
+        return min((max(1, int(n["CPU"] / self.cpus / n["GPU"])) for n in able), default=0)
 
     def nodes(self) -> list[str]:
         """The ids of the nodes that train."""
@@ -60,6 +67,8 @@ def start(resources: Resources, dashboard: bool, job: dict[str, str]) -> str | N
     try:
         context = ray.init(
             address=resources.address or "local",  # None would join any cluster that is about
+            num_cpus=None if resources.address else cores(),
+            num_gpus=None if resources.address else slices() or None,
             include_dashboard=dashboard if resources.address is None else None,
             log_to_driver=False,
             logging_level=logging.ERROR,
@@ -89,9 +98,10 @@ def check_address(address: str) -> None:
         "that of the head's ~/.ray/auth_token, in the same file here or in RAY_AUTH_TOKEN, and no "
         "RAY_AUTH_MODE"
     )
-    accepted = "auto on a node of a running Ray cluster, or its HOST:PORT"
+    source, accepted = "", "auto on a node of a running Ray cluster, or its HOST:PORT"
     try:
         if address == "auto":
+            source = " of RAY_ADDRESS" if os.environ.get("RAY_ADDRESS") else ""
             address = ray._private.services.canonicalize_bootstrap_address_or_die(address)
         elif not re.fullmatch(r".+:\d+", address):
             raise ConnectionError("no HOST:PORT")
@@ -109,14 +119,15 @@ def check_address(address: str) -> None:
     except AuthenticationError as error:  # a file that RAY_AUTH_TOKEN_PATH names is not there
         wrong, accepted = error.message, token
     except grpc.RpcError as error:
-        wrong = f"no Ray cluster at {address} ({error.details()})"
+        wrong = f"no Ray cluster at {address}{source} ({error.details()})"
         if error.code() == grpc.StatusCode.UNAUTHENTICATED:
             wrong, accepted = f"{address} asks for a token, and has got none or another", token
     raise UsageError(f"--address: {wrong}; accepted: {accepted}")
 
 
 def _ask(address: str) -> None:
-    with init_grpc_channel(address) as channel:
+    # Nodes are asked as Ray asks them, past a proxy that the environment names for the world.
+    with init_grpc_channel(address, [("grpc.enable_http_proxy", 0)]) as channel:
         channel.unary_unary(WHICH_CLUSTER)(b"", timeout=ANSWER_SECONDS)
 
 
@@ -131,8 +142,8 @@ def require_slots(resources: Resources) -> None:
     if slots < 1:
         have = {k: v for k, v in ray.cluster_resources().items() if k in ("CPU", "GPU")}
         raise UsageError(
-            f"--gpus-per-trial: {resources.gpus:g} GPUs and {resources.cpus:g} CPUs a trial fit no "
-            f"node; accepted: what the cluster has, {have}"
+            f"--gpus-per-trial: {resources.gpus or 0:g} GPUs and {resources.cpus:g} CPUs a trial "
+            f"fit no node; accepted: what the cluster has, {have}"
         )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from study.plan.config import StudyConfig
 from trainables.data.image_data import ImageData
+from trainables.spec.allowed import cores
 
 PACKAGES = (
     *"ray torch torchvision optuna numpy scipy pandas pyarrow tensorboard matplotlib".split(),
@@ -35,7 +36,7 @@ def hardware() -> dict[str, Any]:
     return {
         "platform": platform.platform(),
         "processor": _processor(),
-        "cores": os.cpu_count(),
+        "cores": cores(),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "gpus": gpus,
     }

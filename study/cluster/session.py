@@ -66,15 +66,16 @@ def connected(
         if ours or (raised and not issubclass(raised, Exception)):
             ray.shutdown()
 
-    shared = 0 < resources.gpus < 1 and resources.address is None and ours
+    may_share = resources.gpus is None or 0 < resources.gpus < 1
+    shared = may_share and resources.address is None and ours
     with contextlib.ExitStack() as leaving:
         leaving.callback(on_signals, before)
         variables = leaving.enter_context(mps.served(shared))
-        if shared and not variables and not mps.running():
-            say(mps.TURNS)
         with ThreadPoolExecutor(1) as pool, mps.seen(variables):
             imported = pool.submit(importlib.import_module, importing)
             url = cluster.start(resources, dashboard, job or {}) if ours else None
+        if shared and not variables and not mps.running() and resources.per_gpu():
+            say(mps.TURNS)
         leaving.push(leave)
         # Leaving takes a moment, not to be broken off.
         leaving.callback(on_signals, dict.fromkeys(SIGNALS, signal.SIG_IGN))

@@ -44,6 +44,8 @@ def test_slots_follow_the_nodes_and_all_of_them_must_share_a_storage(
     try:
         plain, quarter = Resources(1, 0.0), Resources(0.125, 0.25)
         assert (plain.slots(), quarter.slots()) == (2, 16) and len(plain.nodes()) == 2
+        assert (plain.per_gpu(), quarter.per_gpu()) == (1, 4)  # two GPUs and one CPU a node
+        assert Resources(2, None).per_gpu() == 0  # no node has so many CPUs
         storage = Storage(str(tmp_path), "s")
         with pytest.raises(UsageError, match=r"^--storage: none is given, and the 2 nodes"):
             require_shared(storage, False, plain.nodes())

@@ -153,3 +153,20 @@ def test_where_nothing_answers_there_is_no_cluster() -> None:
             UsageError, match=rf"^--address: no Ray cluster at {address} .*\bauto\b"
         ):
             check_address(address)
+
+
+def test_a_dead_ray_address_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    with pytest.raises(UsageError, match=r"^--address: no Ray cluster at .*:1 of RAY_ADDRESS"):
+        check_address("auto")
+
+
+@pytest.mark.parametrize("head", [None], indirect=True)
+def test_a_proxy_for_the_world_is_not_asked_for_a_node(
+    head: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "https_proxy", "grpc_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    for name in ("no_proxy", "no_grpc_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    check_address(head)
