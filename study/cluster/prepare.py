@@ -58,21 +58,26 @@ def settled(asked: Asked) -> Asked:
 
 
 def calibrated(asked: Asked, events: list[Event], sizing: bool) -> "tuple[Forecast, Any]":
-    """The forecast and the data in the object store; the rates that the log has are kept."""
+    """The forecast and the data in the object store; what the log, or on this machine an earlier
+    study, knows of rates is not measured."""
     import ray
 
     from study.cluster.calibrate import rates_of
+    from study.cluster.rates import keys, recalled, remember
     from study.show.forecast import Forecast, known, sized
 
     resources = asked.resources
     begun, slots = time.monotonic(), resources.slots()
     shared = ray.put(asked.data)
-    rates = known(events, slots, platform.node())
+    alike = {} if resources.address else keys(asked.config, asked.data, slots)
+    rates = recalled(alike) | known(events, slots, platform.node())
     cells = [cell for cell in asked.config.cells if cell.name not in rates]
     if cells:
         say(f"calibrating {len(cells)} cells in {slots} processes …")
         check = asked.interruption.check
-        rates |= rates_of(asked.config, cells, shared, resources, slots, check)
+        measured = rates_of(asked.config, cells, shared, resources, slots, check)
+        rates |= measured
+        remember(alike, measured)
     workers = asked.where.workers
     forecast = Forecast(asked.config, len(asked.data.train), rates, slots, workers)
     if asked.limit is not None and sizing:

@@ -41,7 +41,7 @@ def recalled(keys: dict[str, str]) -> Rates:
 
 def remember(keys: dict[str, str], rates: Rates) -> None:
     """A full disk costs the next study its measuring, not this one anything."""
-    new = {keys[name]: [*rate, time.time()] for name, rate in rates.items()}
+    new = {keys[name]: [*rate, time.time()] for name, rate in rates.items() if name in keys}
     with contextlib.suppress(OSError), atomic(_path()) as file:
         file.write(json.dumps(_kept() | new).encode())
 

@@ -23,8 +23,12 @@ def killed_twice(place: Path, name: str, *more: str) -> subprocess.CompletedProc
 
 
 def test_killed_twice_the_metrics_are_those_of_an_undisturbed_run(
-    place: Path, undisturbed: subprocess.CompletedProcess[str]
+    place: Path,
+    undisturbed: subprocess.CompletedProcess[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("LARGE_BATCH_CACHE", str(tmp_path))  # where no rates are kept
     finished = killed_twice(place, "killed", *DETERMINED)
     assert finished.returncode == 0, finished.stderr
     assert "calibrating" not in finished.stderr  # the first session has told its rates

@@ -134,7 +134,10 @@ def test_a_formulation_from_outside_is_searched_by_the_same_command(place: Path)
     assert table.test_accuracy_mean.max() > 0.3
 
 
-def test_a_finished_study_that_is_asked_for_more_trains_only_that(place: Path) -> None:
+def test_a_finished_study_that_is_asked_for_more_trains_only_that(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LARGE_BATCH_CACHE", str(tmp_path))  # where no rates are kept
     some = ("--methods", "momentum", "--trials", "2")
     begun = trained(place, "growing", *some)
     assert begun.returncode == 0 and "calibrating 2 cells" in begun.stderr
@@ -144,6 +147,8 @@ def test_a_finished_study_that_is_asked_for_more_trains_only_that(place: Path) -
     ran = trained(place, "growing", *more, task=("--config", str(file)))
     assert ran.returncode == 0, ran.stderr
     assert "calibrating 1 cells" in ran.stderr  # the others' rates are in the log
+    alike = trained(place, "alike", *some)
+    assert alike.returncode == 0 and "calibrating" not in alike.stderr  # and in the cache
     after = ended(place, "growing")
     assert set(after.values()) == {1} and before < after
     searched = tables_of(place / "growing")[1].query("phase != 'confirm'")
