@@ -70,7 +70,11 @@ def calibrated(asked: Asked, events: list[Event], sizing: bool) -> "tuple[Foreca
     begun, slots = time.monotonic(), resources.slots()
     shared = ray.put(asked.data)
     alike = {} if resources.address else keys(asked.config, asked.data, slots)
-    rates = recalled(alike) | known(events, slots, platform.node())
+    rates = known(events, slots, platform.node())
+    before = {name: rate for name, rate in recalled(alike).items() if name not in rates}
+    if before:
+        say(f"{len(before)} cells go by rates that an earlier study measured here")
+    rates |= before
     cells = [cell for cell in asked.config.cells if cell.name not in rates]
     if cells:
         say(f"calibrating {len(cells)} cells in {slots} processes …")
