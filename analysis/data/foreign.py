@@ -83,7 +83,7 @@ def read(
         If the table or `columns` cannot be understood; rows are counted from 1, without a header.
     """
     given = parse_columns(columns)
-    if minimise:
+    if minimise and ("score" in given or "score" in table.names):
         given["score"] = _negated(given.get("score", "score"))
     path, measure = Path(table.file), given.get("score", "score")
     config = {"name": table.value or table.name, "source": table.name, "table": path.name,

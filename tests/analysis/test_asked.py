@@ -58,6 +58,7 @@ def test_values_of_a_csv_are_texts_that_may_be_numbers(table):
         ({"by": "M"}, ["--by: M is no column"]),
         ({"by": "hp"}, ["--by", "values"]),
         ({"columns": "batch_size=bs,score=-loss", "minimise": True}, ["--minimise", "already"]),
+        ({"columns": "batch_size=bs", "minimise": True}, ["--columns: no score;", "score=COLUMN"]),
         ({"columns": "batch_size=bs,score=loss,rho=10**lr"}, ["10**lr is no column", "computed"]),
         ({"columns": "batch_size=bs,score=loss,rho=lr*1e-3"}, ["lr*1e-3 is no", "beforehand"]),
     ],
