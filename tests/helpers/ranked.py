@@ -90,6 +90,7 @@ class Trained:
 def trained(given: TrialConfig, ranks: Ranks = ALONE, stop: bool = False) -> Trained:
     """A trial to its end, on every rank; or from the state after its first report, with `stop`."""
     training = start(given, DATA, ranks=ranks)
+    training.gradient.together = True  # as on a GPU
     while not training.done:
         _go_on(training)
         if stop:
