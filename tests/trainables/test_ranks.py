@@ -143,3 +143,12 @@ def test_shares_are_the_batch_in_equal_parts(images: int, size: int) -> None:
     for share in shares:
         assert share.source is batch.indices and (share.start == place or not len(share))
         place += len(share)
+
+
+def test_what_a_sum_takes_is_counted_with_the_wait_for_the_slowest() -> None:
+    with together(2, ranked.late, 0.5) as ranks:
+        ranks.mean(1.0, device=torch.device("cpu"))  # joining has waited for its start
+        assert 0.25 < ranks.summing() < 30
+        ranks.mean(1.0, device=torch.device("cpu"))
+        assert 0 < ranks.summing() < 0.25
+        assert ranks.summing() == 0.0
