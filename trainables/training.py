@@ -24,7 +24,10 @@ from trainables.step.ranks import ALONE, Ranks
 
 TRAIN_SUBSET = 2048  # training images on which every report's train loss and accuracy are taken
 NOISE_EVERY = 16  # steps between two samples of the noise scale
-STATE = ("step", "report", "reports", "diverged", "first_loss", "seconds", "eval_seconds")
+STATE = (
+    *("step", "report", "reports", "diverged", "first_loss"),
+    *("seconds", "eval_seconds", "communication_seconds"),
+)
 
 
 class Training:
@@ -69,7 +72,7 @@ class Training:
         self.step = self.report = 0
         self.reports: list[dict[str, Any]] = []
         self.diverged = False
-        self.seconds = self.eval_seconds = 0.0
+        self.seconds = self.eval_seconds = self.communication_seconds = 0.0
         if ranks.rank == 0:  # which alone evaluates
             self._recalibrate()
             self.first_loss, _ = self.evaluate(data.train, TRAIN_SUBSET)
@@ -98,12 +101,14 @@ class Training:
         start = time.perf_counter()
         # Of buffers each rank has moved its own, and rank 0 has those of evaluation.
         self.ranks.copy((*self.model.parameters(), *self.model.buffers()))
+        self.ranks.summing()  # of whatever was before
         while self.step < target and not self.diverged:
             loss = self._step()
             # On a GPU the loss is read seldom, since reading it waits for the device.
             if self.data.device.type == "cpu" or self.step % 50 == 0 or self.step == target:
                 self.diverged = not math.isfinite(float(loss))
         self.seconds += time.perf_counter() - start
+        self.communication_seconds += self.ranks.summing()
         self.report += 1
 
     def _step(self) -> Tensor:
@@ -216,6 +221,7 @@ class Training:
         return figures | {
             "seconds": self.seconds,
             "eval_seconds": self.eval_seconds,
+            "communication_seconds": self.communication_seconds,
             "images_per_second": samples / self.seconds,
             "peak_memory": max(memory.peak(self.data.device), self.advance.peak),
             "workers": self.ranks.size,

@@ -227,7 +227,7 @@ def schedule(config: Facts) -> list[str]:
         known = NETWORKS.get(str(config.get("model")))
         free = known is not None and not known.batch_norm
         cut = f" and accumulated over micro-batches of up to {given(config['micro_batch'])} images"
-        # Batch norm is over ghost batches, which are then the micro-batches.
+        # With batch norm they are whole ghost batches, which have been told of.
         lines.append(f"Gradients are taken in {said}{cut if free else ''}.")
     if clip := config.get("clip"):
         lines.append(f"The base optimizer's gradient is scaled to a norm of {given(clip)} where "

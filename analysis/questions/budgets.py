@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import optimize  # type: ignore[import-untyped,unused-ignore]
 
-from analysis.data.cells import Cell, series_of
+from analysis.data.cells import Cell, complete, series_of
 from analysis.data.study import Study
 from analysis.data.words import align, interval, number, wrap
 from analysis.questions.compare import Paired, common_seeds, paired
@@ -28,6 +28,8 @@ EQUAL_COLUMNS = ["method", "batch_size", "m", "budget", "share", "val_accuracy",
                  "n_pairs"]  # fmt: skip
 DEPTH_COLUMNS = ["label", "method", "batch_size", "m", "steps", "grads", "seconds", "step_seconds",
                  *(f"seconds_p{workers}" for workers in WORKERS)]  # fmt: skip
+SHARED_COLUMNS = ["label", "method", "batch_size", "m", "workers", "n", "step_seconds",
+                  "compute", "communication", "modelled"]  # fmt: skip
 DISTURBED = 0.15  # misfit of the step times from which on they are not those of a quiet machine
 
 
@@ -63,11 +65,15 @@ class Budgets:
     depth : a row a cell of a series (DEPTH_COLUMNS), medians over the completed seeds: steps,
         sequential gradients (the serial depth), seconds, seconds a step; `seconds_p8`: modelled for
         the same steps on 8 workers.
+    shared : where trials are over several numbers of workers, a row a cell of a series and number
+        of workers (SHARED_COLUMNS), medians over its `n` complete trials, in seconds a step: all,
+        its parts, and compute as `times` model it; else no rows.
     """
 
     equal: pd.DataFrame
     depth: pd.DataFrame
     times: tuple[StepTime, ...]
+    shared: pd.DataFrame
 
 
 def budgets(study: Study, cells: Sequence[Cell]) -> Budgets:
@@ -75,17 +81,23 @@ def budgets(study: Study, cells: Sequence[Cell]) -> Budgets:
     curves = winner_curves(study, cells)
     spent = {key: _spent(runs) for key, runs in curves.items()}
     equal = pd.DataFrame(_equal_rows(curves, _shares(spent)), columns=EQUAL_COLUMNS)
-    depth, times = [], []
+    depth, times, shared = [], [], _shared(cells)
     for label, own in series_of(cells).items():
         ends = [spent[cell.key] for cell in own]
-        sizes = [cell.batch_size for cell in own]
-        time = step_time(label, sizes, [end["seconds"] / end["steps"] for end in ends])
+        if len(shared):
+            rows = shared[shared["label"].eq(label)]
+            time = step_time(label, rows["batch_size"] / rows["workers"], rows["compute"])
+            each = time.t0 + time.t1 * rows["batch_size"] / rows["workers"]
+            shared.loc[rows.index, "modelled"] = each
+        else:
+            sizes = [cell.batch_size for cell in own]
+            time = step_time(label, sizes, [end["seconds"] / end["steps"] for end in ends])
         times.append(time)
         for cell, end in zip(own, ends, strict=True):
             steps, grads, seconds = end["steps"], end["grads"], end["seconds"]
             modelled = [time.total(steps, cell.batch_size, workers) for workers in WORKERS]
             depth.append([label, *cell.key, steps, grads, seconds, seconds / steps, *modelled])
-    return Budgets(equal, pd.DataFrame(depth, columns=DEPTH_COLUMNS), tuple(times))
+    return Budgets(equal, pd.DataFrame(depth, columns=DEPTH_COLUMNS), tuple(times), shared)
 
 
 def at_share(curve: Curve, measure: str, share: float) -> float:
@@ -151,6 +163,26 @@ def _shares(spent: Mapping[Key, pd.Series]) -> dict[Key, dict[str, float]]:
         least = pd.DataFrame([end for other, end in spent.items() if other[1] == key[1]]).min()
         shares[key] = {"epochs": 1.0} | {name: float(least[name] / own[name]) for name in MEASURES}
     return shares
+
+
+def _shared(cells: Sequence[Cell]) -> pd.DataFrame:
+    """Measured seconds a step by the number of workers, where there are several; not yet modelled.
+
+    What older studies have not recorded of communication is not known, but of one worker 0.
+    """
+    made: list[list[Any]] = []
+    for label, own in series_of(cells).items():
+        for cell in own:
+            trials = complete(cell.trials)
+            workers = trials["workers"].fillna(1).astype(int)
+            alone = pd.Series(0.0, trials.index).where(workers.eq(1))
+            talk = trials["communication_seconds"].fillna(alone) / trials["steps"]
+            step = trials["seconds"] / trials["steps"]
+            times = pd.DataFrame({"step": step, "compute": step - talk, "talk": talk})
+            for count, each in times.groupby(workers):
+                made.append([label, *cell.key, count, len(each), *each.median(), np.nan])
+    table = pd.DataFrame(made, columns=SHARED_COLUMNS)
+    return table if table["workers"].nunique() > 1 else table.iloc[:0]
 
 
 def _equal_rows(
@@ -223,4 +255,21 @@ def _depth_lines(result: Budgets) -> list[str]:
         [str(row["batch_size"]), row["label"], *(number(row[name], 3) for name in shown)]
         for _, row in result.depth.iterrows()
     ]
-    return lines + align([head, *rows])
+    return lines + align([head, *rows]) + _shared_lines(result.shared)
+
+
+def _shared_lines(shared: pd.DataFrame) -> list[str]:
+    if shared.empty:
+        return []
+    said = wrap(
+        "Milliseconds of a step over N workers: measured, of which compute and communication (and "
+        "the wait for the slowest), and compute as modelled, t0 + t1 B / N."
+    )
+    times = ["step_seconds", "compute", "communication", "modelled"]
+    rows = [
+        [str(row["batch_size"]), row["label"], str(row["workers"]), str(row["n"]),
+         *(number(row[name] * 1e3, 3) for name in times)]
+        for _, row in shared.iterrows()
+    ]  # fmt: skip
+    head = ["B", "series", "N", "trials", "ms", "compute", "communication", "modelled"]
+    return said + align([head, *rows])

@@ -7,7 +7,7 @@ from analysis.validity.check import Check
 CHECKS = (
     confirm.whole, search.optima, search.winners, search.laws, search.stopping, confirm.seeds,
     search.diverged, search.neighbours, search.rules, confirm.share, confirm.settings,
-    confirm.minima, confirm.timing,
+    confirm.minima, confirm.workers, confirm.timing,
 )  # fmt: skip
 
 

@@ -104,6 +104,22 @@ def minima(found: Answers) -> Iterator[Check]:
     )
 
 
+def workers(found: Answers) -> Iterator[Check]:
+    """Where trials are over different numbers of workers, which only their times show."""
+    shared = found.budgets.shared
+    if shared.empty:
+        return
+    ends = pd.concat([cell.winner_runs for cell in found.cells])
+    counts = ends.groupby("batch_size")["workers"].agg(lambda n: sorted(set(n.dropna())))
+    listed = {size: ", ".join(f"{n:.0f}" for n in each) for size, each in counts.items()}
+    cases = [f"B={size:.0f} ({each})" for size, each in listed.items() if ", " in each]
+    said = ", ".join(map(str, sorted(set(shared["workers"]))))
+    yield check("Times of as many workers", len(ends), cases, "trials over several workers are the "
+                "same but for their seconds, which cannot be compared where winners have different "
+                "numbers", f"trials are over {said} workers, winners at each batch size over as "
+                "many; figures are the same up to rounding")  # fmt: skip
+
+
 def timing(found: Answers) -> Iterator[Check]:
     """Whether step times follow t0 + t1 B, as they do where nothing else runs."""
     times = [t for t in found.budgets.times if t.k > 2]  # a line through two points proves nothing

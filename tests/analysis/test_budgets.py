@@ -161,3 +161,47 @@ def test_lines_fit_the_width():
     ]
     lines = budget_lines(of(*runs))
     assert max(map(len, lines)) <= 110 and any("momentum+asam" in line for line in lines)
+
+
+def several(mixed_at=None):
+    """A quiet machine of 2 ms a step and 30 us an image, over as many workers as B / 256, which
+    talk 1 ms; at `mixed_at` one of the seeds is over one worker."""
+    runs = []
+    for size, seed in [(size, seed) for size in (128, 256, 512, 1024) for seed in range(3)]:
+        count = max(1, size // 256) if (size, seed) != (mixed_at, 0) else 1
+        talk = 1e-3 * (count > 1)
+        row, reports = run([0.5, 0.8], batch_size=size, seed=seed,
+                           step_seconds=2e-3 + 3e-5 * size / count + talk)  # fmt: skip
+        row |= {"steps": 20, "seconds": float(reports["seconds"].iloc[-1]), "workers": count}
+        runs.append((row | {"communication_seconds": 20 * talk}, reports))
+    return runs
+
+
+def test_step_times_over_several_workers_are_compute_and_communication_beside_the_model():
+    found = of(*several())
+    [time] = found.times
+    assert (time.t0, time.t1) == pytest.approx((2e-3, 3e-5)) and time.misfit < 1e-9
+    table = found.shared.set_index("batch_size")
+    assert table["workers"].to_dict() == {128: 1, 256: 1, 512: 2, 1024: 4}
+    assert table["n"].eq(3).all() and table["communication"].to_list() == [0, 0, 1e-3, 1e-3]
+    model = 2e-3 + 3e-5 * table.index / table["workers"]
+    assert table["compute"].to_list() == pytest.approx(list(model))
+    assert table["modelled"].to_list() == pytest.approx(list(model))
+    said = "\n".join(budget_lines(found))
+    assert "over N workers" in said
+    [row] = [line.split() for line in said.splitlines() if line.split()[:1] == ["1024"]][-1:]
+    assert row[2:] == ["4", "3", "10.7", "9.68", "1", "9.68"]
+
+
+def test_of_one_number_of_workers_nothing_is_said():
+    runs = [(row | {"workers": 2, "communication_seconds": 0.1}, each) for row, each in several()]
+    found = of(*runs)
+    assert found.shared.empty and "over N workers" not in "\n".join(budget_lines(found))
+
+
+def test_what_was_not_recorded_of_communication_is_not_taken_for_compute():
+    runs = [(row | {"communication_seconds": np.nan}, each) for row, each in several()]
+    found = of(*runs)
+    unknown = found.shared.set_index("batch_size")["compute"].isna()
+    assert unknown.to_list() == [False, False, True, True]
+    assert (found.times[0].t0, found.times[0].t1) == pytest.approx((2e-3, 3e-5))

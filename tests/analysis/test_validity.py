@@ -154,3 +154,12 @@ def test_neighbours_by_hand():
     said = checks(study(rows))["Winner told from its neighbours"]
     assert said.verdict == "caution" and "from double" in said.said and "half" not in said.said
     assert isinstance(table, pd.DataFrame) and table["n"].tolist() == [3, 3]
+
+
+def test_where_numbers_of_workers_mix_it_is_said_and_else_nothing(whole, before):
+    name = "Times of as many workers"
+    assert name not in before
+    by_size = checks(changed(whole, workers=lambda t: t["batch_size"].gt(1000) * 3.0 + 1))[name]
+    assert by_size.verdict == "holds" and "over 1, 4 workers" in by_size.said
+    sam = checks(changed(whole, workers=lambda t: t["method"].str.endswith("sam") * 1.0 + 1))[name]
+    assert sam.verdict == "caution" and "B=64 (1, 2), B=256 (1, 2), B=4096 (1, 2)" in sam.said

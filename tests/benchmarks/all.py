@@ -4,6 +4,7 @@ from tests.benchmarks import (
     answer,
     batched,
     data,
+    ghosts,
     gpu_share,
     gpu_step,
     gpu_study,
@@ -14,5 +15,7 @@ from tests.benchmarks import (
 )
 from tests.benchmarks.table import Benchmark
 
-MODULES = (step, parallel, data, study, answer, growth, gpu_step, gpu_share, gpu_study, batched)
+MODULES = (
+    step, parallel, data, study, answer, growth, gpu_step, gpu_share, gpu_study, ghosts, batched,
+)  # fmt: skip
 BENCHMARKS: dict[str, Benchmark] = {each.BENCHMARK.name: each.BENCHMARK for each in MODULES}

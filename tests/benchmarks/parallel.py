@@ -26,17 +26,6 @@ CONFIG = TrialConfig(
 )  # fmt: skip
 
 
-class Timed(Ranks):
-    """Ranks that know how long they have been at sums, waiting for each other included."""
-
-    spent = 0.0
-
-    def _reduced(self, tensors: list[torch.Tensor]) -> None:
-        begun = time.perf_counter()
-        super()._reduced(tensors)
-        self.spent += time.perf_counter() - begun
-
-
 def timed(ranks: Ranks, call: Callable[[], object], seconds: float) -> float:
     """Seconds of a call that all ranks make, on the average over ranks, after one that is not
     counted; all make as many."""
@@ -58,15 +47,14 @@ def rows(ranks: Ranks, options: argparse.Namespace) -> Iterator[Row]:
     for network in options.networks:
         for size in parse_batch_sizes(options.batch_sizes):
             config = replace(CONFIG, model=network, batch_size=size, m=size)
-            clock = Timed(ranks.rank, ranks.size)
-            shared, alone = (Training(config, data, ranks=each) for each in (clock, ALONE))
+            shared, alone = (Training(config, data, ranks=each) for each in (ranks, ALONE))
             spent, count = 0.0, 0
 
-            def step(shared: Training = shared, clock: Timed = clock) -> None:
+            def step(shared: Training = shared) -> None:
                 nonlocal spent, count
-                before = clock.spent
+                ranks.summing()  # what `timed` has asked
                 shared._step()
-                spent, count = spent + clock.spent - before, count + 1
+                spent, count = spent + ranks.summing(), count + 1
 
             whole = timed(ranks, step, options.seconds)
             talk = spent / count

@@ -2,6 +2,7 @@
 
 import math
 import sys
+import time
 import types
 from dataclasses import dataclass
 from typing import Any
@@ -90,6 +91,7 @@ class Trained:
 def trained(given: TrialConfig, ranks: Ranks = ALONE, stop: bool = False) -> Trained:
     """A trial to its end, on every rank; or from the state after its first report, with `stop`."""
     training = start(given, DATA, ranks=ranks)
+    training.gradient.together = True  # as on a GPU
     while not training.done:
         _go_on(training)
         if stop:
@@ -110,6 +112,14 @@ def _go_on(training: Training) -> None:
         training.run()
     else:
         training.train()
+
+
+def late(ranks: Ranks, seconds: float) -> None:
+    """Another rank, which takes so long to come to a sum; then one more sum, at once."""
+    time.sleep(seconds)
+    for _ in range(2):
+        ranks.mean(1.0, device=torch.device("cpu"))
+    leave()
 
 
 def follow(ranks: Ranks, jobs: list[tuple[TrialConfig, bool]]) -> None:

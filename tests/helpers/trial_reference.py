@@ -14,7 +14,7 @@ from trainables.spec.names import FORMULATIONS, OPTIMIZERS
 from trainables.spec.trial import TrialConfig
 from trainables.training import Training
 
-TIMED = {"seconds", "eval_seconds", "images_per_second", "peak_memory"}
+TIMED = {*("seconds", "eval_seconds", "communication_seconds", "images_per_second", "peak_memory")}
 
 
 def tanh_net(shape: tuple[int, int, int], classes: int) -> nn.Module:

@@ -55,6 +55,7 @@ def test_a_study_over_two_workers_from_nothing_to_the_report(
     assert (place / "calm" / "report" / "index.html").exists()
     _, trials, reports = tables_of(place / "calm")
     assert trials.workers.eq(2).all() and reports.workers.eq(2).all()
+    assert reports.communication_seconds.between(0, reports.seconds, inclusive="neither").all()
     assert trials.status.eq("complete").all() and trials.test_accuracy.max() > 0.5
 
 

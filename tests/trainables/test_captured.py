@@ -25,7 +25,7 @@ from tests.helpers.trial_reference import (
 )
 from trainables.data.batches import DeviceData
 from trainables.spec.trial import TrialConfig
-from trainables.step import captured
+from trainables.step import captured, gradient
 from trainables.step.captured import KEPT, Captured, Kept, Replay, capturable
 from trainables.step.gradient import Stopped
 from trainables.training import Training
@@ -131,6 +131,15 @@ def test_whatever_else_is_asked(values: dict, monkeypatch: pytest.MonkeyPatch) -
         torch.testing.assert_close(weights(one), weights(other), rtol=1e-3, atol=1e-5)
     else:
         agree(one, other)
+
+
+def test_ghost_batches_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gradient, "TOGETHER", (DEVICE,))
+    asked = config("momentum+sam", model="cnn-bn", m=48, bn_batch=8, micro_batch=24)
+    one = begun(asked)
+    assert isinstance(one.advance, Captured)
+    assert [part.ghosts for part in one.gradient._parts(one.batch(0))] == [3, 3]
+    agree(one, uncaptured(asked, monkeypatch))
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -22,6 +22,7 @@ CONFIGS: dict[str, TrialConfig] = {
     "experts": config(model="Experts", batch_size=16),
     "augmented": config(augment="shift,flip", clip=0.5),
     "batch norm": config(model="double_bn", bn_batch=32),
+    "batch norm, together": config(model="double_bn", bn_batch=16, micro_batch=32),
     "batch norm, sam": config(model="double_bn", bn_batch=32, formulation="sam"),
     "batch norm, sam, m 32": config(model="double_bn", bn_batch=32, formulation="sam", m=32),
     "sam": config(formulation="sam"),
@@ -80,7 +81,7 @@ def test_weights_are_those_of_one_worker(
             same = {key: value for key, value in others.items() if key in ("steps", "val_accuracy")}
             assert same == {key: figures[key] for key in same}
             assert others["train_loss"] == pytest.approx(figures["train_loss"], rel=1e-10)
-    assert len(alone.keys() & shared.keys()) >= 17
+    assert len(alone.keys() & shared.keys()) >= 18
 
 
 def test_a_resumed_trial_over_workers_is_the_uninterrupted_one_to_the_bit(
@@ -143,3 +144,12 @@ def test_shares_are_the_batch_in_equal_parts(images: int, size: int) -> None:
     for share in shares:
         assert share.source is batch.indices and (share.start == place or not len(share))
         place += len(share)
+
+
+def test_what_a_sum_takes_is_counted_with_the_wait_for_the_slowest() -> None:
+    with together(2, ranked.late, 0.5) as ranks:
+        ranks.mean(1.0, device=torch.device("cpu"))  # joining has waited for its start
+        assert 0.25 < ranks.summing() < 30
+        ranks.mean(1.0, device=torch.device("cpu"))
+        assert 0 < ranks.summing() < 0.25
+        assert ranks.summing() == 0.0

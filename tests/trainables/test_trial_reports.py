@@ -13,8 +13,8 @@ from trainables.training import TRAIN_SUBSET, Training
 
 FIGURES = set(
     """report progress epochs steps samples grads lr train_loss train_accuracy val_loss
-    val_accuracy diverged score noise_scale seconds eval_seconds images_per_second
-    peak_memory workers""".split()
+    val_accuracy diverged score noise_scale seconds eval_seconds
+    communication_seconds images_per_second peak_memory workers""".split()
 )
 TEST_FIGURES = {"test_loss", "test_accuracy", "generalization_gap"}
 
@@ -30,6 +30,7 @@ def test_reports_have_the_documented_figures_and_the_last_the_test_ones() -> Non
         assert figures["seconds"] > 0 and figures["eval_seconds"] > 0
         assert figures["images_per_second"] == figures["samples"] / figures["seconds"]
         assert figures["peak_memory"] > 2**20
+        assert figures["communication_seconds"] == 0.0  # with whom
     assert reports[0]["seconds"] < reports[1]["seconds"] < reports[2]["seconds"]
 
 

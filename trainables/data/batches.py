@@ -44,8 +44,10 @@ class Batch:
 
     start : counted in the epoch, as far as a batch lies in one. span : how many images of the step
     it stands for. source : the indices of the whole that it is an unbroken part of; None of a
-    choice.
+    choice. ghosts : equal parts of it that batch norm is over, each by itself.
     """
+
+    ghosts = 1
 
     def __init__(self, indices: Tensor, start: int = 0) -> None:
         self.indices, self.start, self.span = indices, start, len(indices)

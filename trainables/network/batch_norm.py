@@ -1,9 +1,12 @@
-"""Batch norm's running statistics, taken anew before a network is evaluated."""
+"""Batch norm over ghost batches, and its running statistics, taken anew before an evaluation."""
 
-from collections.abc import Iterable
+import contextlib
+import functools
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from trainables.spec.errors import UsageError
@@ -38,6 +41,62 @@ def require_pairs(config: TrialConfig) -> None:
             f"--bn-batch: batch norm over single images (batch size {config.batch_size}, m "
             f"{config.m}, --bn-batch {config.bn_batch}); accepted: where each has two or more"
         )
+
+
+def foldable(normalising: list[_BatchNorm]) -> bool:
+    """Whether `apart` knows how they normalise: as torch's own, not by a subclass or a patch."""
+    forwards = [getattr(layer.forward, "__func__", None) for layer in normalising]
+    return all(forward is _BatchNorm.forward for forward in forwards)
+
+
+@contextlib.contextmanager
+def apart(normalising: list[_BatchNorm], count: int) -> Iterator[None]:
+    """Inside the block each of `count` equal parts of a batch is normalised by itself, in one call,
+    and moves the running statistics as if they came one after another."""
+    patched = normalising if count > 1 else []
+    for layer in patched:
+        layer.forward = functools.partial(_forward, layer, count)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        for layer in patched:
+            del layer.forward
+
+
+def _forward(layer: _BatchNorm, count: int, x: Tensor) -> Tensor:
+    """(count g, C, ...) as (g, count C, ...), where channels are statistics' own."""
+    if not layer.training:  # frozen only now
+        return _BatchNorm.forward(layer, x)
+    layer._check_input_dim(x)
+    last = x.ndim == 4 and not x.is_contiguous() and x.stride(1) == 1
+    at = 3 if last else 1  # where channels lie in memory, and are to lie
+    x = x.movedim(1, at).unflatten(0, (count, -1)).movedim(0, at)
+    x = x.flatten(at, at + 1).movedim(at, 1)
+    weight, bias = (p if p is None else p.repeat(count) for p in (layer.weight, layer.bias))
+    running = (layer.running_mean, layer.running_var) if layer.track_running_stats else ()
+    own = [r.repeat(count) for r in running if r is not None]
+    mean, var = own or (None, None)  # the ghost batches' own, at a momentum of 1
+    y = functional.batch_norm(x, mean, var, weight, bias, True, 1.0, layer.eps)
+    if own:
+        _move(layer, count, own)
+    y = y.movedim(1, at).unflatten(at, (count, -1)).movedim(at, 0)
+    return y.flatten(0, 1).movedim(at, 1)
+
+
+@torch.no_grad()
+def _move(layer: _BatchNorm, count: int, statistics: list[Tensor]) -> None:
+    """The running mean and variance by those of `count` ghost batches, one after another."""
+    assert layer.num_batches_tracked is not None
+    layer.num_batches_tracked.add_(count)
+    ages = torch.arange(count, device=statistics[0].device, dtype=statistics[0].dtype).flip(0)
+    if layer.momentum is None:  # the plain mean
+        shares = torch.ones_like(ages) / layer.num_batches_tracked
+    else:
+        shares = layer.momentum * (1 - layer.momentum) ** ages
+    for running, own in zip((layer.running_mean, layer.running_var), statistics, strict=True):
+        assert running is not None
+        added = (shares[:, None] * own.view(count, -1)).sum(0)  # a product would be in bfloat16
+        running.mul_(1 - shares.sum()).add_(added)
 
 
 @torch.no_grad()

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 # Of a report: fractions for accuracies, nats for losses, bytes, seconds. `lr` is the scheduled
 # learning rate of the last step; `samples` counts images, `grads` sequential batch gradients;
-# `seconds` are spent in steps, `eval_seconds` in evaluation; `noise_scale` is B_simple in images;
+# `seconds` are spent in steps, of which `communication_seconds` in sums over all workers, waiting
+# for the slowest included, `eval_seconds` in evaluation; `noise_scale` is B_simple in images;
 # test_* and generalization_gap (train minus test accuracy) only where a trial ends; `workers`
 # is how many share each batch, and `peak_memory` that of the first of them.
 METRICS = {
@@ -27,6 +28,7 @@ METRICS = {
     "diverged": "boolean",
     "seconds": "float64",
     "eval_seconds": "float64",
+    "communication_seconds": "float64",
     "images_per_second": "float64",
     "peak_memory": "Int64",
     "workers": "Int64",

@@ -1,6 +1,7 @@
 """The exact gradient of any batch, taken micro-batch by micro-batch, and the noise it carries."""
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -11,7 +12,7 @@ from torch.nn.utils import get_total_norm
 
 from trainables.data.augment import Augment
 from trainables.data.batches import Batch, Images
-from trainables.network.batch_norm import has_batch_norm
+from trainables.network.batch_norm import apart, foldable, layers
 from trainables.network.losses import Loss
 from trainables.step.ranks import ALONE, Ranks
 
@@ -19,6 +20,9 @@ Gradients = list[Tensor | None]
 GradientOf = Callable[[Batch], tuple[Tensor, Gradients]]
 
 KEPT = 2  # micro-batches whose images are there for a second pass
+# Devices that normalise all ghost batches of a micro-batch at once: one at a time leaves a GPU
+# idle, and keeps within the caches of a CPU.
+TOGETHER = ("cuda",)
 NOISE_SHARD = 32  # images in the small batch of the noise-scale estimator
 NOISE_SHARDS = 2, 16  # at least and at most so many of them in a sampled step
 
@@ -38,8 +42,9 @@ class Gradient:
     """Callable: a batch -> (mean loss, gradient of the mean loss for every parameter).
 
     Micro-batches of equal size, or one less, keep the memory flat in B; they change the gradient by
-    rounding only, unless the network has batch norm, whose statistics are theirs (ghost batches,
-    Hoffer et al. 2017). A parameter that the loss does not use has gradient None.
+    rounding only: they are whole ghost batches where the network has batch norm, which is over at
+    most `bn_batch` images (Hoffer et al. 2017). A parameter that the loss does not use has gradient
+    None.
 
     A step begins with `begin`. What layers and augmentation draw at random is a function of its
     seed, and buffers, such as running statistics, move only the first time it sees an image, so
@@ -61,13 +66,16 @@ class Gradient:
         augment: Augment | None = None,
         precision: str = "fp32",
         ranks: Ranks = ALONE,
+        bn_batch: int | None = None,
     ) -> None:
         self.model, self.loss, self.images, self.augment = model, loss, images, augment
         self.micro_batch, self.stop, self.ranks = micro_batch, stop, ranks
         self.params = [p for p in model.parameters() if p.requires_grad]
         self.buffers = list(model.buffers())
-        self.ghosts = has_batch_norm(model)
         self.device = images.labels.device
+        self.normalising = layers(model)
+        self.ghosts, self.bn_batch = bool(self.normalising), bn_batch or micro_batch
+        self.together = self.device.type in TOGETHER and foldable(self.normalising)
         self.low_precision = precision == "bf16"
         self.generator: torch.Generator | None = default_generator(self.device)
         self.seed: int | Tensor = 0
@@ -86,11 +94,25 @@ class Gradient:
         if self.generator:
             self.generator.manual_seed(self.seed + start)  # type: ignore[arg-type]
 
-    def _parts(self, batch: Batch) -> list[Batch]:
-        if len(batch) > self.micro_batch:
-            return batch.cut(self.micro_batch)
-        # The share of a rank may be empty, of a batch of fewer images than there are ranks.
-        return [batch] if len(batch) or self.ranks.size == 1 else []
+    def _parts(self, batch: Batch, alone: int = 0) -> list[Batch]:
+        """Micro-batches; with batch norm each of ghost batches of one size, the first `alone` of
+        which are micro-batches by themselves."""
+        most = self.bn_batch if self.ghosts else self.micro_batch
+        if len(batch) <= most:
+            # The share of a rank may be empty, of a batch of fewer images than there are ranks.
+            return [batch] if len(batch) or self.ranks.size == 1 else []
+        cut = batch.cut(most)
+        if not (self.normalising and self.together):
+            return cut
+        parts, rest = cut[:alone], cut[alone:]
+        done = sum(map(len, parts))
+        for size, alike in itertools.groupby(map(len, rest)):
+            run = batch[done : done + sum(alike)]
+            done += len(run)
+            for part in run.split(size * max(1, self.micro_batch // size)):
+                part.ghosts = len(part) // size
+                parts.append(part)
+        return parts
 
     @torch.enable_grad()
     def _mean(
@@ -148,7 +170,8 @@ class Gradient:
     def _loss(self, part: Batch) -> Tensor:
         """Summed over the images; in bfloat16 the layers' products alone, and never the weights."""
         images, labels = self._batch(part)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.low_precision):
+        autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.low_precision)
+        with autocast, apart(self.normalising, part.ghosts):
             logits = self.model(images)
         return self.loss(logits.float() if self.low_precision else logits, labels)
 
@@ -172,7 +195,7 @@ class Gradient:
         """The same gradient for one step in which `noise` sees the first pass.
 
         Every pass of the step is cut alike, or the passes would differ by rounding and rho = 0
-        would no longer equal the base optimizer bit for bit. With batch norm the shards are the
+        would no longer equal the base optimizer bit for bit. With batch norm the shards are
         ghost batches, since smaller ones would be another network.
         """
         first = True
@@ -180,7 +203,8 @@ class Gradient:
         def gradient(batch: Batch) -> tuple[Tensor, Gradients]:
             nonlocal first
             own = self.ranks.share(batch)
-            parts = self._parts(own) if self.ghosts else self._shards(own)
+            shards = shards_of(len(own))
+            parts = self._parts(own, shards) if self.ghosts else self._shards(own)
             least = len(parts[0]) if self.ghosts and parts else NOISE_SHARD
             uneven = len(batch) % self.ranks.size
             if not first or len(batch) <= least or uneven:
@@ -190,7 +214,7 @@ class Gradient:
             squares: list[Tensor] = []
 
             def see(part: Batch, grads: Gradients) -> None:
-                if len(part) == small and len(squares) < shards_of(len(own)):
+                if len(part) == small and len(squares) < shards:
                     # the loss of a part is divided by B, not by its size
                     squares.append((norm(grads) * (len(batch) / small)) ** 2)
 

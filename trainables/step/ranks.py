@@ -4,6 +4,7 @@ All build the same network, draw the same batches and take the same steps; only 
 differentiates are its own. A sum has the same bits on every rank, so the copies stay equal.
 """
 
+import time
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 
@@ -14,6 +15,7 @@ from torch import distributed as dist
 from trainables.data.batches import Batch
 
 PATIENCE = timedelta(minutes=2)  # that a rank waits for the others
+Moment = float | torch.cuda.Event
 
 
 class Parted(RuntimeError):
@@ -31,6 +33,7 @@ class Ranks:
 
     def __init__(self, rank: int = 0, size: int = 1) -> None:
         self.rank, self.size = rank, size
+        self.sums: list[tuple[Moment, Moment]] = []  # from when to when
 
     def share(self, batch: Batch) -> Batch:
         """This rank's images of a batch: an unbroken part, of equal sizes or one less."""
@@ -76,8 +79,16 @@ class Ranks:
     def _reduced(self, tensors: list[Tensor]) -> None:
         """Each to its sum over all ranks, in place."""
         flat = _flat(tensors)
+        begun = _now(flat.device)
         _together(lambda: dist.all_reduce(flat))
+        self.sums.append((begun, _now(flat.device)))
         _unflatten(flat, tensors)
+
+    def summing(self) -> float:
+        """Seconds at sums since it was last asked, in which a rank also waits for the others."""
+        seconds = sum(_between(*moments) for moments in self.sums)
+        self.sums.clear()
+        return seconds
 
 
 ALONE = Ranks()
@@ -117,6 +128,23 @@ def _together(call: Callable[[], object]) -> None:
         raise Parted(
             f"another worker of the trial is gone ({str(error).splitlines()[0]})"
         ) from error
+
+
+def _now(device: torch.device) -> Moment:
+    """On a GPU an event, which is there once what is asked of it before has been done."""
+    if device.type != "cuda":
+        return time.perf_counter()
+    event = torch.cuda.Event(enable_timing=True)
+    event.record()
+    return event
+
+
+def _between(begun: Moment, ended: Moment) -> float:
+    """Seconds."""
+    if isinstance(begun, float) or isinstance(ended, float):
+        return float(ended) - float(begun)  # type: ignore[arg-type]
+    ended.synchronize()
+    return begun.elapsed_time(ended) / 1000
 
 
 def _flat(tensors: list[Tensor]) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from trainables.data.augment import Augment
 from trainables.data.batches import Batch, DeviceData
 from trainables.network import losses
-from trainables.network.batch_norm import has_batch_norm, require_pairs
+from trainables.network.batch_norm import require_pairs
 from trainables.spec.trial import TrialConfig
 from trainables.step import formulation, optimizers
 from trainables.step.gradient import Gradient, GradientOf, Gradients, NoiseScale, clipped
@@ -46,19 +46,19 @@ class Step:
         self.formulation = formulation.build(config)
         built_in = type(self.formulation) in formulation.FORMULATIONS.values()
         self.apart = ranks.size > 1 and config.m < config.batch_size and built_in
-        batch_norm = has_batch_norm(model)
-        if batch_norm:
-            require_pairs(config)
         self.gradient = Gradient(
             model,
             self.loss,
             data.train,
-            config.bn_batch if batch_norm else config.micro_batch,
+            config.micro_batch,
             stop,
             None if config.augment == "none" else Augment(config.augment),
             config.precision,
             ALONE if self.apart else ranks,
+            config.bn_batch,
         )
+        if self.gradient.ghosts:
+            require_pairs(config)
         self.names = [name for name, p in model.named_parameters() if p.requires_grad]
         self.formulation.names = self.names
         self.rebuild(config)
