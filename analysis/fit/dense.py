@@ -32,8 +32,9 @@ class DenseCell:
 
     lr : (n,) log2; rho : (k,) log2, or one 0 where there is none. means, counts : (reports, n, k),
     (n, k), as trained. sd : of seeds near the top. deviations : (trials, reports), of each trial
-    from its node's mean, widened to be unbiased; depths : (trials,), how far below the best node
-    its own is. stiffness : of the smoothing, 0 to be found.
+    from its node's mean, near the top widened to be unbiased; depths : (trials,), how far below the
+    best node its own is, negative at smaller learning rates than that: a cliff's noise is none of a
+    slope's. stiffness : of the smoothing, 0 to be found.
     """
 
     key: tuple[str, int, int]
@@ -123,7 +124,8 @@ class DenseCell:
         """(n, reports): the scores of a trial at each point."""
         expected = np.column_stack([self.expected(points, r) for r in range(len(self.means))])
         depth = np.maximum(self.top - expected[:, -1], 0)
-        apart = np.abs(np.log(depth + NEAR)[:, None] - np.log(self.depths + NEAR))
+        depth = np.where(points[:, 0] < self.best, -depth, depth)
+        apart = np.abs(_place(depth)[:, None] - _place(self.depths))
         alike = np.argsort(apart, axis=1, kind="stable")[:, :ALIKE]
         chosen = alike[np.arange(len(alike)), random.integers(alike.shape[1], size=len(alike))]
         return np.asarray(expected + self.deviations[chosen])
@@ -157,6 +159,11 @@ class DenseCell:
         error = self.sd / np.sqrt(np.maximum(self.counts, 1))
         shift = error * random.standard_normal(self.counts.shape)
         return replace(self, means=self.smooth + shift, stiffness=self.chosen)
+
+
+def _place(depth: np.ndarray) -> np.ndarray:
+    """Signed depths, those near the top told apart as they are and others by their ratio."""
+    return np.asarray(np.sign(depth) * np.log1p(np.abs(depth) / NEAR))
 
 
 def _rough(n: int) -> np.ndarray:
@@ -198,16 +205,19 @@ def _gridded(cell: Cell, curves: pd.DataFrame) -> DenseCell:
         np.add.at(sums[report], (i, j), values)
     with np.errstate(invalid="ignore"):
         means = sums / counts
-    several = counts[i, j] > 1
+    several, end = counts[i, j] > 1, np.nan_to_num(means[-1], nan=-np.inf)
+    depth = end.max() - end[i, j]
     widen = np.sqrt(counts[i, j] / np.maximum(counts[i, j] - 1, 1))
+    widen[depth >= NEAR] = 1.0  # of two that collapsed and survived none did better than that
     deviations = ((scores - means[:, i, j].T) * widen[:, None])[several]
-    depths = (np.nanmax(means[-1]) - means[-1, i, j])[several]
+    best = int(end.max(axis=1).argmax())
+    depths = np.where(i < best, -depth, depth)[several]
     return DenseCell(cell.key, lr, rho, means, counts, np.nan, deviations, depths)
 
 
 def _seeds(cell: DenseCell) -> tuple[float, float]:
     """Squared deviations of trials near the top, and their degrees of freedom."""
-    near = cell.depths < NEAR
+    near = np.abs(cell.depths) < NEAR
     shallow = (np.nanmax(cell.means[-1]) - cell.means[-1] < NEAR) & (cell.counts > 1)
     counts = cell.counts[shallow]
     freedom = float((counts - 1).sum())

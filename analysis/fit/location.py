@@ -17,7 +17,8 @@ CONTENDERS = 112  # places of a cell: two of each LR, and of each rho
 KERNELS = 4  # by which contenders are chosen
 DRAWS = 512
 # Times the posterior's SDs, since of real responses no process is more than a likeness: as much as
-# their intervals are found to need, by dimension.
+# the intervals of LR* are found to need, by dimension. What is lost needs none, and has a mean that
+# would grow with it.
 CAUTION = {1: 1.3, 2: 1.1}
 TRIM = 0.4  # of the draws at either side: the median, but not bound to one of the places
 RANK = 1e-10  # of the largest variance: what is left over is rounding
@@ -65,14 +66,14 @@ def locate(surface: Surface, bounds: np.ndarray, asked: np.ndarray, seed: int = 
         places.append(np.vstack([_contenders(surface, c, grid), best, wanted]))
     sizes, every = [len(own) for own in places], np.vstack(places)
     where = surface.points(np.repeat(cells, sizes), every)
-    drawn = _drawn(surface, where, random)
-    draws = np.full((len(drawn), surface.seen.cells, surface.d), np.nan)
+    expected, off = _drawn(surface, where, random)
+    functions, cautious = expected + off, expected + CAUTION[surface.d] * off
+    draws = np.full((len(off), surface.seen.cells, surface.d), np.nan)
     lost = np.full(draws.shape[:2], np.nan)
     ends = np.cumsum(sizes)
     for c, first, end in zip(cells, ends - sizes, ends, strict=True):
-        own = drawn[:, first:end]
-        best = own.argmax(axis=1)
-        draws[:, c] = every[first:end][best]
+        draws[:, c] = every[first:end][cautious[:, first:end].argmax(axis=1)]
+        own = functions[:, first:end]
         top = surface.score(np.full(len(own), c), own.max(axis=1))
         lost[:, c] = top - surface.score(np.full(len(own), c), own[:, -1])
     return Location(trim_mean(draws, TRIM, axis=0), draws, lost, bounds)
@@ -137,16 +138,18 @@ def _place_among(values: np.ndarray) -> np.ndarray:
     return place
 
 
-def _drawn(surface: Surface, where: Points, random: np.random.Generator) -> np.ndarray:
-    """(DRAWS, n): functions drawn from the posterior."""
-    found = []
+def _drawn(
+    surface: Surface, where: Points, random: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """(DRAWS, n), (DRAWS, n): the expectation, and how far functions drawn from the posterior lie
+    off it."""
+    means, off = [], []
     for share, mean, covariance in surface.moments(where):
         root = _root(covariance)
         each = round(DRAWS * share)
-        found.append(
-            mean + CAUTION[surface.d] * random.standard_normal((each, root.shape[1])) @ root.T
-        )
-    return np.vstack(found)
+        means.append(np.tile(mean, (each, 1)))
+        off.append(random.standard_normal((each, root.shape[1])) @ root.T)
+    return np.vstack(means), np.vstack(off)
 
 
 def _root(covariance: np.ndarray) -> np.ndarray:
