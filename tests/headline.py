@@ -25,7 +25,7 @@ from analysis.questions.answers import learning_rates
 from analysis.questions.compensation import NOTHING_SHOWN, compensations
 from tests.truth import SEARCHES, TABLE, by_way, place, table, winner_of
 
-SEARCH, TRIALS, SEEDS = "surface", 6, 3  # of the laptop study
+SEARCH, TRIALS, SEEDS = "surface", 8, 3  # of the laptop study
 TELLING = 0.3  # shares beyond which "not told" is a failure
 UNTOLD = ("not told", *NOTHING_SHOWN)
 

@@ -52,7 +52,7 @@ LAPTOP = {
     "model": "mlp64",
     "train_size": 8192,
     "budget": "20epochs,300steps",
-    "trials": 6,
+    "trials": 8,
     "seeds": 3,
     "neighbours": False,
 }
