@@ -34,7 +34,8 @@ class DenseCell:
     (n, k), as trained. sd : of seeds near the top. deviations : (trials, reports), of each trial
     from its node's mean, near the top widened to be unbiased; depths : (trials,), how far below the
     best node its own is, negative at smaller learning rates than that: a cliff's noise is none of a
-    slope's. stiffness : of the smoothing, 0 to be found.
+    slope's. tested : (trials,), their deviations of -log(test error), which a lucky seed shares in
+    part. stiffness : of the smoothing, 0 to be found.
     """
 
     key: tuple[str, int, int]
@@ -45,6 +46,7 @@ class DenseCell:
     sd: float
     deviations: np.ndarray
     depths: np.ndarray
+    tested: np.ndarray
     stiffness: float = 0.0
 
     @property
@@ -122,13 +124,26 @@ class DenseCell:
 
     def drawn(self, points: np.ndarray, random: np.random.Generator) -> np.ndarray:
         """(n, reports): the scores of a trial at each point."""
+        expected, like = self._like(points, random)
+        return np.asarray(expected + self.deviations[like])
+
+    def confirmed(self, points: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        """(n, 2): a trial's score at the end and -log of its test error, of one expectation."""
+        expected, like = self._like(points, random)
+        off = np.column_stack([self.deviations[like, -1], self.tested[like]])
+        return np.asarray(expected[:, -1:] + off)
+
+    def _like(
+        self, points: np.ndarray, random: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(n, reports) expected, and (n,) which real trial's deviations each takes."""
         expected = np.column_stack([self.expected(points, r) for r in range(len(self.means))])
         depth = np.maximum(self.top - expected[:, -1], 0)
         depth = np.where(points[:, 0] < self.best, -depth, depth)
         apart = np.abs(_place(depth)[:, None] - _place(self.depths))
         alike = np.argsort(apart, axis=1, kind="stable")[:, :ALIKE]
-        chosen = alike[np.arange(len(alike)), random.integers(alike.shape[1], size=len(alike))]
-        return np.asarray(expected + self.deviations[chosen])
+        which = random.integers(alike.shape[1], size=len(alike))
+        return expected, alike[np.arange(len(alike)), which]
 
     @cached_property
     def profile(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -187,6 +202,7 @@ def dense(cells: Sequence[Cell], reports: pd.DataFrame) -> list[DenseCell]:
         found.append(replace(
             each, sd=float(sd), deviations=np.concatenate([m.deviations for m in own]),
             depths=np.concatenate([m.depths for m in own]),
+            tested=np.concatenate([m.tested for m in own]),
         ))  # fmt: skip
     return found
 
@@ -212,7 +228,12 @@ def _gridded(cell: Cell, curves: pd.DataFrame) -> DenseCell:
     deviations = ((scores - means[:, i, j].T) * widen[:, None])[several]
     best = int(end.max(axis=1).argmax())
     depths = np.where(i < best, -depth, depth)[several]
-    return DenseCell(cell.key, lr, rho, means, counts, np.nan, deviations, depths)
+    with np.errstate(divide="ignore"):
+        test = pd.Series(-np.log1p(-trials["test_accuracy"].to_numpy(float)))
+    tested = ((test - test.groupby([i, j]).transform("mean")) * widen).fillna(0.0)[several]
+    return DenseCell(
+        cell.key, lr, rho, means, counts, np.nan, deviations, depths, tested.to_numpy()
+    )
 
 
 def _seeds(cell: DenseCell) -> tuple[float, float]:
