@@ -38,7 +38,8 @@ def ours(
         sys.executable, "-m", "study.run", "--batch-sizes", options.batch_sizes, "--methods",
         "momentum,momentum+sam", "--train-size", str(options.train_size), "--budget",
         f"{epochs}epochs", "--trials", str(options.trials), "--seeds", "1", "--sharpness", "off",
-        "--no-dashboard", "--results", str(place), "--name", study, *SEARCHES[name], *extra,
+        "--no-dashboard", "--gpus-per-trial", "0", "--results", str(place), "--name", study,
+        *SEARCHES[name], *extra,
     ]  # fmt: skip
     begun = time.perf_counter()
     subprocess.run(line, check=True, capture_output=True)

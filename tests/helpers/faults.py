@@ -26,7 +26,8 @@ from trainables.spec.errors import exit_code
 
 TINY = (
     "--dataset digits --train-size 1024 --model mlp --budget 20epochs --batch-sizes 64,256 "
-    "--trials 3 --seeds 1 --methods momentum,momentum+sam --sharpness off --no-dashboard"
+    "--trials 3 --seeds 1 --methods momentum,momentum+sam --sharpness off --no-dashboard "
+    "--gpus-per-trial 0"
 ).split()
 DETERMINED = ("--sampler", "random", "--scheduler", "none")  # whatever the order of events
 MEASURED_TOO = (*DETERMINED, "--sharpness", "fast")

@@ -122,7 +122,18 @@ def test_a_share_is_chosen_and_said(
 def test_where_torch_sees_no_gpu_a_study_trains_on_cpus_and_says_so(
     gpus: None, tmp_path: Path
 ) -> None:
-    few = ("--methods", "momentum", "--trials", "1", "--batch-sizes", "64", "--budget", "9epochs")
+    few = (
+        "--gpus-per-trial",
+        "auto",
+        "--methods",
+        "momentum",
+        "--trials",
+        "1",
+        "--batch-sizes",
+        "64",
+        "--budget",
+        "9epochs",
+    )
     ran = trained(tmp_path, "a", *few)
     assert ran.returncode == 0, ran.stderr
     assert ran.stderr.count("sees none of the GPUs that Ray counts") == 1
@@ -135,7 +146,7 @@ def test_where_torch_sees_no_gpu_a_study_trains_on_cpus_and_says_so(
 
 
 def test_a_study_goes_on_where_it_was_begun(tmp_path: Path) -> None:
-    words = [*TINY, "--results", str(tmp_path), "--name"]
+    words = [*TINY, "--gpus-per-trial", "auto", "--results", str(tmp_path), "--name"]
     _, _, fresh = resolve(parse([*words, "new"]))
     assert fresh.gpus is None and so_far(fresh.results) is None
     for name, device, gpus in (("cpu", "cpu", 0.0), ("gpu", "cuda", 0.25), ("old", "cuda", 1.0)):
