@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from study.show.trackers import parse_log
 from trainables.spec.errors import UsageError
 from trainables.spec.trial import stable_hash
 from trainables.spec.workers import ONE, OPTION, Workers
@@ -24,6 +25,7 @@ class Where:
     warm_start: str | None = None
     storage: str | None = None
     workers: Workers = ONE
+    log: tuple[str, ...] = ()  # beside TensorBoard
 
     @property
     def checkpoints(self) -> Storage:
@@ -47,7 +49,8 @@ def where_of(options: argparse.Namespace) -> Where:
     storage = options.storage
     if storage and "://" not in storage:
         storage = str(Path(storage).resolve())
-    where = Where(path, options.data_dir, cpus, gpus, options.address, warm, storage, workers)
+    log = parse_log(options.log)
+    where = Where(path, options.data_dir, cpus, gpus, options.address, warm, storage, workers, log)
     _ = where.checkpoints  # raises for what is no storage
     return where
 
