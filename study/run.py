@@ -59,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
         with Log(where.results) as log:
             planner = Planner(config, log) if log.events else None
             if planner and planner.done:
-                Views(where.results, planner).close()  # a crash may have left them behind
+                Views(where.results, planner, where.log, say).close()  # which a crash left behind
                 clean(where)
             if planner and planner.done and not unmeasured(planner, asked):
                 say(f"{where.results} is finished; this is its report\n")
@@ -213,7 +213,7 @@ def watched(
         say(f"going on where it was: about {duration(ahead / forecast.slots)} are left")
     path, workers, slots = asked.where.results, asked.where.workers, lately(resources.slots)
     say(f"results: {path} (tensorboard --logdir {path}/tensorboard)")
-    views = Views(path, planner)
+    views = Views(path, planner, asked.where.log, say)
 
     def remaining() -> float:
         """By the calibrated rates, corrected by how they have held so far."""
@@ -240,6 +240,7 @@ def watched(
             tick()
         gauges.write()
     finally:
+        wall = time.monotonic() - start
         shutil.rmtree(path / ".ray", ignore_errors=True)
         try:
             views.close()
@@ -248,7 +249,6 @@ def watched(
     if not planner.done:  # Tune also returns on SIGUSR1, which a cluster may send before its end
         asked.interruption.number = asked.interruption.number or signal.SIGUSR1
         raise Interrupted
-    wall = time.monotonic() - start
     clean(asked.where)
     for line in failures(planner):
         say(line)

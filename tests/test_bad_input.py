@@ -69,6 +69,7 @@ BAD = {
     "study.measure good --gpus-per-trial 1.5": "--gpus-per-trial",
     f"study.run good {DIGITS} --storage nosuch://bucket": "--storage",
     f"study.run good {DIGITS} --storage http://host/path": "--storage",
+    f"study.run good {DIGITS} --log wandb,tensorbord": "--log: 'tensorbord' is unknown",
     # tables and directories from elsewhere
     "analysis.report {tmp}/nowhere": "RESULTS",
     "study.status half --tables": "line 4 is damaged",

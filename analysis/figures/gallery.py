@@ -12,12 +12,14 @@ from analysis.figures.price import cost_vs_batch_size, steps_to_target
 from analysis.figures.progress import learning_curves, rung_survival
 from analysis.figures.quality import accuracy_vs_batch_size, batch_size_and_m, gap_vs_batch_size
 from analysis.figures.response import responses
+from analysis.figures.rules import rules_lose
 from analysis.questions.answers import Answers
 
 SECTIONS = {
     "Does it compensate?": (waterfall, recovered, accuracy_vs_training_loss,
                             accuracy_vs_batch_size, batch_size_and_m),
-    "The learning rate and the radius": (lr_vs_batch_size, lr_laws, rho_vs_batch_size),
+    "The learning rate and the radius": (lr_vs_batch_size, lr_laws, rules_lose,
+                                         rho_vs_batch_size),
     "The minima": (gap_vs_batch_size, sharpness_vs_batch_size, sharpness_vs_gap, landscapes),
     "The price": (steps_to_target, cost_vs_batch_size),
     "Every trial": (responses, learning_curves, rung_survival),

@@ -147,6 +147,7 @@ def parser() -> Parser:
     add("--micro-batch", type=int, metavar="N", help="default: 1024 on a CPU, 4096 on a GPU")
     add("--address", metavar="ADDRESS", help="of a Ray cluster: auto or HOST:PORT")
     add("--storage", metavar="PATH|URI", help="of checkpoints, shared by all nodes of a cluster")
+    add("--log", default="", metavar="LIST", help="wandb, mlflow: trials there as well")
     add("--no-dashboard", action="store_true", help="do not start Ray's dashboard")
     add("--verbose", action="store_true", help="list what is checked of your own parts")
     add("--dry-run", action="store_true", help="say what would run and how long; train nothing")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from study.log.log import read
 from study.show.results import study_event
+from study.show.trackers import parse_log
 from trainables.spec.allowed import cores, slices
 from trainables.spec.errors import UsageError
 from trainables.spec.trial import TrialConfig, stable_hash
@@ -33,6 +34,7 @@ class Where:
     storage: str | None = None
     workers: Workers = ONE
     asked_micro_batch: int | None = None
+    log: tuple[str, ...] = ()  # beside TensorBoard
 
     @property
     def device(self) -> str:
@@ -67,7 +69,7 @@ def where_of(options: argparse.Namespace) -> Where:
         storage = str(Path(storage).resolve())
     where = Where(
         path, options.data_dir, cpus, gpus, options.address, warm, storage, workers,
-        options.micro_batch,
+        options.micro_batch, parse_log(options.log),
     )  # fmt: skip
     _ = where.checkpoints  # raises for what is no storage
     return where

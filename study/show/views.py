@@ -2,31 +2,49 @@
 
 import math
 import time
+from collections.abc import Callable, Iterable
 from itertools import islice
 from pathlib import Path
 
+from study.log.record import Record
 from study.plan.planner import Planner
 from study.show import results
 from study.show.board import Board
+from study.show.trackers import Tracker
 
 EVERY, SHARE = 30.0, 0.02  # seconds between two tables, and the most of the time that they take
 
 
 class Views:
-    """TensorBoard and the Optuna journal live, the tables now and then and when closed.
+    """TensorBoard and the Optuna journal live, the tables now and then and when closed, and what
+    has ended to those `elsewhere`, of which `say` tells what goes wrong.
 
     All could be made again.
     """
 
-    def __init__(self, path: Path, planner: Planner) -> None:
+    def __init__(
+        self,
+        path: Path,
+        planner: Planner,
+        elsewhere: Iterable[str] = (),
+        say: Callable[[str], None] = print,
+    ) -> None:
         records = list(planner.records.values())
         self.path, self.planner = path, planner
+        self.trackers = [Tracker(name, path, say) for name in elsewhere]
         self.board = Board(path, planner.config, records)
         self.journal = results.OptunaJournal(path, planner.config, records)
+        for record in records:
+            if record.ended:
+                self._track(record)
         self.open = {r.config.trial_id: len(r.reports) for r in records if not r.ended}
         self.known = len(records)
         self.busy = -self._trained()
         self.due = 0.0  # when the tables are to be written
+
+    def _track(self, record: Record) -> None:
+        for tracker in self.trackers:
+            tracker.end(record)
 
     def _trained(self) -> float:
         """Seconds inside training over all trials."""
@@ -49,6 +67,7 @@ class Views:
             if record.ended:
                 self.board.end(record)
                 self.journal.add(record)
+                self._track(record)
                 del self.open[trial_id]
         if time.monotonic() > self.due:
             self._write()
@@ -65,4 +84,10 @@ class Views:
         self.update()
         self.busy += self._trained()
         self.board.close()
-        results.write_tables(self.path, self.planner)
+        try:
+            results.write_tables(self.path, self.planner)
+        finally:
+            for tracker in self.trackers:
+                tracker.close(all=self.planner.done)
+            for tracker in self.trackers:
+                tracker.join()

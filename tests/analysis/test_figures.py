@@ -17,7 +17,7 @@ SERIES = ("momentum", *(f"{method}, m={m}" for method in METHODS[1:] for m in ("
 EXPECTED = {
     "compensation", "recovered_share", "accuracy_vs_training_loss", "accuracy_vs_batch_size",
     "batch_size_and_m",
-    "lr_vs_batch_size", "lr_laws", "rho_vs_batch_size", "gap_vs_batch_size",
+    "lr_vs_batch_size", "lr_laws", "rules_lose", "rho_vs_batch_size", "gap_vs_batch_size",
     "sharpness_vs_batch_size", "sharpness_vs_gap", "landscape_slices", "landscape_lines",
     "steps_to_target", "cost_vs_batch_size", *(f"lr_response-{method}" for method in METHODS),
     *(f"rho_response-{method}" for method in METHODS[1:]), "learning_curves", "rung_survival",
