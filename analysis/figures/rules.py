@@ -25,7 +25,7 @@ def rules_lose(found: Answers, order: Mapping[str, int]) -> Figure:
         mean = own.groupby("rule")["lost"].mean()
         names = sorted(mean.index, key=lambda rule: (fails[rule], mean[rule]))
         panels[method] = Panel(method, _axis(names), Axis(LOST))
-        bounds.append({"panel": method, "at": 0.0, "says": "tuned"})
+        bounds.append({"panel": method, "at": 0.0})
         for row in rows(own):
             size, diverges = row["batch_size"], row["verdict"] == "diverges"
             shift = BESIDE * ((sizes.index(size) + 0.5) / len(sizes) - 0.5)
@@ -43,7 +43,7 @@ def rules_lose(found: Answers, order: Mapping[str, int]) -> Figure:
         "rules_lose", "What a rule for the learning rate loses",
         "Test accuracy lost against the tuned learning rate by that of the small batch, carried to "
         "each larger batch size by a rule, with 95 % intervals. First what "
-        "diverges least often, then by mean loss.",
+        "diverges least often, then by mean loss. Dashed: tuned.",
         panels, {f"B={size}": i for i, size in enumerate(sizes)}, marks=marks,
         bounds=bounds,
         signs={"ring": "read off the surface, not trained", "cross": "diverges"},
@@ -65,9 +65,10 @@ def ranking(ranked: pd.DataFrame, studies: int) -> Figure:
     over = f"mean over {studies} studies with its 95 % interval" if studies > 1 else "of one study"
     return figure(
         "rules", "What a rule for the learning rate loses",
-        f"Test accuracy lost at {sizes} larger batch sizes at which all rules train, {over}.",
+        f"Test accuracy lost at {sizes} larger batch sizes at which all rules train, {over}. "
+        "Dashed: tuned.",
         {"rules": Panel("", _axis(list(ranked["rule"])), Axis(LOST))}, {}, marks=marks,
-        bounds=[{"panel": "rules", "at": 0.0, "says": "tuned"}],
+        bounds=[{"panel": "rules", "at": 0.0}],
         signs={"cross": "trains at none of them"},
     )  # fmt: skip
 
