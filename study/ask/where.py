@@ -80,7 +80,7 @@ def so_far(path: Path) -> float | None:
     events = read(path) if (path / "log.jsonl").exists() else []
     if not events:
         return None
-    if study_event(events, path)["config"]["device"] == "cpu":
+    if study_event(events, path)["config"].get("device", "cpu") == "cpu":
         return 0.0
     return next((event["gpus"] for event in reversed(events) if event.get("gpus")), 1.0)
 
