@@ -16,10 +16,9 @@ if TYPE_CHECKING:
     from trainables.step.ranks import Ranks
 
 # What a trial's configuration does not determine.
-MEASURED = {
-    *("seconds", "eval_seconds", "communication_seconds"),
-    *("images_per_second", "peak_memory", "workers"),
-}
+MEASURED = set(
+    "seconds eval_seconds communication_seconds images_per_second peak_memory workers".split()
+)
 
 
 def main(arguments: list[str] | None = None) -> int:

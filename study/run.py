@@ -15,7 +15,7 @@ from study.cluster import machine
 from study.cluster.failures import failures, given_up
 from study.cluster.prepare import Asked, calibrated, session, settled
 from study.cluster.session import Interrupted, Interruption, connected, say
-from study.log.log import Log, MemoryLog, read
+from study.log.log import Log, MemoryLog, so_far
 from study.plan.config import StudyConfig
 from study.plan.planner import Planner
 from study.show import results
@@ -90,7 +90,7 @@ def dry_run(asked: Asked) -> int:
 
     path = asked.where.results
     with connected(asked.resources, False, asked.interruption, importing="study.cluster.calibrate"):
-        events = read(path) if (path / "log.jsonl").exists() else []
+        events = so_far(path)
         forecast = calibrated(settled(asked), events, sizing=not events)[0]
         print(overview(forecast))
         print("\n".join(powered(forecast.config)))

@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from study.log.log import Event, read
+from study.log.log import Event, so_far
 from study.plan.config import StudyConfig
 from study.plan.space import range_text
 from study.show import results
@@ -43,7 +43,7 @@ def continued(config: StudyConfig, path: Path, data: ImageData, sized: bool) -> 
     UsageError
         If what is asked leaves a part of the study out, or makes its trials incomparable.
     """
-    events = read(path) if (path / "log.jsonl").exists() else []
+    events = so_far(path)
     if not events:
         return config
     begun = results.study_event(events, path)

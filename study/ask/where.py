@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from study.log.log import read
+from study.log.log import so_far
 from study.show.results import study_event
 from study.show.trackers import parse_log
 from trainables.spec.allowed import cores, slices
@@ -60,7 +60,9 @@ def where_of(options: argparse.Namespace) -> Where:
     if not re.fullmatch(r"[\w.-]+", name) or name.startswith("."):
         raise UsageError(f"--name: {name!r} is no name; accepted: letters, digits, '.', '_', '-'")
     path, cpus = Path(options.results) / name, options.cpus_per_trial
-    gpus = so_far(path) if options.gpus_per_trial == "auto" else _number(options.gpus_per_trial)
+    gpus = (
+        share_so_far(path) if options.gpus_per_trial == "auto" else _number(options.gpus_per_trial)
+    )
     workers = Workers.parse(options.workers_per_trial)
     check_resources(cpus, gpus or 0.0, options.address, workers.asked)
     warm = options.warm_start and str(Path(options.warm_start).resolve())
@@ -75,9 +77,9 @@ def where_of(options: argparse.Namespace) -> Where:
     return where
 
 
-def so_far(path: Path) -> float | None:
+def share_so_far(path: Path) -> float | None:
     """What a worker of the study in `path` has had of a GPU, 0 on CPUs; None for a new study."""
-    events = read(path) if (path / "log.jsonl").exists() else []
+    events = so_far(path)
     if not events:
         return None
     if study_event(events, path)["config"].get("device", "cpu") == "cpu":

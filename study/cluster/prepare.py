@@ -69,14 +69,14 @@ def calibrated(asked: Asked, events: list[Event], sizing: bool) -> "tuple[Foreca
     resources = asked.resources
     begun, slots = time.monotonic(), resources.slots()
     shared = ray.put(asked.data)
-    alike = {} if resources.address else keys(asked.config, asked.data, slots)
     rates = known(events, slots, platform.node())
-    before = {name: rate for name, rate in recalled(alike).items() if name not in rates}
-    if before:
+    lacking = [cell for cell in asked.config.cells if cell.name not in rates]
+    here = lacking and not resources.address
+    alike = keys(asked.config, lacking, asked.data, slots) if here else {}
+    if before := recalled(alike):
         say(f"{len(before)} cells go by rates that an earlier study measured here")
-    rates |= before
-    cells = [cell for cell in asked.config.cells if cell.name not in rates]
-    if cells:
+        rates |= before
+    if cells := [cell for cell in lacking if cell.name not in before]:
         say(f"calibrating {len(cells)} cells in {slots} processes …")
         check = asked.interruption.check
         measured = rates_of(asked.config, cells, shared, resources, slots, check)

@@ -5,6 +5,7 @@ import hashlib
 import json
 import platform
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ FRESH = 7 * 24 * 3600.0  # seconds for which they count
 TIMELESS = ("budget", "reports", "data_seed", "dataset", "score", "trial_id")  # of a step's time
 
 
-def keys(config: StudyConfig, data: ImageData, slots: int) -> dict[str, str]:
+def keys(config: StudyConfig, cells: Sequence[Cell], data: ImageData, slots: int) -> dict[str, str]:
     """By cell, a digest of all that its rates depend on: machine, libraries, shapes and parts."""
     parts = {name: plugins.fingerprint(name) for name in config.plugins}
     sizes = data.shape, data.classes, len(data.train), len(data.val), len(data.test)
@@ -30,7 +31,7 @@ def keys(config: StudyConfig, data: ImageData, slots: int) -> dict[str, str]:
         rest = {name: value for name, value in trial.items() if name not in TIMELESS}
         return hashlib.sha256(json.dumps([where, sizes, rest], default=str).encode()).hexdigest()
 
-    return {cell.name: key(cell) for cell in config.cells}
+    return {cell.name: key(cell) for cell in cells}
 
 
 def recalled(keys: dict[str, str]) -> Rates:

@@ -35,6 +35,11 @@ def read(results: Path) -> list[Event]:
     return [event for number, part in enumerate(parts) for event in _events(path, number, part)]
 
 
+def so_far(results: Path) -> list[Event]:
+    """As `read`; none where no study has begun."""
+    return read(results) if (results / FILE).exists() else []
+
+
 def _events(path: Path, number: int, lines: list[bytes]) -> list[Event]:
     """The events of the part of that number; one call to the parser for all lets them share keys,
     which are most of a log."""

@@ -8,13 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from study.replay import MEASURED
 from trainables.data.batches import DeviceData
 from trainables.data.image_data import ImageData, Split
 from trainables.spec.names import FORMULATIONS, OPTIMIZERS
 from trainables.spec.trial import TrialConfig
 from trainables.training import Training
 
-TIMED = {*("seconds", "eval_seconds", "communication_seconds", "images_per_second", "peak_memory")}
+TIMED = MEASURED - {"workers"}  # which a test chooses
 
 
 def tanh_net(shape: tuple[int, int, int], classes: int) -> nn.Module:

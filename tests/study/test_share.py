@@ -9,7 +9,7 @@ import pytest
 import ray
 
 from study.ask.options import parse, resolve, resolved
-from study.ask.where import so_far
+from study.ask.where import share_so_far
 from study.cluster import share
 from study.cluster.cluster import Resources
 from study.log.log import Log, read
@@ -148,13 +148,13 @@ def test_where_torch_sees_no_gpu_a_study_trains_on_cpus_and_says_so(
 def test_a_study_goes_on_where_it_was_begun(tmp_path: Path) -> None:
     words = [*TINY, "--gpus-per-trial", "auto", "--results", str(tmp_path), "--name"]
     _, _, fresh = resolve(parse([*words, "new"]))
-    assert fresh.gpus is None and so_far(fresh.results) is None
+    assert fresh.gpus is None and share_so_far(fresh.results) is None
     for name, device, gpus in (("cpu", "cpu", 0.0), ("gpu", "cuda", 0.25), ("old", "cuda", 1.0)):
         with Log(tmp_path / name) as log:
             log.append(study_event(make_config(device=device)))
             if name != "old":  # a log that does not know
                 log.append({"event": "session", "gpus": gpus})
-        assert so_far(tmp_path / name) == gpus
+        assert share_so_far(tmp_path / name) == gpus
     config, _, where = resolve(parse([*words, "cpu"]))
     assert where.gpus == 0.0 and (config.device, config.micro_batch) == ("cpu", 1024)
     assert resolved(config, where, "smoke")["gpus_per_trial"] == 0.0
