@@ -24,7 +24,7 @@ from analysis.questions.answers import learning_rates
 from analysis.questions.compensation import NOTHING_SHOWN, compensations
 from tests.truth import SEARCHES, TABLE, accuracy, by_way, table
 
-SEARCH, TRIALS = "surface", 8  # of the laptop study
+SEARCH, TRIALS = "surface", 12  # of the laptop study
 TELLING = 0.3  # shares beyond which "not told" is a failure
 UNTOLD = ("not told", *NOTHING_SHOWN)
 
