@@ -152,6 +152,8 @@ def parser() -> Parser:
     add("--log", default="", metavar="LIST", help="wandb, mlflow: trials there as well")
     add("--no-dashboard", action="store_true", help="do not start Ray's dashboard")
     add("--verbose", action="store_true", help="list what is checked of your own parts")
+    add("--register", metavar="FILE", help="write down what is planned, expected and decided by, "
+        "before training; the report lists what was done otherwise")  # fmt: skip
     add("--dry-run", action="store_true", help="say what would run and how long; train nothing")
     return made
 

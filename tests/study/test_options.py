@@ -21,6 +21,8 @@ BAD = {
     "--methods momentum+sma": "--methods",
     "--budget 1epochs --batch-sizes 1024": "--budget",
     "--budget 3weeks": "--budget",
+    "--register {tmp}/torn.toml": "--register",
+    "--register {tmp}/declared.md --within 5m": "--register",
     "--dataset nosuch": "--dataset",
     "--dataset folder:{tmp}/nowhere": "--dataset",
     "--dataset folder:{tmp}/corrupt": "--dataset",

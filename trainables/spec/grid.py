@@ -89,7 +89,7 @@ def parse_methods(text: str, losses: tuple[str, ...] = ("",)) -> tuple[str, ...]
         ]
     if not methods:
         raise UsageError(
-            "--methods: none given; accepted: all, or OPTIMIZER[+sam|+asam], comma-separated"
+            "--methods: none given; accepted: all, or OPTIMIZER[@LOSS][+sam|+asam], comma-separated"
         )
     for method in methods:
         parse_method(method)
