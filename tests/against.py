@@ -16,8 +16,7 @@ from analysis.fit.dense import DenseCell
 from analysis.fit.optimum import Optimum
 from analysis.fit.scaling import PLACED
 from analysis.questions.answers import learning_rates
-from tests.headline import accuracy
-from tests.truth import TABLE, place, table
+from tests.truth import TABLE, accuracy, place, table
 
 NEAR, POINTS = 1.0, 0.5  # seed-SDs, or points of accuracy: a winner so close has found the optimum
 

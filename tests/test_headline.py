@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from tests.headline import accuracy, once, summary
+from tests.headline import once, summary
+from tests.truth import accuracy
 
 
 def test_shares_hold_their_truth_and_the_gap_is_that_of_the_optima() -> None:

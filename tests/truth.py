@@ -114,9 +114,11 @@ def blindly(
 
 
 def by_way(
-    way: Way, truths: list[DenseCell], trials: int, random: np.random.Generator
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """All methods of the truths in one study, in the box and with the shares of its defaults."""
+    way: Way, truths: list[DenseCell], trials: int, random: np.random.Generator,
+    whole: bool = False,
+) -> tuple[pd.DataFrame, pd.DataFrame]:  # fmt: skip
+    """All methods of the truths in one study, in the box and with the shares of its defaults; the
+    search alone, or the `whole` of it."""
     by_cell, reports = {truth.key[:2]: truth for truth in truths}, []
     methods = tuple(dict.fromkeys(truth.key[0] for truth in truths))
     optimizers, formulations = zip(*map(parse_method, methods), strict=True)
@@ -130,11 +132,16 @@ def by_way(
     def train(trial: TrialConfig) -> Iterator[dict[str, Any]]:
         point = np.log2([trial.lr] if trial.formulation == "none" else [trial.lr, trial.rho])
         truth = by_cell[trial.method, trial.batch_size]
+        if trial.phase == "confirm":
+            score, test = truth.confirmed(point[None], random)[0]
+            figures = {"score": score, "diverged": False, "test_accuracy": accuracy(test)}
+            yield from ({"report": report} | figures for report in range(1, trial.reports + 1))
+            return
         for report, score in enumerate(curves_of(truth, point, random), 1):
             reports.append({"trial_id": trial.trial_id, "report": report, "score": score})
             yield {"report": report, "score": score, "diverged": False}
 
-    found = pd.DataFrame(searched(way, config, train, random))
+    found = pd.DataFrame(searched(way, config, train, random, whole=whole))
     return found, pd.DataFrame(reports)
 
 
@@ -162,6 +169,11 @@ def once(path: Path, row: Row, seed: int) -> list[dict[str, Any]]:
             "lost": truth.given_away(at) / truth.sd if point else None,
         })  # fmt: skip
     return out
+
+
+def accuracy(log_error: np.ndarray | float) -> Any:
+    """Of a score `log_error`; validation and test accuracy have one expectation here."""
+    return 1 - np.exp(-np.asarray(log_error, float))
 
 
 def winner_of(cell: Cell, surface: Surface | None, c: int) -> pd.Series:

@@ -27,13 +27,16 @@ class Prior:
     sd: float
 
 
-# Natural logarithms, but for the kink and the noise's growth. Lengths in octaves, heights in SDs
-# of the scores: over 2 octaves of LR a response changes, over some more of rho and of batch size.
+# Natural logarithms, but for the drift, the kink and the noise's growth. Lengths in octaves,
+# heights in SDs of the scores: over 2 octaves of LR a response changes, over more of rho and of B.
 PRIORS = {
     "lr": Prior(np.log(2.0), 0.4),
     "rho": Prior(np.log(3.0), 0.5),
     "place": Prior(np.log(3.0), 0.6),
     "lr_own": Prior(np.log(2.0), 0.4),
+    # Octaves of rho by which a response moves, an octave of m: between 0 and 1/2, if the radius
+    # makes up for the noise of the gradient that it follows, rho* ~ (1 + B_simple / m)^(-1/2).
+    "rho_drift": Prior(0.25, 0.2),
     "steeper": Prior(0.2, 0.4),  # how much more an octave counts above the kink
     "kink": Prior(0.5, 0.7),  # octaves above the cell's best
     "height": Prior(0.0, 1.0),
@@ -62,27 +65,27 @@ class Points:
         above = np.maximum(self.at[:, 0] - self.best - theta["kink"], 0.0)
         return np.asarray(self.at[:, 0] + np.expm1(theta["steeper"]) * above)
 
+    def radius(self, theta: Parameters) -> np.ndarray:
+        """(n,): log2 rho, from where its drift has led; 0 where there is none."""
+        if "rho" not in theta:
+            return np.zeros(len(self.at))
+        return np.asarray(self.at[:, 1] - theta["rho_drift"] * self.place[:, -1])
+
 
 @dataclass(frozen=True, eq=False)
 class Apart:
-    """What does not depend on the kernel between places a and b: squared distances (n, k) in rho
-    and batch size, octaves squared, and the flat indices of those of the same cell."""
+    """What does not depend on the kernel between places a and b: squared distances (n, k) in
+    batch size, octaves squared, and the flat indices of those of the same cell."""
 
     a: Points
     b: Points
-    rho: np.ndarray
     place: np.ndarray
     same: np.ndarray
 
 
 def apart(a: Points, b: Points) -> Apart:
-    place = np.sum([_square(x, y) for x, y in zip(a.place.T, b.place.T, strict=True)], axis=0)
-    rho = _square(a.at[:, 1], b.at[:, 1]) if a.at.shape[1] > 1 else np.zeros_like(place)
-    return Apart(a, b, rho, place, np.flatnonzero(a.cell[:, None] == b.cell))
-
-
-def _square(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return np.asarray((a[:, None] - b) ** 2)
+    place = ((a.place[:, None] - b.place) ** 2).sum(axis=-1)
+    return Apart(a, b, place, np.flatnonzero(a.cell[:, None] == b.cell))
 
 
 def along_lr(distance: np.ndarray, smooth: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -97,16 +100,16 @@ def along_lr(distance: np.ndarray, smooth: bool) -> tuple[np.ndarray, np.ndarray
 
 def terms(theta: Parameters, smooth: bool, off: Apart) -> dict[str, np.ndarray]:
     """The parts of the covariance that depend on where the places are, (n, k) each; `own` and
-    `level` of those of the same cell alone. `along` : distance in LR, octaves."""
+    `level` of those of the same cell alone. `along`, `across` : distance in LR and rho, octaves."""
     along = off.a.stretched(theta)[:, None] - off.b.stretched(theta)
-    by_rho = np.exp(-2 * theta["rho"]) / 2 if "rho" in theta else 0.0
-    far = np.exp(2 * theta["height"] - off.rho * by_rho)
+    across = off.a.radius(theta)[:, None] - off.b.radius(theta)
+    far = np.exp(2 * theta["height"] - across**2 * np.exp(-2 * theta.get("rho", 0.0)) / 2)
     shared, curve = along_lr(along * np.exp(-theta["lr"]), smooth)
     shared *= far * np.exp(-off.place * np.exp(-2 * theta["place"]) / 2)
     own, own_curve = along_lr(along.take(off.same) * np.exp(-theta["lr_own"]), smooth)
     own *= far.take(off.same) * np.exp(2 * theta["own"])
     return {"shared": shared, "own": own, "level": np.full(len(own), np.exp(2 * theta["level"])),
-            "along": along, "curve": curve, "own_curve": own_curve}  # fmt: skip
+            "along": along, "across": across, "curve": curve, "own_curve": own_curve}  # fmt: skip
 
 
 def total(found: dict[str, np.ndarray], off: Apart) -> np.ndarray:
@@ -161,7 +164,7 @@ class Posterior:
         self.points, self.v, self.extra, self.count = points, v, extra, count
         self.octaves = octaves[points.cell]
         self.off = apart(points, points)
-        self.names = [n for n in PRIORS if n != "rho" or points.at.shape[1] > 1]
+        self.names = [n for n in PRIORS if "rho" not in n or points.at.shape[1] > 1]
         self.middle = np.array([PRIORS[n].middle for n in self.names])
         self.sd = np.array([PRIORS[n].sd for n in self.names])
 
@@ -190,13 +193,15 @@ class Posterior:
         curve = shared * found["curve"] * np.exp(-2 * named["lr"]) * along
         own_curve = own * found["own_curve"] * np.exp(-2 * named["lr_own"])
         own_curve *= along.take(self.off.same)
-        by_rho = np.vdot(shared, self.off.rho) + own @ self.off.rho.take(self.off.same)
+        across, by_rho = found["across"], np.exp(-2 * named.get("rho", 0.0))
+        tilt = shared * across
         slopes = {
             "height": 2 * (shared.sum() + own.sum()), "own": 2 * own.sum(), "level": 2 * level,
             "noise": nugget.sum(), "noisier": np.log(2) * (nugget @ self.octaves),
             "lr": np.vdot(curve, along), "lr_own": own_curve @ along.take(self.off.same),
             "place": np.vdot(shared, self.off.place) * np.exp(-2 * named["place"]),
-            "rho": by_rho * np.exp(-2 * named.get("rho", 0.0)),
+            "rho": by_rho * (np.vdot(tilt, across) + own @ across.take(self.off.same) ** 2),
+            "rho_drift": by_rho * (tilt.sum(axis=1) - tilt.sum(axis=0)) @ self.points.place[:, -1],
         }  # fmt: skip
         curve.ravel()[self.off.same] += own_curve
         pull = -2 * curve.sum(axis=1)  # of each observation's stretched LR

@@ -2,7 +2,7 @@
 
 A real response rises gently, may stay level for octaves and then falls off a cliff; its shape is
 not the same at every batch size. So no shape is assumed, only that neighbours are alike: in LR and
-rho, and, as far as the trials bear it out, in batch size. No law of the batch size is in it.
+rho, and, as far as the trials bear it out, in batch size. No law of LR* is in it.
 """
 
 from collections.abc import Iterator

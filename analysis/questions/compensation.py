@@ -185,10 +185,17 @@ def over_sizes(pairs: Mapping[int, tuple[Mean, Mean]], reference: Mean, most: fl
 
 
 def _reference(plain: list[Cell]) -> Cell | None:
-    """The plain small-batch cell whose winner scores best in validation on fresh seeds."""
+    """The plain small-batch cell whose winner's learning rate the larger batches copied.
+
+    The search chose it. Where none did, the one whose winner scores best in validation on fresh
+    seeds: of several its luck is part of why.
+    """
     small = [c for c in plain if c.batch_size <= SMALL_BATCH] or plain[:1]
     scores = {i: complete(c.winner_runs)["score"].mean() for i, c in enumerate(small)}
     known = {i: score for i, score in scores.items() if np.isfinite(score)}
+    copied = {lr for c in plain for lr in c.confirm("lr_copied")["lr"]}
+    chosen = {i: score for i, score in known.items() if copied & set(small[i].winner_runs["lr"])}
+    known = chosen or known
     return small[max(known, key=lambda i: known[i])] if known else None
 
 

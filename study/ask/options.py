@@ -54,7 +54,7 @@ LAPTOP = {
     "model": "mlp64",
     "train_size": 8192,
     "budget": "20epochs,300steps",
-    "trials": 8,
+    "trials": 12,
     "seeds": 3,
     "neighbours": False,
 }
@@ -116,7 +116,7 @@ def parser() -> Parser:
     )
     add = made.add_argument_group("the search").add_argument
     add("--preset", default="laptop", help="smoke|laptop|full (default: laptop)")
-    add("--trials", type=int, metavar="N", help="search trials of a cell (default: 6)")
+    add("--trials", type=int, metavar="N", help="search trials of a cell (default: 12)")
     add("--within", metavar="TIME", help="as many trials as fit, as in 90s, 20m or 3h")
     add("--lr-range", default="", metavar="RANGE",
         help="LOW..HIGH, or a value to hold it at, or momentum=LOW..HIGH,adam=…")  # fmt: skip

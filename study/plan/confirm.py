@@ -1,6 +1,5 @@
 """What is confirmed on fresh seeds: each cell's winner, its neighbours, rule-scaled references."""
 
-import math
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import NamedTuple
@@ -25,8 +24,8 @@ class Confirmation:
     """The part of the planner that begins where a cell's search is over.
 
     records : the planner's, by trial id; winner : the trial whose point is a cell's best, None
-    while or where there is none; searched : whether that is settled; rank : of cells, the
-    longest job first
+    while or where there is none; searched : whether that is settled; best : of winners the one
+    that is expected to score highest; rank : of cells, the longest job first
     """
 
     def __init__(
@@ -35,10 +34,11 @@ class Confirmation:
         records: dict[str, Record],
         winner: Callable[[Cell], Record | None],
         searched: Callable[[Cell], bool],
+        best: Callable[[list[Record]], Record],
         rank: Callable[[Cell], int],
     ) -> None:
         self.config, self.records, self.cells = config, records, config.cells
-        self.winner, self.searched, self.rank = winner, searched, rank
+        self.winner, self.searched, self.best, self.rank = winner, searched, best, rank
         self._references: dict[str, TrialConfig | None] = {}
         self._points: dict[tuple[str, str], list[Point]] = {}  # by cell and role, as they came
 
@@ -96,7 +96,7 @@ class Confirmation:
         return known and all((role, point) != mine for role, point, _ in now)
 
     def reference(self, base: str) -> TrialConfig | None:
-        """The plain small-batch winner that scores best on the fresh seeds, once all have run."""
+        """The best plain small-batch winner that survives all fresh seeds, once they have run."""
         if base not in self._references:
             self._references[base] = self._reference(base)
         return self._references[base]
@@ -105,13 +105,9 @@ class Confirmation:
         cells = self._reference_cells(base)
         if not all(self._settled(cell) for cell in cells):
             return None
-        candidates = []
-        for cell in cells:
-            runs = [run for run in self.winner_runs(cell) if run and run.status == "complete"]
-            if len(runs) == self.config.seeds:
-                scores = [run.score or 0.0 for run in runs]
-                candidates.append((math.fsum(scores) / len(scores), runs[0].config))
-        return max(candidates, key=lambda pair: pair[0])[1] if candidates else None
+        winners = [winner for cell in cells if (winner := self.winner(cell)) and all(
+                   run and run.status == "complete" for run in self.winner_runs(cell))]  # fmt: skip
+        return self.best(winners).config if winners else None
 
     def winner_runs(self, cell: Cell) -> list[Record | None]:
         """The cell's winner on each fresh seed, None where it has not begun."""

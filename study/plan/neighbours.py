@@ -79,6 +79,22 @@ class Neighbours:
         return {cell.name: proposal.chosen(surface, tables[own.index(cell)], own.index(cell)) or ""
                 for cell in cells}  # fmt: skip
 
+    def best(self, winners: list[Record], searched: Searched) -> Record:
+        """Of some cells' winners, one at least, that of the highest expected score.
+
+        By the search's trials of those cells alone: fresh seeds that are to tell how good it is
+        must not choose it, and what other cells still search does not change it.
+        """
+        from analysis.fit import proposal
+
+        cells = [winner.cell for winner in winners]
+        surface = proposal.surface_of(_tables(cells, _ended(cells, searched)))
+        scores = [winner.score or 0.0 for winner in winners]
+        if surface is not None:
+            points = np.log2([[w.config.lr, w.config.rho][: surface.d] for w in winners])
+            scores = [surface.height(c, at[None]).item() for c, at in enumerate(points)]
+        return winners[int(np.argmax(scores))]
+
     def _cells(self, method: str) -> list[Cell]:
         return [cell for cell in self.config.cells if cell.method == method]
 

@@ -41,9 +41,11 @@ class Planner:
         self.neighbours = Neighbours(config)
         self._chosen: dict[str, dict[str, str]] = {}  # by method and cell, the surface's winners
         self._winners: dict[str, Record | None] = {}
+        self._bests: dict[tuple[str, ...], Record] = {}  # of winners, by the trials' ids
         self.confirmation = Confirmation(
-            config, self.records, self.winner, self.search_over, lambda cell: self._rank[cell.name]
-        )
+            config, self.records, self.winner, self.search_over, self._best,
+            lambda cell: self._rank[cell.name],
+        )  # fmt: skip
         self._ladders = {name: Ladder.build(config.reports, config.warmup) for name in self.cells}
         records.taken(log.events, self._take)
         for trial_id, record in self.records.items():
@@ -168,6 +170,7 @@ class Planner:
         if searching and event["event"] in OPENED:
             self._searching[record.cell.name] += OPENED[event["event"]]
             self._chosen.pop(record.config.method, None)
+            self._bests.clear()
         if event["event"] != "report":
             self.confirmation.changed()
 
@@ -293,3 +296,10 @@ class Planner:
             ranked = records.best_first(self.searched[cell.name])
             self._winners[cell.name] = ranked[0] if ranked else None
         return self._winners[cell.name]
+
+    def _best(self, winners: list[Record]) -> Record:
+        """The winner that is expected to score highest, by the search."""
+        key = tuple(winner.config.trial_id for winner in winners)
+        if key not in self._bests:
+            self._bests[key] = self.neighbours.best(winners, self.searched)
+        return self._bests[key]

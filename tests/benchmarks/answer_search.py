@@ -40,10 +40,11 @@ WAYS = (OPTUNA, TPE, GRACE, Way("tpe, none", "tpe"), Way("qmc, none", "qmc"))
 
 
 def searched(
-    way: Way, config: StudyConfig, train: Train, random: np.random.Generator, slots: int = 2
-) -> Iterator[Row]:
-    """The search trials as rows of a study's table, each as it ends; `cost`: the share of its
-    budget that it trained."""
+    way: Way, config: StudyConfig, train: Train, random: np.random.Generator, slots: int = 2,
+    whole: bool = False,
+) -> Iterator[Row]:  # fmt: skip
+    """The search trials, of the `whole` study the confirming ones too, as rows of a study's table,
+    each as it ends; `cost`: the share of its budget that it trained."""
     if not way.sampler:
         yield from _by_optuna(config, train, int(random.integers(2**31)), way == OPTUNA_GP)
         return
@@ -51,7 +52,9 @@ def searched(
     planner = Planner(config, MemoryLog([]))
     running: dict[str, Iterator[Row]] = {}
     while True:
-        while len(running) < slots and (trial := planner.next()) and trial.phase != "confirm":
+        while len(running) < slots and (trial := planner.next()):
+            if trial.phase == "confirm" and not whole:
+                break
             running[trial.trial_id] = train(trial)
         if not running:
             return
@@ -93,10 +96,11 @@ def _row(
 ) -> Row:
     return {
         "trial_id": trial.trial_id, "method": trial.method, "batch_size": trial.batch_size,
-        "m": trial.m, "lr": trial.lr, "rho": trial.rho, "phase": trial.phase, "role": "search",
-        "number": number, "status": status, "score": reports[-1]["score"],
+        "m": trial.m, "lr": trial.lr, "rho": trial.rho, "phase": trial.phase, "role": trial.role,
+        "seed": trial.seed, "number": number, "status": status, "score": reports[-1]["score"],
         "asha_would_stop_at": would_stop,
         "cost": len(reports) / trial.reports, "drop": reports[-1].get("drop", np.nan),
+        "test_accuracy": reports[-1].get("test_accuracy", np.nan),
     }  # fmt: skip
 
 

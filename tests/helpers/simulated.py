@@ -2,6 +2,7 @@
 
 import math
 import random
+from collections.abc import Callable
 from typing import Any
 
 from study.log.log import MemoryLog
@@ -57,8 +58,14 @@ def figures(config: TrialConfig, report: int) -> dict[str, Any]:
     } | ({"test_accuracy": 0.8, "test_loss": 1.3, "generalization_gap": 0.1} if last else {})
 
 
-def simulate(planner: Planner, slots: int = 2, seed: int = 0, events: int = 10**9) -> int:
-    """Drive the planner as Tune would, with trials in random step; what is left of `events`."""
+def simulate(
+    planner: Planner, slots: int = 2, seed: int = 0, events: int = 10**9,
+    luck: Callable[[TrialConfig], float] = lambda config: 0.0,
+) -> int:  # fmt: skip
+    """Drive the planner as Tune would, with trials in random step; what is left of `events`.
+
+    luck : what is added to a trial's scores
+    """
     choose = random.Random(seed)
     records = planner.records
     running = {i: (records[i].config, len(records[i].reports)) for i in planner.running}
@@ -69,7 +76,8 @@ def simulate(planner: Planner, slots: int = 2, seed: int = 0, events: int = 10**
             break
         trial_id = choose.choice(sorted(running))
         config, report = running[trial_id]
-        going_on = planner.report(trial_id, figures(config, report + 1))
+        seen = figures(config, report + 1)
+        going_on = planner.report(trial_id, seen | {"score": seen["score"] + luck(config)})
         events -= 1
         if going_on:
             running[trial_id] = (config, report + 1)
