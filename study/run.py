@@ -5,11 +5,14 @@ import shutil
 import signal
 import sys
 import time
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from study.ask.continuing import continued
 from study.ask.notes import notes
 from study.ask.options import parse, resolve, resolved, seconds
+from study.ask.register import design_of, registered
 from study.ask.where import Where
 from study.cluster import machine
 from study.cluster.failures import failures, given_up
@@ -22,6 +25,7 @@ from study.show import results
 from study.show.views import Views
 from trainables.spec import plugins
 from trainables.spec.errors import UsageError, exit_code
+from trainables.spec.registration import digest
 
 if TYPE_CHECKING:
     from study.cluster.cluster import Resources
@@ -33,6 +37,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
     if options.within and options.trials:
         raise UsageError("--within: it chooses --trials; accepted: one of the two")
+    if options.within and options.register:
+        raise UsageError("--register: is of a number of trials; accepted: --trials for --within")
     limit = seconds(options.within) if options.within else None
     config, data, where = resolve(options)
     config = continued(config, where.results, data, sized=limit is not None)
@@ -53,6 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     for line in asked.notes:
         say(line)
+    asked = declared(asked, options.register and Path(options.register))
     try:
         if options.dry_run:
             return dry_run(asked)
@@ -74,6 +81,25 @@ def main(arguments: list[str] | None = None) -> int:
         results.restore(where.results)
     print(write(where.results, brief=True), end="")
     return 0
+
+
+def declared(asked: Asked, file: Path | None) -> Asked:
+    """The same with its registration: that in `file`, written if it is not there, or the one that
+    the study began with."""
+    from analysis.say.declaration import declaration
+
+    events = so_far(asked.where.results)
+    if not file:
+        return replace(asked, registration=results.registration(events))
+
+    def words() -> str:
+        now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+        return declaration(asked.where.results.name, now, powered(asked.config))
+
+    design = design_of(asked.config, asked.data, machine.revision())
+    text = registered(file, design, words, events)
+    say(f"registered in {file}, SHA-256 {digest(text)}")
+    return replace(asked, registration=text)
 
 
 def unmeasured(planner: Planner, asked: Asked) -> list[Any]:
@@ -177,7 +203,7 @@ def note(asked: Asked, config: StudyConfig, log: Log) -> None:
     """Write down what is to be trained: at the beginning, and when more of it is asked for."""
     path, options = asked.where.results, resolved(config, asked.where, asked.preset)
     manifest = machine.manifest(asked.command, path.name, config, asked.data, options, asked.notes)
-    results.write_manifest(path, manifest)
+    results.write_manifest(path, manifest, asked.registration)
     event = {
         "event": "study",
         "time": time.time(),
@@ -185,6 +211,7 @@ def note(asked: Asked, config: StudyConfig, log: Log) -> None:
         "data": asked.data.fingerprint,
         "data_dir": options["data_dir"],
         "notes": asked.notes,
+        **({"registration": asked.registration} if asked.registration else {}),
         "plugins": {name: plugins.fingerprint(name) for name in config.plugins},
     }
     log.append(event)

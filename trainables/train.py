@@ -29,7 +29,7 @@ def parser() -> Parser:
     options.add(options.TASK, add)
     add("--budget", default="10epochs", help="Nepochs|Nsteps|Nsamples|Ngrads (default: 10epochs)")
     add = made.add_argument_group("the step").add_argument
-    add("--method", default="momentum", help="OPTIMIZER[+sam|+asam] (default: momentum)")
+    add("--method", default="momentum", help="OPTIMIZER[@LOSS][+sam|+asam] (default: momentum)")
     add("--batch-size", type=int, default=64, metavar="B", help="default: 64")
     add("--lr", type=float, default=0.05, help="default: 0.05")
     add("--rho", type=float, default=0.05, help="radius of SAM or ASAM (default: 0.05)")
@@ -58,10 +58,13 @@ def asked() -> int:
     given = vars(parsed(parser())[0])
     del given["config"]
     data_dir, verbose = given.pop("data_dir"), given.pop("verbose")
-    optimizer, formulation = parse_method(given.pop("method"), "--method")
-    if formulation == "none":
+    method = parse_method(given.pop("method"), "--method")
+    if method.formulation == "none":
         given["rho"] = 0.0
-    config = TrialConfig(optimizer=optimizer, formulation=formulation, **given)
+    named = {"loss": method.loss, "names_loss": True} if method.loss else {}
+    config = TrialConfig(
+        optimizer=method.optimizer, formulation=method.formulation, **given | named
+    )
     return train(config, data_dir, verbose)
 
 

@@ -1,14 +1,15 @@
 """Several studies become one: pooled where their settings agree, else kept apart, and why."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pandas as pd
 
 from analysis.data.study import Study
 from trainables.spec.names import weight_decay
-from trainables.spec.roles import optimizer_of
+from trainables.spec.roles import optimizer_of, under
 
 # Configured, but no part of what a trial is: how many there are, how they are sought, where they
 # ran. All other scalars are settings: trials are pooled only where these agree.
@@ -20,6 +21,7 @@ NO_SETTINGS = frozenset((
 ))  # fmt: skip
 # What studies trained with that were begun before these could be set.
 BEFORE = {"decayed": "all", "clip": 0.0}
+APART = str.maketrans("+@", "--")
 # Two trials that are alike in all of these are one, met twice.
 IDENTITY = ["method", "batch_size", "m", "lr", "rho", "seed", "phase", "role", "status", "steps",
             "score"]  # fmt: skip
@@ -28,11 +30,14 @@ IDENTITY = ["method", "batch_size", "m", "lr", "rho", "seed", "phase", "role", "
 def join(studies: Sequence[Study]) -> Study:
     """Make one study of several: trial ids become `NAME/ID`, trials get a column `study`.
 
-    Studies of equal settings are pooled, whatever their seeds. Others, and tables, whose settings
-    are unknown, keep their methods apart as `NAME:method` (`A&B:momentum+sam` where A and B agree),
-    and notes say what differs. The configuration keeps what all agree on, and has `studies`, the
-    path of each name, and `grids`, each study's methods, batch sizes and m: what it planned.
+    Studies of equal settings are pooled, whatever their seeds; where these differ in the loss, a
+    method names its own if that is not the first study's: `momentum@mse+sam`. Others, and tables,
+    whose settings are unknown, keep their methods apart as `NAME:method` (`A&B:momentum+sam` where
+    A and B agree), and notes say what differs. The configuration keeps what all agree on, and has
+    `studies`, the path of each name, and `grids`, each study's methods, batch sizes and m: what it
+    planned.
     """
+    studies = _of_one_loss(studies)
     names, settings = _names(studies), [_settings(study.config) for study in studies]
     labels = _labels(names, studies, settings)
     parts = [_labelled(*each) for each in zip(studies, names, labels, strict=True)]
@@ -55,6 +60,19 @@ def join(studies: Sequence[Study]) -> Study:
     return Study.from_tables(config, trials, reports[own], studies[0].path)
 
 
+def _of_one_loss(studies: Sequence[Study]) -> list[Study]:
+    """The studies, each with methods that say their loss where it is not the first study's."""
+    first = next((study.config["loss"] for study in studies if "loss" in study.config), "")
+    found = []
+    for study in studies:
+        loss = study.config.get("loss", first)
+        if loss != first:
+            study = _renamed(study, partial(under, loss, first=first))
+            study.config["loss"] = first
+        found.append(study)
+    return found
+
+
 def _names(studies: Sequence[Study]) -> list[str]:
     """A name for each study, with its folder's where several have the same, then with a number."""
     folders = [study.path if _unknown(study) else study.path.parent for study in studies]
@@ -62,7 +80,7 @@ def _names(studies: Sequence[Study]) -> list[str]:
     names: list[str] = []
     for base, folder in zip(bases, folders, strict=True):
         name = f"{folder.resolve().name}-{base}" if bases.count(base) > 1 else base
-        name = unique = name.replace("+", "-")  # which separates the parts of a method
+        name = unique = name.translate(APART)  # which part the names of a method
         number = 1
         while unique in names:
             number += 1
@@ -105,22 +123,28 @@ def _labels(
 
 def _labelled(study: Study, name: str, label: str) -> Study:
     """The study with its names in trial ids and methods, in the tables and the configuration."""
-    trials, reports, config = study.trials.copy(), study.reports.copy(), dict(study.config)
-    trials["study"] = name
-    for table in (trials, reports):
+    study = _renamed(study, label.__add__)
+    reports = study.reports.copy()
+    study.trials["study"] = name
+    for table in (study.trials, reports):
         table["trial_id"] = name + "/" + table["trial_id"].astype(str)
-    known = trials["method"] != ""
-    trials["method"] = trials["method"].mask(known, label + trials["method"].astype(str))
-    config["grids"] = [_grid(grid, label) for grid in config.get("grids") or [config]]
-    config["methods"] = _grid(config, label)["methods"]
+    return replace(study, reports=reports)
+
+
+def _renamed(study: Study, name: Callable[[str], str]) -> Study:
+    """The study with other names of its methods, in the trials and the configuration."""
+    trials, config = study.trials.copy(), dict(study.config)
+    trials["method"] = [method and name(method) for method in trials["method"].astype(str)]
+    config["grids"] = [_grid(grid, name) for grid in config.get("grids") or [config]]
+    config["methods"] = _grid(config, name)["methods"]
     for key in ("lr_range", "rho_range"):
-        config[key] = {label + method: v for method, v in (config.get(key) or {}).items()}
-    return replace(study, config=config, trials=trials, reports=reports)
+        config[key] = {name(method): v for method, v in (config.get(key) or {}).items()}
+    return replace(study, config=config, trials=trials)
 
 
-def _grid(config: dict[str, Any], label: str) -> dict[str, Any]:
-    """The configured methods, with the label, batch sizes and m: all their products are cells."""
-    methods = [label + str(method) for method in config.get("methods") or ()]
+def _grid(config: dict[str, Any], name: Callable[[str], str]) -> dict[str, Any]:
+    """The configured methods, renamed, batch sizes and m: all their products are cells."""
+    methods = [name(str(method)) for method in config.get("methods") or ()]
     return {"methods": methods, "batch_sizes": config.get("batch_sizes"), "m": config.get("m")}
 
 

@@ -15,7 +15,7 @@ from analysis.data.joining import join
 from analysis.data.provenance import directories
 from analysis.data.study import TABLE_SUFFIXES, ForeignTableError, NotAStudyError, Study
 from analysis.data.table_files import Table, read_table
-from trainables.spec.roles import formulation_of, optimizer_of
+from trainables.spec.roles import base_of, formulation_of
 
 LATE = 60.0  # seconds: a running study writes its tables every 30
 
@@ -95,7 +95,7 @@ def _configuration(path: Path) -> dict[str, Any]:
         return config | {
             "name": path.resolve().name,
             "notes": list(manifest.get("notes", [])),
-            "lr_range": {m: config["lr_ranges"][optimizer_of(m)] for m in config["methods"]},
+            "lr_range": {m: config["lr_ranges"][base_of(m)] for m in config["methods"]},
             "rho_range": {
                 m: config["rho_ranges"].get(formulation_of(m)) for m in config["methods"]
             },

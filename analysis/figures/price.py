@@ -11,7 +11,7 @@ from analysis.data.rows import by, rows
 from analysis.figures.grammar import Axis, Figure, Panel, figure, polyline, sizes_axis
 from analysis.figures.quality import joined
 from analysis.questions.answers import Answers
-from trainables.spec.roles import is_plain, optimizer_of
+from trainables.spec.roles import base_of, is_plain
 
 COST_COLUMNS = ("label", "method", "batch_size", "m", "step_seconds", "images_per_second",
                 "overhead", "peak_memory", "n")  # fmt: skip
@@ -68,7 +68,7 @@ def cost_table(found: Answers) -> pd.DataFrame:
     for label, own in series_of(found.cells).items():
         for cell in own:
             cost = costs[cell.key]
-            plain = costs.get((optimizer_of(cell.method), cell.batch_size, cell.batch_size), {})
+            plain = costs.get((base_of(cell.method), cell.batch_size, cell.batch_size), {})
             base = np.nan if is_plain(cell.method) else plain.get("step_seconds", np.nan)
             made.append([label, *cell.key, cost["step_seconds"], cost["images_per_second"],
                          cost["step_seconds"] / base, cost["peak_memory"], cost["n"]])  # fmt: skip

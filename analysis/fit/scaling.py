@@ -11,7 +11,7 @@ import numpy as np
 from analysis.fit.bend import Bend, fit_bend
 from analysis.fit.laws import LAWS, LEVEL, SLOPES, TAUS, Fit, Series, fit_law
 from analysis.fit.optimum import Optimum, Response
-from trainables.spec.roles import is_plain, optimizer_of
+from trainables.spec.roles import base_of, is_plain
 
 Quantity = Literal["lr", "lr_at_rho", "lr_max", "rho"]
 RULES = {"constant": 0.0, "sqrt": 0.5, "linear": 1.0}
@@ -270,10 +270,10 @@ def differences(all_groups: Sequence[Group]) -> list[Difference]:
     """
     plain = {group.method: group for group in all_groups if is_plain(group.method)}
     return [
-        _difference(group, plain[optimizer_of(group.method)])
+        _difference(group, plain[base_of(group.method)])
         for group in all_groups
-        if not is_plain(group.method) and optimizer_of(group.method) in plain
-        if not (group.held() or plain[optimizer_of(group.method)].held())
+        if not is_plain(group.method) and base_of(group.method) in plain
+        if not (group.held() or plain[base_of(group.method)].held())
     ]
 
 

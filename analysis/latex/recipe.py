@@ -9,7 +9,7 @@ from typing import Any
 
 from analysis.latex.tex import breakable, escape, num
 from trainables.spec.names import FORMULATIONS, LOSSES, NETWORKS, OPTIMIZERS, weight_decay
-from trainables.spec.roles import formulation_of, optimizer_of
+from trainables.spec.roles import formulation_of, loss_of, optimizer_of
 
 Facts = Mapping[str, Any]
 
@@ -61,10 +61,14 @@ def network(config: Facts) -> list[str]:
     )
     lines = [f"The network is {said}."]
     if "loss" in config:
-        loss = LOSSES.get(str(config["loss"]), code(config["loss"]))
+        loss, *others = dict.fromkeys(
+            [str(config["loss"]), *filter(None, map(loss_of, config.get("methods") or ()))]
+        )
+        said = f"It is trained on {LOSSES.get(loss, code(loss))}"
         smoothing = config.get("label_smoothing")
-        smoothed = f" with label smoothing {given(smoothing)}" if smoothing else ""
-        lines.append(f"It is trained on {loss}{smoothed}.")
+        said += f" with label smoothing {given(smoothing)}" if smoothing else ""
+        named = [f"{code(f'@{each}')} on {LOSSES.get(each, code(each))}" for each in others]
+        lines.append(said + (f", methods with {listed(named)}" if named else "") + ".")
     if (not known or known.batch_norm) and "bn_batch" in config:
         has = "Batch" if known else "Where it has batch normalisation, batch"
         lines.append(

@@ -15,7 +15,7 @@ from analysis.fit.laws import LEVEL, Series
 from analysis.fit.optimum import SPANS, Optimum
 from analysis.fit.scaling import CENSORED, IN_FIT, Group, series
 from analysis.questions.accuracies import Mean, freedom
-from trainables.spec.roles import is_plain, optimizer_of
+from trainables.spec.roles import base_of, is_plain
 
 INNER = 2  # batch sizes with a neighbour on either side, for how far a line between two misses
 STATED = (*IN_FIT, *CENSORED, "warm_started")  # verdicts of cells whose LR* is stated
@@ -119,7 +119,7 @@ def line_of(group: Group, means: Mapping[tuple[str, int, int], Mean], equal: pd.
     prices = equal.set_index(["method", "batch_size", "m"]).to_dict("index")
     for each in group.optima:
         size, key = each.batch_size, (each.method, each.batch_size, each.m)
-        ours, theirs = means[key], means.get((optimizer_of(each.method), size, size))
+        ours, theirs = means[key], means.get((base_of(each.method), size, size))
         if ours.n:
             accuracy[size] = _measured(ours.value, *ours.parts)
         if ours.n and theirs and theirs.n and not is_plain(each.method):

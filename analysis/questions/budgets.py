@@ -19,7 +19,7 @@ from analysis.data.study import Study
 from analysis.data.words import align, interval, number, wrap
 from analysis.questions.compare import Paired, common_seeds, paired
 from analysis.questions.steps import MEASURES, Curve, Key, winner_curves
-from trainables.spec.roles import is_plain, optimizer_of
+from trainables.spec.roles import base_of, is_plain
 
 BUDGETS = ("epochs", "grads", "seconds")
 WORKERS = (1, 8, 64, 512)
@@ -191,7 +191,7 @@ def _equal_rows(
     rows: list[list[Any]] = []
     for key, runs in curves.items():
         method, size, _ = key
-        plain = (optimizer_of(method), size, size)
+        plain = (base_of(method), size, size)
         diverged = sum(curve.diverged for curve in runs)
         for budget in BUDGETS:
             share = shares[key][budget]

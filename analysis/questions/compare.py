@@ -15,7 +15,7 @@ from scipy import optimize, special, stats  # type: ignore[import-untyped,unused
 from analysis.data.cells import Cell, complete
 from analysis.data.words import align, interval, number, wrap
 from analysis.fit.laws import LEVEL
-from trainables.spec.roles import is_plain, optimizer_of
+from trainables.spec.roles import base_of, is_plain, loss_of
 
 ALPHA, POWER = 0.05, 0.8
 NAN = float("nan")
@@ -125,14 +125,17 @@ def common_seeds(ours: pd.Series, theirs: pd.Series) -> tuple[np.ndarray, np.nda
 
 
 def contrasts(cells: Sequence[Cell]) -> list[tuple[Cell, Cell]]:
-    """Each formulation's cell with its plain optimizer's at that B, then SAM's with ASAM's."""
+    """Each formulation's cell with its plain optimizer's at that B, then SAM's with ASAM's, then
+    each loss's with that of the study's first loss, alike in all else."""
     at = {cell.key: cell for cell in cells}
     perturbed = [cell for cell in cells if not is_plain(cell.method)]
-    plain = [(optimizer_of(cell.method), cell.batch_size, cell.batch_size) for cell in perturbed]
+    plain = [(base_of(cell.method), cell.batch_size, cell.batch_size) for cell in perturbed]
     sam = [cell for cell in perturbed if cell.method.endswith("+sam")]
     asam = [(cell.method[: -len("sam")] + "asam", cell.batch_size, cell.m) for cell in sam]
-    both = [*zip(perturbed, plain, strict=True), *zip(sam, asam, strict=True)]
-    return [(cell, at[other]) for cell, other in both if other in at]
+    other = [cell for cell in cells if loss_of(cell.method)]
+    first = [(c.method.replace(f"@{loss_of(c.method)}", "", 1), c.batch_size, c.m) for c in other]
+    pairs = zip([*perturbed, *sam, *other], [*plain, *asam, *first], strict=True)
+    return [(cell, at[against]) for cell, against in pairs if against in at]
 
 
 def pairwise(cells: Sequence[Cell], metric: str = "test_accuracy") -> pd.DataFrame:

@@ -21,7 +21,7 @@ from analysis.questions.compare import (
     winners,
 )
 from trainables.spec.columns import MEASURES
-from trainables.spec.roles import is_plain
+from trainables.spec.roles import base_of, loss_of
 
 TARGETS = {
     "generalization_gap": "gap in accuracy",
@@ -38,9 +38,9 @@ SHARPNESS_COLUMNS = (
 class Minima:
     """The minima that can be compared: examined at one `level` on as many `images`.
 
-    `trials`: the winners' fresh-seed runs, with `series` (the method, and m unless it is B); of
-    these measures did not converge at `unconverged`. Left out of the winners' completed runs:
-    `other_level` that were examined otherwise, `unexamined` that were not.
+    `trials`: the winners' fresh-seed runs, with `series` (the method, and m unless it is B) and
+    `loss`; of these measures did not converge at `unconverged`. Left out of the winners' completed
+    runs: `other_level` that were examined otherwise, `unexamined` that were not.
     """
 
     trials: pd.DataFrame
@@ -64,11 +64,12 @@ def minima(cells: Sequence[Cell]) -> Minima:
             method=cell.method,
             batch_size=cell.batch_size,
             m=cell.m,
+            loss=loss_of(cell.method),
             series=cell.method + (f", m={cell.m}" if cell.m != cell.batch_size else ""),
         )
         for cell in cells
     ]
-    table = pd.concat(found) if found else pd.DataFrame(columns=[*names, "series"])
+    table = pd.concat(found) if found else pd.DataFrame(columns=[*names, "series", "loss"])
     examined = table[table[list(MEASURES)].notna().any(axis=1)]
     looks = pd.Series(
         list(zip(examined["sharpness"], examined["sharpness_images"].fillna(0), strict=True)),
@@ -92,7 +93,8 @@ def sharpness_table(cells: Sequence[Cell]) -> pd.DataFrame:
     """
     found = minima(cells)
     runs = {cell.key: _runs(found, cell) for cell in cells}
-    plain = {ours.key: other for ours, other in contrasts(cells) if is_plain(other.method)}
+    plain = {ours.key: other for ours, other in contrasts(cells)
+             if other.method == base_of(ours.method)}  # fmt: skip
     tables = []
     for measure in found.measures:
         rows = []

@@ -13,7 +13,7 @@ from scipy import linalg, special, stats  # type: ignore[import-untyped,unused-i
 
 from analysis.questions.compare import ALPHA, NAN, holm
 
-# (pairs of cells looked at, controlled for); pairs "within" a column agree in it.
+# (pairs of cells looked at, controlled for); pairs "within" a column agree in it, and all in loss.
 WITHIN = {"all": "", "one method": "series", "one batch size": "batch_size"}
 LOOKS = (
     ("all", ()), ("all", ("lr",)), ("all", ("lr", "batch_size")),
@@ -32,9 +32,10 @@ def associations(
 ) -> pd.DataFrame:  # fmt: skip
     """Kendall's tau of each measure with each target, in several `LOOKS`, on cell means.
 
-    runs : one row a run, with `series`, `batch_size`, `lr`, `train_loss`, measures and targets. A
-    cell is a series at a batch size. It is the replicate, as seeds of one winner are no independent
-    evidence; but what a method does alike at every B counts at each.
+    runs : one row a run, with `series`, `batch_size`, `loss`, `lr`, `train_loss`, measures and
+    targets. Sharpness and losses have the unit of the loss, so no pair is of two. A cell is a
+    series at a batch size. It is the replicate, as seeds of one winner are no independent evidence;
+    but what a method does alike at every B counts at each.
 
     One row a measure, target and look, with the columns `ASSOCIATION_COLUMNS`. `scope`: all pairs
     of cells, those of one method (pooled), those of one batch size, or those of a single series, by
@@ -65,9 +66,9 @@ def _cell_means(
     """The scope's cells: means over the runs that have all of `names`, and each cell's stratum."""
     own = runs if scope in WITHIN else runs[runs["series"] == scope]
     means = [name for name in names if name != "batch_size"]
-    cells = own.dropna(subset=list(names)).groupby(["series", "batch_size"])
+    cells = own.dropna(subset=list(names)).groupby(["series", "batch_size", "loss"])
     at = cells[means].mean().reset_index()
-    return at, at[WITHIN[scope]] if WITHIN.get(scope) else pd.Series(0, index=at.index)
+    return at, at.groupby(["loss", *filter(None, [WITHIN.get(scope)])]).ngroup()
 
 
 def stratified_tau(

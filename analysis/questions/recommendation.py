@@ -16,7 +16,7 @@ from analysis.questions.accuracies import Lack, at_best, mean_of
 from analysis.questions.between import Line, Reading, line_of, read
 from analysis.questions.budgets import Budgets
 from trainables.spec.errors import UsageError
-from trainables.spec.roles import is_plain, optimizer_of
+from trainables.spec.roles import base_of, is_plain
 from trainables.spec.trial import AVERAGES, Recipe, TrialConfig, averaged, parse_method
 
 BEYOND = 2  # times the largest, and part of the least batch size, up to which a law is believed
@@ -96,8 +96,8 @@ class Recommender:
         known = any(np.isfinite(read(line.accuracy, size).value) for line, _ in readings)
         place = size if known else nearest
         line, reading = max(readings, key=lambda pair: _promise(pair[0], place))
-        optimizer, rho = optimizer_of(line.group.method), line.rho(size)
-        rivals = [each for each, _ in readings if each.group.method.startswith(f"{optimizer}+")]
+        base, rho = base_of(line.group.method), line.rho(size)
+        rivals = [each for each, _ in readings if each.group.method.startswith(f"{base}+")]
         rival = line if line in rivals else max(
             rivals, key=lambda each: _least(read(each.gain, place).value), default=None
         )  # fmt: skip
@@ -108,7 +108,7 @@ class Recommender:
             size, self.studied, line, reading, rho, line.edge(size), read(line.accuracy, size),
             rival, read(rival.gain if rival else {}, place),
             read(rival.equal if rival else {}, place), shares.get(nearest, np.nan), place,
-            table[table["method"].eq(optimizer) & table["batch_size"].eq(size)], trial,
+            table[table["method"].eq(base) & table["batch_size"].eq(size)], trial,
             self._steps(trial, size),
         )  # fmt: skip
 
@@ -165,9 +165,11 @@ def trial_of(
     reference = int(config.get("scale_momentum") or 0)
     shared |= {name: averaged(shared[name], size, reference) for name in AVERAGES if name in shared}
     try:
-        optimizer, formulation = parse_method(line.group.method)
+        method = parse_method(line.group.method)
+        shared["loss"] = method.loss or shared.get("loss", Recipe.loss)
         trial = TrialConfig(
-            **shared, optimizer=optimizer, formulation=formulation, batch_size=size,
+            **shared, optimizer=method.optimizer, formulation=method.formulation,
+            names_loss=bool(method.loss), batch_size=size,
             m=min(line.group.m or size, size), lr=float(f"{lr:.{DIGITS}g}"),
             rho=float(f"{rho:.{DIGITS}g}"), data_seed=int(config.get("seed", 0)),
         )  # fmt: skip

@@ -4,7 +4,7 @@ from string import Template
 
 from analysis.questions.recommendation import Recommendation, Untold
 from analysis.say.recipe_file import known
-from trainables.spec.names import NETWORKS, OPTIMIZERS
+from trainables.spec.names import NETWORKS, OPTIMIZERS, SMOOTHING
 from trainables.spec.trial import AVERAGES, TrialConfig
 
 DECAYED = "weight_decay=$weight_decay"
@@ -179,8 +179,9 @@ def _loss(trial: TrialConfig) -> str:
     functional = "torch.nn.functional"
     if trial.loss == "mse":
         return f"(logits - {functional}.one_hot(labels, logits.shape[1])).square().mean()"
-    smoothing = f", label_smoothing={trial.label_smoothing!r}" if trial.label_smoothing else ""
-    return f"{functional}.cross_entropy(logits, labels{smoothing})"
+    smoothing = SMOOTHING if trial.loss == "smoothed" else trial.label_smoothing
+    smoothed = f", label_smoothing={smoothing!r}" if smoothing else ""
+    return f"{functional}.cross_entropy(logits, labels{smoothed})"
 
 
 def _notes(trial: TrialConfig) -> str:

@@ -17,6 +17,7 @@ from analysis.say.details import waterfall_lines
 from analysis.say.recommendation_words import LEGEND as RECOMMENDED
 from analysis.say.recommendation_words import TITLE, recommendation_rows
 from analysis.say.statements import difference_line, exponent_line, law_words
+from trainables.spec.roles import loss_of
 
 LEGEND = (
     "LR*: where the {surface} is highest, with its 95 % interval ('?': none is determined, or it "
@@ -166,6 +167,8 @@ def facts(found: Answers) -> list[str]:
             if config.get(key) is not None]  # fmt: skip
     counts = ", ".join(f"{n} {word}" for word, n in status.value_counts().items())
     said += [config["part"]] if config.get("part") else []
+    if "loss" in config and any(map(loss_of, found.table["method"])):
+        said.append(f"loss {config['loss']} where a method names none after @")
     title = f"{config.get('name') or found.study.path.name}: {', '.join(said)}".rstrip(": ")
     lines = [title, f"{len(status)} trials" + (f": {counts}" if counts else "")]
     known = [(size, sd) for size, (sd, df) in found.noise.items() if df]

@@ -3,11 +3,12 @@
 from analysis.questions.answers import Answers
 from analysis.validity import confirm, search
 from analysis.validity.check import Check
+from analysis.validity.registered import registered
 
 CHECKS = (
     confirm.whole, search.optima, search.winners, search.laws, search.stopping, confirm.seeds,
     search.diverged, search.neighbours, search.rules, confirm.share, confirm.settings,
-    confirm.minima, confirm.workers, confirm.timing,
+    confirm.minima, confirm.workers, confirm.timing, registered,
 )  # fmt: skip
 
 

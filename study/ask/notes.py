@@ -5,7 +5,7 @@ from study.plan.space import space_of
 from trainables.data.image_data import ImageData
 from trainables.spec.errors import UsageError
 from trainables.spec.names import NETWORKS
-from trainables.spec.trial import parse_method
+from trainables.spec.roles import optimizer_of
 
 
 def notes(config: StudyConfig, data: ImageData) -> list[str]:
@@ -17,7 +17,7 @@ def notes(config: StudyConfig, data: ImageData) -> list[str]:
         If m would change the network beside the perturbation, or batch norm is over one image.
     """
     lines = held(config) + config.infeasible()
-    effective = [m for m in config.methods if "momentum" in averages_of(parse_method(m)[0])]
+    effective = [m for m in config.methods if "momentum" in averages_of(optimizer_of(m))]
     if config.scale_momentum and effective:
         lines.append(
             f"--scale-momentum: LR of {', '.join(effective)} is as given, not lr / (1 - momentum): "

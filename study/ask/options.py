@@ -19,13 +19,15 @@ from trainables.spec.errors import Parser, UsageError
 from trainables.spec.grid import (
     parse_batch_sizes,
     parse_grid,
+    parse_losses,
     parse_m,
     parse_methods,
     parse_search_seeds,
 )
 from trainables.spec.names import OPTIMIZERS
 from trainables.spec.plugins import ACCEPTED
-from trainables.spec.trial import choice, parse_augment, parse_method, require_model
+from trainables.spec.roles import base_of, formulation_of, optimizer_of
+from trainables.spec.trial import choice, parse_augment, require_model
 from trainables.spec.workers import Workers
 
 PRESETS: dict[str, dict] = {
@@ -150,6 +152,8 @@ def parser() -> Parser:
     add("--log", default="", metavar="LIST", help="wandb, mlflow: trials there as well")
     add("--no-dashboard", action="store_true", help="do not start Ray's dashboard")
     add("--verbose", action="store_true", help="list what is checked of your own parts")
+    add("--register", metavar="FILE", help="write down what is planned, expected and decided by, "
+        "before training; the report lists what was done otherwise")  # fmt: skip
     add("--dry-run", action="store_true", help="say what would run and how long; train nothing")
     return made
 
@@ -222,12 +226,13 @@ def only_of(grid: bool, options: argparse.Namespace) -> None:
 
 
 def _config(options: argparse.Namespace, where: Where) -> StudyConfig:
-    methods = parse_methods(options.methods)
-    pairs = [parse_method(method) for method in methods]
-    optimizers = list(dict.fromkeys(optimizer for optimizer, _ in pairs))
-    formulations = list(dict.fromkeys(f for _, f in pairs if f != "none"))
+    losses = parse_losses(options.loss)
+    methods = parse_methods(options.methods, losses)
+    bases = list(dict.fromkeys(map(base_of, methods)))
+    optimizers = list(dict.fromkeys(map(optimizer_of, methods)))
+    formulations = list(dict.fromkeys(filter(None, map(formulation_of, methods))))
     if options.from_manifest:  # it has the ranges of methods that may no longer be asked for
-        options.lr_range = _only(options.lr_range, optimizers)
+        options.lr_range = _only(options.lr_range, bases)
         options.rho_range = _only(options.rho_range, formulations)
     if options.rho_range and not formulations:
         raise UsageError(
@@ -241,12 +246,13 @@ def _config(options: argparse.Namespace, where: Where) -> StudyConfig:
         methods=methods,
         batch_sizes=parse_batch_sizes(options.batch_sizes),
         m=parse_m(options.m),
-        lr_ranges=parse_ranges(options.lr_range, "--lr-range", optimizers, lr_ranges),
+        lr_ranges=parse_ranges(options.lr_range, "--lr-range", bases, lr_ranges),
         rho_ranges=parse_ranges(options.rho_range, "--rho-range", with_radius, have_radius),
         device=where.device,
         threads=max(1, int(where.cpus)),
         **{name: getattr(options, name) for name in SAME}
         | {
+            "loss": losses[0],
             "augment": parse_augment(options.augment, options.dataset),
             "grid": parse_grid(options.grid or GRID),
             "search_seeds": parse_search_seeds(options.search_seeds),
@@ -254,6 +260,11 @@ def _config(options: argparse.Namespace, where: Where) -> StudyConfig:
         },
     )
     if options.warm_start:
+        if len(config.losses) > 1:  # of which the other study's learning rates are is not told
+            raise UsageError(
+                f"--warm-start: is not for several losses, {', '.join(config.losses)}; accepted: "
+                "with one --loss"
+            )
         config = replace(config, warm=warm_points(Path(options.warm_start), config))
     return config
 

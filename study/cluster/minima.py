@@ -116,7 +116,7 @@ def lines(config: StudyConfig, records: list[Record]) -> list[Job]:
             if len(ends) > 1:
                 jobs[Job(ends[0], ends[-1])] = None
         for cell, trial_id in ours.items():
-            plain = Cell(cell.optimizer, cell.batch_size, cell.batch_size)
+            plain = Cell(cell.base, cell.batch_size, cell.batch_size)
             if not cell.plain and plain in ours:
                 jobs[Job(ours[plain], trial_id)] = None
     return list(jobs)

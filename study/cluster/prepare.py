@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Asked:
-    """What the command line asks for; `limit` seconds choose the number of trials."""
+    """What the command line asks for; `limit` seconds choose the number of trials; `registration`
+    is the text that declares the study, if any."""
 
     config: StudyConfig
     data: ImageData
@@ -29,6 +30,7 @@ class Asked:
     limit: float | None
     dashboard: bool
     interruption: Interruption
+    registration: str = ""
 
     @property
     def resources(self) -> "Resources":

@@ -17,7 +17,8 @@ from trainables.spec.files import atomic
 from trainables.spec.grid import Cell, Rates
 
 FRESH = 7 * 24 * 3600.0  # seconds for which they count
-TIMELESS = ("budget", "reports", "data_seed", "dataset", "score", "trial_id")  # of a step's time
+# Of no consequence to a step's time.
+TIMELESS = ("budget", "reports", "data_seed", "dataset", "score", "trial_id", "names_loss")
 
 
 def keys(config: StudyConfig, cells: Sequence[Cell], data: ImageData, slots: int) -> dict[str, str]:

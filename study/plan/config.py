@@ -11,6 +11,7 @@ from trainables.spec.grid import Cell, grid
 from trainables.spec.ladder import Ladder
 from trainables.spec.names import OPTIMIZERS, weight_decay
 from trainables.spec.plugins import is_plugin
+from trainables.spec.roles import loss_of, optimizer_of
 from trainables.spec.trial import (
     AVERAGES,
     Recipe,
@@ -38,6 +39,7 @@ class StudyConfig(Recipe):
     scale_momentum : the batch size at which momentum and betas are as given, 0 being all;
     grid : how many learning rates and radii the grid sampler crosses; search_seeds : how often each
     of a cell's points is trained in the search, and how often the best fifth of them;
+    loss : of the methods that name none;
     sharpness : how closely the winners' minima are examined; warm : a cell's first points
     (lr, rho), taken from another study.
     """
@@ -100,6 +102,11 @@ class StudyConfig(Recipe):
         return grid(self.methods, self.batch_sizes, self.m)
 
     @property
+    def losses(self) -> tuple[str, ...]:
+        """Those that the methods are trained with; of the first, `loss`, no method says so."""
+        return tuple(dict.fromkeys(loss_of(method) or self.loss for method in self.methods))
+
+    @property
     def plugins(self) -> list[str]:
         """The user's own parts, package.module:callable."""
         methods = (part for method in self.methods for part in parse_method(method))
@@ -144,12 +151,15 @@ class StudyConfig(Recipe):
         """The whole configuration of one trial of `cell` at a point (lr, rho)."""
         shared: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(Recipe)}
         shared |= {name: self.averaging(name, cell.batch_size) for name in AVERAGES}
+        parts = parse_method(cell.method)
+        shared["loss"] = parts.loss or self.loss
         return TrialConfig(
             trial_id=trial_id,
             phase=phase,
             role=role,
-            optimizer=cell.optimizer,
-            formulation=cell.formulation,
+            optimizer=parts.optimizer,
+            formulation=parts.formulation,
+            names_loss=bool(parts.loss),
             batch_size=cell.batch_size,
             m=cell.m,
             seed=seed,
@@ -159,7 +169,7 @@ class StudyConfig(Recipe):
 
     def decay(self, method: str) -> float:
         """Weight decay of a method's trials."""
-        return weight_decay(parse_method(method)[0], self.weight_decay)
+        return weight_decay(optimizer_of(method), self.weight_decay)
 
     def averaging(self, name: str, batch_size: int) -> float:
         """momentum, beta1, beta2 or alpha at a batch size."""
@@ -169,7 +179,7 @@ class StudyConfig(Recipe):
         """A line for each average that a method uses and --scale-momentum cannot keep."""
         lines = []
         for method in self.methods:
-            for name in averages_of(parse_method(method)[0]):
+            for name in averages_of(optimizer_of(method)):
                 beyond = [size for size in self.batch_sizes if self.averaging(name, size) <= 0]
                 if beyond and getattr(self, name) > 0:
                     lines.append(

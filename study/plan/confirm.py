@@ -87,7 +87,7 @@ class Confirmation:
         if record.config.phase != "confirm":
             return False
         if role in RULES:
-            known = self.reference(cell.optimizer) is not None
+            known = self.reference(cell.base) is not None
             now = self._rule_points(cell)
         else:
             known = self.winner(cell) is not None
@@ -95,14 +95,14 @@ class Confirmation:
         mine = role, point_of(record.config)
         return known and all((role, point) != mine for role, point, _ in now)
 
-    def reference(self, optimizer: str) -> TrialConfig | None:
+    def reference(self, base: str) -> TrialConfig | None:
         """The best plain small-batch winner that survives all fresh seeds, once they have run."""
-        if optimizer not in self._references:
-            self._references[optimizer] = self._reference(optimizer)
-        return self._references[optimizer]
+        if base not in self._references:
+            self._references[base] = self._reference(base)
+        return self._references[base]
 
-    def _reference(self, optimizer: str) -> TrialConfig | None:
-        cells = self._reference_cells(optimizer)
+    def _reference(self, base: str) -> TrialConfig | None:
+        cells = self._reference_cells(base)
         if not all(self._settled(cell) for cell in cells):
             return None
         winners = [winner for cell in cells if (winner := self.winner(cell)) and all(
@@ -123,7 +123,7 @@ class Confirmation:
 
         Those are the rules' learning rates, for a plain cell that their reference is not one of.
         """
-        small = self._reference_cells(cell.optimizer)
+        small = self._reference_cells(cell.base)
         if not cell.plain or cell in small:
             return True
         return all(map(self._settled, small)) and all(
@@ -156,7 +156,7 @@ class Confirmation:
 
     def _rule_points(self, cell: Cell) -> Iterator[tuple[str, Point, int]]:
         """(role, point, seeds) of the reference learning rate taken over by each rule."""
-        reference = self.reference(cell.optimizer) if cell.plain and self._free(cell) else None
+        reference = self.reference(cell.base) if cell.plain and self._free(cell) else None
         if reference and cell.batch_size > reference.batch_size:
             ratio = cell.batch_size / reference.batch_size
             for role, rule in RULES.items():
@@ -175,8 +175,8 @@ class Confirmation:
         turn = known.index(point) if point in known else len(known)
         return f"{cell.name}-{role}{f'-{turn + 1}' if turn else ''}-s{index}"
 
-    def _reference_cells(self, optimizer: str) -> list[Cell]:
-        plain = [c for c in self.cells if c.plain and c.optimizer == optimizer]
+    def _reference_cells(self, base: str) -> list[Cell]:
+        plain = [c for c in self.cells if c.plain and c.base == base]
         small = [c for c in plain if c.batch_size <= SMALL_BATCH]
         return small or sorted(plain, key=lambda c: c.batch_size)[:1]
 
@@ -187,8 +187,8 @@ class Confirmation:
         """
         if not cell.plain or not self._free(cell):
             return False
-        reference = self.reference(cell.optimizer)
-        candidates = self._reference_cells(cell.optimizer)
+        reference = self.reference(cell.base)
+        candidates = self._reference_cells(cell.base)
         if reference is None and all(self._settled(each) for each in candidates):
             return False  # none of them could be one
         least = min(each.batch_size for each in candidates)

@@ -57,9 +57,9 @@ class Neighbours:
         """
         from analysis.fit import proposal
 
-        cells = self._cells(cell.optimizer)
+        cells = self._cells(cell.base)
         alone = [c for c, each in enumerate(cells) if each.batch_size == cell.batch_size]
-        surface = self._surface(cell.optimizer, cells, _ended(cells, searched)) if alone else None
+        surface = self._surface(cell.base, cells, _ended(cells, searched)) if alone else None
         if surface is None:
             return {}
         box = np.log2([self.config.space(cell).lr])

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from trainables.spec import plugins
 from trainables.spec.errors import UsageError
 from trainables.spec.names import FORMULATIONS, LIBRARY_RANGES, OPTIMIZERS, Range, of_library
-from trainables.spec.trial import parse_method
+from trainables.spec.roles import base_of, formulation_of, optimizer_of
 
 LEAST, MOST = 1e-15, 1e15  # of learning rates and radii; far beyond, single precision has none
 WIDEST = 1e12  # the largest ratio of a range's ends
@@ -106,13 +106,17 @@ def _checked(name: str, attribute: str, found: object) -> Range:
 def parse_ranges(
     text: str, option: str, keys: list[str], defaults: dict[str, Range]
 ) -> dict[str, Range]:
-    """`1e-3..3` for all keys, or `momentum=1e-3..3,adam=1e-4..1e-1` for those named."""
-    ranges = {key: defaults[key] for key in keys if key in defaults}
-    for part in filter(None, text.split(",")):
+    """`1e-3..3` for all keys, or `momentum=1e-3..3,adam=1e-4..1e-1` for those named.
+
+    Of an optimizer it is under every loss, but where `momentum@mse=1e-2..10` says otherwise.
+    """
+    ranges = {key: defaults[optimizer_of(key)] for key in keys if optimizer_of(key) in defaults}
+    for part in sorted(filter(None, text.split(",")), key=lambda part: "@" in part):
         key, equals, value = part.rpartition("=")
-        if equals and key.strip() not in keys:
+        named = [name for name in keys if key.strip() in ("", name, optimizer_of(name))]
+        if equals and not (key.strip() and named):
             raise UsageError(f"{option}: {key!r} is not studied; accepted: {', '.join(keys)}")
-        for name in [key.strip()] if equals else keys:
+        for name in named:
             ranges[name] = parse_range(value, option)
     for key in keys:
         if key not in ranges:
@@ -124,6 +128,5 @@ def parse_ranges(
 
 
 def space_of(method: str, lr_ranges: dict[str, Range], rho_ranges: dict[str, Range]) -> Space:
-    """The box of a method from the ranges of its base optimizer and its formulation."""
-    optimizer, formulation = parse_method(method)
-    return Space(lr_ranges[optimizer], rho_ranges.get(formulation))
+    """The box of a method from the ranges of its base optimizer, by loss, and its formulation."""
+    return Space(lr_ranges[base_of(method)], rho_ranges.get(formulation_of(method)))

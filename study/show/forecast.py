@@ -153,8 +153,10 @@ def overview(forecast: Forecast) -> str:
     ms = f", up to {len(config.m)} m" if len(config.m) > 1 else ""
     most = max(map(forecast.workers_of, config.cells))
     each = f" workers, up to {most} a trial, whose communication is not in it" if most > 1 else ""
+    first = f", under {config.loss} where @ names no loss" if len(config.losses) > 1 else ""
     return (
-        f"{len(config.cells)} cells ({len(config.methods)} methods x {len(config.batch_sizes)} "
+        f"{len(config.cells)} cells ({len(config.methods)} methods{first} x "
+        f"{len(config.batch_sizes)} "
         f"batch sizes{ms}), {expected.total()} trials ({most_searches(config)} searched a cell, "
         f"others confirm), {forecast.gradients(expected) / 1e6:,.3g} million gradients, "
         f"about {duration(seconds)} on {forecast.slots}{each or ' at a time'}"

@@ -30,6 +30,8 @@ from trainables.spec.columns import (
 )
 from trainables.spec.errors import UsageError
 from trainables.spec.files import atomic
+from trainables.spec.registration import FILE as REGISTRATION
+from trainables.spec.registration import digest
 from trainables.spec.roles import SEARCH_PHASES, SUPERSEDED
 
 if TYPE_CHECKING:
@@ -166,12 +168,21 @@ def restore(results: Path) -> Planner:
     if not (results / "manifest.json").exists():
         known = {"name": results.resolve().name, "config": planner.config.to_dict()}
         notes = study_event(planner.log.events, results).get("notes", [])
-        write_manifest(results, known | {"notes": notes})
+        write_manifest(results, known | {"notes": notes}, registration(planner.log.events))
     return planner
 
 
-def write_manifest(results: Path, manifest: dict[str, Any]) -> None:
-    """manifest.json, whole or not at all."""
+def registration(events: list[Event]) -> str:
+    """What the study was begun with; nothing where it was not registered."""
+    return next((event["registration"] for event in events if event.get("registration")), "")
+
+
+def write_manifest(results: Path, manifest: dict[str, Any], registered: str = "") -> None:
+    """manifest.json, whole or not at all, and before it what was `registered`, if anything."""
+    if registered:
+        manifest = manifest | {"registration": digest(registered)}
+        with atomic(results / REGISTRATION) as file:
+            file.write(registered.encode())
     with atomic(results / "manifest.json") as file:
         file.write(json.dumps(log.finite(manifest), indent=2).encode() + b"\n")
 

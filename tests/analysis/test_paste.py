@@ -57,7 +57,7 @@ def test_every_schedule(schedule: str, warmup: float) -> None:
 @pytest.mark.parametrize("values", [
     {"clip": 0.1}, {"decayed": "weights", "weight_decay": 0.5, "clip": 0.2, "formulation": "sam",
      "rho": 0.3, "m": 5}, {"optimizer": "nesterov", "decayed": "weights"}, {"loss": "mse"},
-    {"label_smoothing": 0.1}, {"optimizer": "nesterov", "momentum": 0.0},
+    {"label_smoothing": 0.1}, {"loss": "smoothed"}, {"optimizer": "nesterov", "momentum": 0.0},
     {"formulation": "asam", "rho": 1.5, "eta": 0.2, "optimizer": "adam", "beta2": 0.9},
 ], ids=str)  # fmt: skip
 def test_every_setting(values: dict) -> None:

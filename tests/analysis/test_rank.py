@@ -92,7 +92,7 @@ def test_associations_are_of_cell_means_and_of_the_runs_that_have_all():
     random = np.random.default_rng(11)
     runs = pd.DataFrame({
         "series": np.repeat(["a", "b"], 8), "batch_size": np.tile(np.repeat([1, 2, 4, 8], 2), 2),
-        "lr": [*random.uniform(size=14), np.nan, np.nan], "train_loss": 0.1,
+        "loss": "", "lr": [*random.uniform(size=14), np.nan, np.nan], "train_loss": 0.1,
         "sharp": random.uniform(size=16), "gap": random.uniform(size=16),
     })  # fmt: skip
     table = associations(runs, ["sharp"], ["gap"], permutations=99).set_index(["scope", "given"])

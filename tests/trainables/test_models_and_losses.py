@@ -76,6 +76,8 @@ def test_label_smoothing_is_the_cross_entropy_with_the_smoothed_label() -> None:
     target[0, 0] = target[1, 2] = 0.8
     exact = -(target * LOGITS.log_softmax(1)).sum()
     assert float(loss(LOGITS, LABELS)) == pytest.approx(float(exact), rel=1e-6)
+    named, tenth = losses.build(trial(loss="smoothed")), losses.build(trial(label_smoothing=0.1))
+    assert torch.equal(named(LOGITS, LABELS), tenth(LOGITS, LABELS))
     plain = losses.build(trial())
     exact = -LOGITS.log_softmax(1)[[0, 1], LABELS].sum()
     assert float(plain(LOGITS, LABELS)) == pytest.approx(float(exact), rel=1e-6)

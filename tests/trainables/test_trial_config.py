@@ -65,10 +65,12 @@ def test_m_is_the_batch_size_unless_given() -> None:
 def test_method_and_its_name_are_inverse() -> None:
     for optimizer in OPTIMIZERS:
         for formulation in FORMULATIONS:
-            name = TrialConfig(optimizer=optimizer, formulation=formulation).method
-            assert parse_method(name) == (optimizer, formulation)
-    assert parse_method("momentum+sam") == ("momentum", "sam")
-    assert parse_method("adamw") == ("adamw", "none")
+            config = TrialConfig(optimizer=optimizer, formulation=formulation, loss="mse")
+            assert parse_method(config.method) == (optimizer, formulation, "")
+            named = dataclasses.replace(config, names_loss=True).method
+            assert parse_method(named) == (optimizer, formulation, "mse")
+    assert parse_method("momentum+sam") == ("momentum", "sam", "")
+    assert parse_method("adamw") == ("adamw", "none", "")
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from trainables.spec import plugins
+from trainables.spec.names import SMOOTHING
 from trainables.spec.plugins import Loss
 from trainables.spec.trial import TrialConfig
 
@@ -25,7 +26,11 @@ def mse(logits: Tensor, labels: Tensor) -> Tensor:
     return (logits - target).square().mean(1).sum()
 
 
-LOSSES: dict[str, Loss] = {"cross_entropy": cross_entropy, "mse": mse}
+LOSSES: dict[str, Loss] = {
+    "cross_entropy": cross_entropy,
+    "smoothed": functools.partial(cross_entropy, smoothing=SMOOTHING),
+    "mse": mse,
+}
 
 
 def build(config: TrialConfig) -> Loss:

@@ -4,8 +4,9 @@ import re
 from dataclasses import dataclass
 
 from trainables.spec.errors import UsageError
-from trainables.spec.names import FORMULATIONS, OPTIMIZERS
-from trainables.spec.trial import parse_method, passes
+from trainables.spec.names import FORMULATIONS, LOSSES, OPTIMIZERS
+from trainables.spec.roles import base_of, is_plain, under
+from trainables.spec.trial import parse_method, passes, pluggable
 
 Rates = dict[str, tuple[float, float]]  # by cell name: seconds of a step, seconds of a report
 BATCH_SIZES = "accepted: 64..8192 (doubling), 64..8192:x4 or a list as 64,200,1000"
@@ -25,12 +26,17 @@ class Cell:
         return f"{self.method}-b{self.batch_size}{shard}"
 
     @property
+    def base(self) -> str:
+        """The method without its formulation."""
+        return base_of(self.method)
+
+    @property
     def optimizer(self) -> str:
-        return parse_method(self.method)[0]
+        return parse_method(self.method).optimizer
 
     @property
     def formulation(self) -> str:
-        return parse_method(self.method)[1]
+        return parse_method(self.method).formulation
 
     @property
     def plain(self) -> bool:
@@ -60,22 +66,34 @@ def parse_batch_sizes(text: str) -> tuple[int, ...]:
     return tuple(sorted(set(sizes)))
 
 
-def parse_methods(text: str) -> tuple[str, ...]:
-    """`momentum,momentum+sam` -> distinct known methods in the order given; `all` -> every one."""
-    if text.strip() == "all":
-        return tuple(
+def parse_losses(text: str) -> tuple[str, ...]:
+    """`cross_entropy,mse` -> distinct known losses, of which methods do not name the first."""
+    losses = [pluggable("--loss", part.strip(), LOSSES) for part in text.split(",")]
+    twice = next((loss for loss in losses if losses.count(loss) > 1), None)
+    if twice:
+        raise UsageError(f"--loss: {twice} is named twice; accepted: each loss once")
+    return tuple(losses)
+
+
+def parse_methods(text: str, losses: tuple[str, ...] = ("",)) -> tuple[str, ...]:
+    """`momentum,momentum+sam` -> distinct known methods in the order given; `all` -> every one.
+
+    Of several `losses` each trains every method that names none itself: `momentum@mse+sam`.
+    """
+    methods = [part.strip() for part in text.split(",") if part.strip()]
+    if methods == ["all"]:
+        methods = [
             optimizer if formulation == "none" else f"{optimizer}+{formulation}"
             for optimizer in OPTIMIZERS
             for formulation in FORMULATIONS
-        )
-    methods = [part.strip() for part in text.split(",") if part.strip()]
+        ]
     if not methods:
         raise UsageError(
-            "--methods: none given; accepted: all, or OPTIMIZER[+sam|+asam], comma-separated"
+            "--methods: none given; accepted: all, or OPTIMIZER[@LOSS][+sam|+asam], comma-separated"
         )
     for method in methods:
         parse_method(method)
-    return tuple(dict.fromkeys(methods))
+    return tuple(dict.fromkeys(under(loss, m, losses[0]) for loss in losses for m in methods))
 
 
 def parse_m(text: str) -> tuple[int, ...]:
@@ -116,7 +134,7 @@ def grid(methods: tuple[str, ...], batch_sizes: tuple[int, ...], ms: tuple[int, 
     """All cells; m = 0 is the whole batch, and a batch below m perturbs as a whole."""
     cells: dict[Cell, None] = {}  # in order, each once
     for method in methods:
-        plain = parse_method(method)[1] == "none"
+        plain = is_plain(method)
         for size in batch_sizes:
             for m in ms:
                 cells[Cell(method, size, size if plain else min(m or size, size))] = None

@@ -122,7 +122,12 @@ NETWORKS = {
         "(He et al., 2016)",
     ),
 }
-LOSSES = {"cross_entropy": "cross-entropy", "mse": "the mean squared distance to one-hot labels"}
+SMOOTHING = 0.1  # of the loss called smoothed
+LOSSES = {
+    "cross_entropy": "cross-entropy",
+    "smoothed": f"cross-entropy with a label smoothing of {SMOOTHING:g}",
+    "mse": "the mean squared distance to one-hot labels",
+}
 
 # Optimizers of libraries, timm:NAME and torch:NAME, with where their learning rate is searched;
 # others of them need --lr-range.

@@ -18,7 +18,7 @@ Add = Callable[..., Any]
 DEFAULT = TrialConfig()
 TASK = (
     ("model", str, "NAME", f"{', '.join(NETWORKS)}, torchvision:NAME or {ACCEPTED}"),
-    ("loss", str, "NAME", f"{', '.join(LOSSES)} or {ACCEPTED}"),
+    ("loss", str, "NAME", f"{', '.join(LOSSES)} or {ACCEPTED}; of a study a list"),
     ("label_smoothing", float, "X", "share of each label spread over all classes"),
     ("label_noise", float, "SHARE", "training labels that are made wrong"),
     ("augment", str, "LIST", f"of {', '.join(AUGMENTATIONS)}; none; auto: what is usual"),

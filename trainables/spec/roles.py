@@ -32,9 +32,28 @@ ROLES = ("search", "warm", "winner", *NEIGHBOURS, *RULES)
 SUPERSEDED = "superseded"
 
 
-def optimizer_of(method: str) -> str:
-    """`momentum+sam` -> `momentum`."""
+def base_of(method: str) -> str:
+    """`momentum@mse+sam` -> `momentum@mse`: the base optimizer alone, under the same loss."""
     return method.partition("+")[0]
+
+
+def optimizer_of(method: str) -> str:
+    """`momentum@mse+sam` -> `momentum`."""
+    return base_of(method).partition("@")[0]
+
+
+def loss_of(method: str) -> str:
+    """`momentum@mse+sam` -> `mse`; `` under the study's first loss, which goes without saying."""
+    return base_of(method).partition("@")[2]
+
+
+def under(loss: str, method: str, first: str) -> str:
+    """What a method is called under its own loss, or else `loss`, where `first` is not said.
+
+    Under mse `momentum+sam` is `momentum@mse+sam`, and where mse is the first `momentum+sam`.
+    """
+    loss, (_, plus, formulation) = loss_of(method) or loss, method.partition("+")
+    return optimizer_of(method) + (f"@{loss}" if loss != first else "") + plus + formulation
 
 
 def formulation_of(method: str) -> str:

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 from trainables.spec import plugins
 from trainables.spec.errors import UsageError
@@ -104,14 +104,26 @@ def _require_optimizer(option: str, name: str) -> None:
         pluggable(option, name, (*OPTIMIZERS, *(f"{each}:NAME" for each in LIBRARIES)))
 
 
+class Parts(NamedTuple):
+    """Of a method; the formulation of a base optimizer alone is `none`, and the loss `` where it is
+    the study's first."""
+
+    optimizer: str
+    formulation: str
+    loss: str
+
+
 @functools.cache  # a study asks for the parts of its methods again and again
-def parse_method(method: str, option: str = "--methods") -> tuple[str, str]:
-    """`momentum+sam` -> (`momentum`, `sam`); a base optimizer alone has the formulation `none`."""
-    optimizer, plus, formulation = method.partition("+")
+def parse_method(method: str, option: str = "--methods") -> Parts:
+    """`momentum@mse+sam` -> (`momentum`, `sam`, `mse`)."""
+    base, plus, formulation = method.partition("+")
+    optimizer, at, loss = base.partition("@")
     _require_optimizer(option, optimizer)
+    if at:
+        pluggable(option, loss, LOSSES)
     if plus:
         pluggable(option, formulation, [name for name in FORMULATIONS if name != "none"])
-    return optimizer, formulation or "none"
+    return Parts(optimizer, formulation or "none", loss)
 
 
 @dataclass(frozen=True)
@@ -196,7 +208,8 @@ class Recipe:
 class TrialConfig(Recipe):
     """Everything that determines a trial; flat scalars, so that it survives JSON and Ray Tune.
 
-    `m` is the number of images that share one perturbation; 0 means the whole batch.
+    `m` is the number of images that share one perturbation; 0 means the whole batch. `names_loss`:
+    the method's name says the loss, which is not the first of its study.
 
     Raises
     ------
@@ -215,6 +228,7 @@ class TrialConfig(Recipe):
     lr: float = 0.05
     rho: float = 0.0
     seed: int = 0
+    names_loss: bool = False
 
     def __post_init__(self) -> None:
         if self.m == 0:
@@ -257,7 +271,8 @@ class TrialConfig(Recipe):
 
     @property
     def method(self) -> str:
-        return self.optimizer + ("" if self.formulation == "none" else f"+{self.formulation}")
+        base = self.optimizer + (f"@{self.loss}" if self.names_loss else "")
+        return base + ("" if self.formulation == "none" else f"+{self.formulation}")
 
     @property
     def foreign(self) -> list[str]:
@@ -293,7 +308,8 @@ class TrialConfig(Recipe):
         return steps
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """Flat; `names_loss` only where it does, so that a study of one loss is what it was."""
+        return {k: v for k, v in asdict(self).items() if k != "names_loss" or v}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "TrialConfig":
