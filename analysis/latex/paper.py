@@ -26,7 +26,7 @@ SKELETON = r"""\documentclass[conference]{IEEEtran}
 \usepackage{graphicx}
 \providecommand{\extrafloats}[1]{}
 \extrafloats{200} %% figures of every trial may be many
-\setlength{\emergencystretch}{2em}
+\sloppy %% long names: a loose line before one that sticks out
 \begin{document}
 \title{%s}
 \author{%s}

@@ -160,8 +160,10 @@ def differences_table(found: Answers) -> str:
 
 
 def recommendation_table(found: Answers) -> str:
-    """What to train with, a row a studied batch size."""
-    _, *rows = recommendation_rows(found.recommender)
-    head = ["$B$", "method", "LR", r"$\rho$", r"test acc.\ (\%)", "gain", "worth it"]
-    return floats("recommendation", "What to train with", prose(COLUMNS), "rlrrrrl", head,
-                  [Block("", [[prose(cell) for cell in row] for row in rows])])  # fmt: skip
+    """What to train with, a row a studied batch size, a block a method."""
+    blocks: dict[str, list[list[str]]] = {}
+    for size, method, *told in recommendation_rows(found.recommender)[1:]:
+        blocks.setdefault(method, []).append([size, *map(prose, told)])
+    head = ["$B$", "LR", r"$\rho$", r"test acc.\ (\%)", "gain", "worth it"]
+    return floats("recommendation", "What to train with", prose(COLUMNS), "rrrrrl", head,
+                  [Block(*item) for item in blocks.items()])  # fmt: skip

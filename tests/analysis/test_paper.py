@@ -374,7 +374,8 @@ def test_it_compiles_without_a_warning(made, found, tmp_path):
     for passed in analysis.paper.PASSES:
         subprocess.run([*passed, "paper"], cwd=tmp_path, capture_output=True, check=True)
     log = (tmp_path / "paper.log").read_text(errors="replace")
-    for fault in ("undefined", "multiply defined", "too large for page", "Missing character",
+    assert not re.search(r"(Reference|Citation) .* undefined|undefined references", log)
+    for fault in ("multiply defined", "too large for page", "Missing character",
                   "Too many unprocessed", "Label(s) may have changed"):  # fmt: skip
         assert fault not in log
     over = [float(x) for x in re.findall(r"Overfull \\[hv]box \(([\d.]+)pt", log)]
