@@ -15,11 +15,9 @@ from analysis.data.provenance import again, directories, manifests, replay
 from analysis.figures.grammar import Figure
 from analysis.figures.ink import Drawn
 from analysis.questions.answers import Answers
-from analysis.questions.flatness import flatness_answer
-from analysis.say.compensation_words import answer
 from analysis.say.recommendation_words import LEGEND as RECOMMENDED
 from analysis.say.recommendation_words import TITLE, recommendation_rows
-from analysis.say.statements import law_answer
+from analysis.say.summary import sentences
 from analysis.say.text import cell_rows, facts, legend, why_lines
 from analysis.say.verdicts import Verdict, at_a_glance
 from analysis.validity.checklist import validity
@@ -99,22 +97,12 @@ def page(
     )  # fmt: skip
 
 
-def sentences(found: Answers) -> list[str]:
-    """The three answers, each one sentence with its numbers."""
-    compensations = "; ".join(map(answer, found.compensations))
-    return [
-        compensations or "Insufficient: no plain optimizer to compare with",
-        law_answer(found.scalings["lr"], found.differences),
-        " ".join(line.strip() for line in flatness_answer(found.associations)),
-    ]
-
-
 def _answers(found: Answers) -> str:
     inner = "".join(
         f'<div class="answer"><h3>{escape(each.question)}</h3>'
         f'<p class="words">{escape(each.words)}</p>{_numbers(each)}'
         f'<p class="first">{_explained(each.sentence)}</p>'
-        f"<details><summary>why</summary><p>{_explained(_sentence(why))}</p></details></div>"
+        f"<details><summary>why</summary><p>{_explained(why)}</p></details></div>"
         for each, why in zip(at_a_glance(found), sentences(found), strict=True)
     )
     return f'<div class="answers">{inner}</div>'
@@ -149,10 +137,6 @@ def _numbers(each: Verdict) -> str:
                     for name, value in each.marks.items())  # fmt: skip
     rows.append(f'<span></span><span class="marks">{names}</span><span></span>')
     return f'<div class="numbers">{"".join(rows)}</div>'
-
-
-def _sentence(said: str) -> str:
-    return said[:1].upper() + said[1:] + "."
 
 
 def _explained(said: str) -> str:

@@ -4,8 +4,7 @@ import functools
 import sys
 from pathlib import Path
 
-from analysis.data.load import behind, load
-from analysis.data.study import ForeignTableError, NotAStudyError
+from analysis.data.load import asked_for, behind
 from trainables.spec.errors import Parser, UsageError, exit_code
 
 FORMATS = ("text", "toml", "json", "python")
@@ -31,20 +30,18 @@ def write(results: str | Path, batch_size: int | None = None, kind: str = "text"
 
     if kind != "text" and batch_size is None:
         raise UsageError(f"--format: {kind} is of one batch size; accepted: with --batch-size B")
+    study = asked_for(results)
+    for line in behind(study):
+        print(line, file=sys.stderr)
+    name = str(study.config.get("name") or study.path.name)
     try:
-        study = load(results)
-        for line in behind(study):
-            print(line, file=sys.stderr)
-        name = str(study.config.get("name") or study.path.name)
         # Many small systems of equations, which threads only slow down.
         with progress() as watch, threadpool_limits(1):
             found = recommends(study, watch)
             if batch_size is None:
                 return "\n".join([name, *align(recommendation_rows(found))]) + "\n"
             each = found.at(batch_size)
-    except NotAStudyError as error:
-        raise UsageError(f"RESULTS: {' '.join(str(error).split())}") from None
-    except (ForeignTableError, Untold) as error:
+    except Untold as error:
         raise UsageError(str(error)) from None
     if kind == "text":
         first, *rest = recommendation_lines(each)

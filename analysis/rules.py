@@ -7,8 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from analysis.data.load import load
-from analysis.data.study import ForeignTableError, NotAStudyError
+from analysis.data.load import asked_for
 from trainables.spec.errors import Parser, UsageError, exit_code
 
 if TYPE_CHECKING:
@@ -40,12 +39,7 @@ def write(results: list[str], figure: str = "") -> str:
     from analysis.report import progress
     from analysis.say.recommendation_words import ranking_lines
 
-    try:
-        studies = {str(path.resolve()): load(path) for path in map(Path, results)}
-    except NotAStudyError as error:
-        raise UsageError(f"RESULTS: {' '.join(str(error).split())}") from None
-    except ForeignTableError as error:
-        raise UsageError(str(error)) from None
+    studies = {str(path.resolve()): asked_for(path) for path in map(Path, results)}
     with progress() as watch, threadpool_limits(1):
         transfers = {}
         for i, (name, study) in enumerate(studies.items()):

@@ -15,6 +15,7 @@ from analysis.data.joining import join
 from analysis.data.provenance import directories
 from analysis.data.study import TABLE_SUFFIXES, ForeignTableError, NotAStudyError, Study
 from analysis.data.table_files import Table, read_table
+from trainables.spec.errors import UsageError
 from trainables.spec.roles import base_of, formulation_of
 
 LATE = 60.0  # seconds: a running study writes its tables every 30
@@ -57,6 +58,16 @@ def load(
     for study in studies if by else ():
         study.config["name"] = f"{study.config['source']}-{study.config['name']}"
     return join(studies)
+
+
+def asked_for(*paths: str | Path) -> Study:
+    """`load` for a command whose argument is RESULTS, to which anything wrong is a UsageError."""
+    try:
+        return load(*paths)
+    except NotAStudyError as error:
+        raise UsageError(f"RESULTS: {' '.join(str(error).split())}") from None
+    except ForeignTableError as error:
+        raise UsageError(str(error)) from None
 
 
 def _studies(path: Path, asked: Asked) -> Iterator[Study]:

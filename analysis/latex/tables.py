@@ -12,9 +12,10 @@ from analysis.latex.compare import (
     split_table,
 )
 from analysis.latex.minima import association_table, sharpness_table
-from analysis.latex.tex import Block, escape, fixed, floats, interval, significant, spread
+from analysis.latex.tex import Block, escape, fixed, floats, interval, prose, significant, spread
 from analysis.latex.words import LOWEST, accuracy, looked_at, series, varied
 from analysis.questions.answers import Answers
+from analysis.say.recommendation_words import COLUMNS, recommendation_rows
 from analysis.say.statements import about
 
 QUANTITIES = {"lr": "LR$^*$", "lr_at_rho": r"LR$^*$ at one $\rho$", "lr_max": r"LR$_{\max}$",
@@ -33,6 +34,7 @@ def latex_tables(found: Answers) -> dict[str, str]:
         "pairs": pairs_table(found),
         "sharpness": sharpness_table(found),
         "association": association_table(found),
+        "recommendation": recommendation_table(found),
     }
     return {name: text for name, text in tables.items() if text}
 
@@ -155,3 +157,13 @@ def differences_table(found: Answers) -> str:
         notes += f" LR$^*$ bends under {escape(', '.join(bent))}: exponents are averages over it."
     head = ["difference", r"95\,\%", "sizes", "verdict"]
     return floats("differences", "Differences between exponents", notes, "rrrl", head, blocks)
+
+
+def recommendation_table(found: Answers) -> str:
+    """What to train with, a row a studied batch size, a block a method."""
+    blocks: dict[str, list[list[str]]] = {}
+    for size, method, *told in recommendation_rows(found.recommender)[1:]:
+        blocks.setdefault(method, []).append([size, *map(prose, told)])
+    head = ["$B$", "LR", r"$\rho$", r"test acc.\ (\%)", "gain", "worth it"]
+    return floats("recommendation", "What to train with", prose(COLUMNS), "rrrrrl", head,
+                  [Block(*item) for item in blocks.items()])  # fmt: skip

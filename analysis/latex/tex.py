@@ -12,6 +12,7 @@ from typing import TypeVar
 import numpy as np
 
 from analysis.data.words import number
+from trainables.spec.columns import MEASURES
 
 Item = TypeVar("Item")
 NEEDS = "% Needs \\usepackage{booktabs}; to be \\input as it is."
@@ -19,6 +20,7 @@ COLUMN, PAGE = 252.0, 516.0  # widths of an IEEE column and page, points
 GLYPH, SEPARATION = 4.3, 4.0  # of \footnotesize there, points
 LINES = 50  # of a float: about a page
 LONG = 12  # characters of a heading above which it is broken
+LONG_WORD = 16  # characters of a word above which it is
 
 SPECIAL = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
@@ -32,6 +34,24 @@ SPECIAL = {
 GREEK = dict(zip("αβγδεζηθικλμνξπρστυφχψω", (
     "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau "
     "upsilon phi chi psi omega").split(), strict=True))  # fmt: skip
+# The words of the report that a paper sets as mathematics: a pattern, and what its groups fill.
+TERMS = {
+    r"LR\*": r"LR$^*$",
+    r"\bLR_max\b": r"LR$_{\max}$",
+    r"(?:\brho|ρ)\*": r"$\rho^*$",
+    r"\brho\b": r"$\rho$",
+    r"\b(?:lambda|λ|l)_max\b": r"$\lambda_{\max}$",
+    r"\b([BS])_(simple|crit|min)\b": r"$%s_{\mathrm{%s}}$",
+    r"\bB\^(a\b|-?\d+\.\d+)": r"$B^{%s}$",
+    r"\b([BEKm])=(\d+|B\b)": r"$%s=%s$",
+    r"\ba = (?=-?\d)": r"$a={}$",
+    r"\bp ([<=]) (\d+\.\d+)": r"$p%s%s$",
+    r"\bp (\d+\.\d+)": r"$p=%s$",
+    r"(\d) %(?!\w)": r"%s\,\%%",
+    r"(?<![\w.])([-+])(?=\d)": r"$%s$",
+}
+TERMS |= {rf"\b{name}\b": name.replace("_", " ") for name in MEASURES}
+TERM = re.compile("|".join(f"(?P<term{i}>{pattern})" for i, pattern in enumerate(TERMS)))
 ACCENTS = {0x300: "`", 0x301: "'", 0x302: "^", 0x303: "~", 0x308: '"', 0x30A: "r", 0x30C: "v",
            0x327: "c"}  # fmt: skip
 
@@ -64,6 +84,27 @@ def breakable(text: object, most: int = 24) -> str:
     single = " ".join(str(text).split())
     pieces = re.findall(rf"[^\W_]{{1,{most}}}[\W_]{{0,4}}|[\W_]{{1,4}}", single)
     return r"\allowbreak{}".join(map(_escaped, pieces))
+
+
+def prose(text: str) -> str:
+    """Sentences of the report as LaTeX: `TERMS` as mathematics, quotes that open, long names with
+    places to break a line."""
+    single = re.sub(r"(?<!\w)'(?=[^']*'(?!\w))", "‘", " ".join(text.split()))
+    said, end = "", 0
+    for found in TERM.finditer(single):
+        said += _plain(single[end : found.start()]) + _term(found)
+        end = found.end()
+    return said + _plain(single[end:])
+
+
+def _plain(text: str) -> str:
+    words = re.split(r"( +)", text)
+    return "".join(breakable(word) if len(word) > LONG_WORD else _escaped(word) for word in words)
+
+
+def _term(found: re.Match[str]) -> str:
+    latex = list(TERMS.values())[int(str(found.lastgroup).removeprefix("term"))]
+    return latex % tuple(group for group in found.groups() if group is not None)[1:]
 
 
 def num(text: str) -> str:

@@ -16,10 +16,13 @@ from trainables.spec.trial import AVERAGES
 
 TITLE = "Recommendation"
 NOT_TOLD = "not told"
-LEGEND = (
+COLUMNS = (
     "LR with its 95 % interval; test accuracy (%) at it; gain: points of test accuracy that the "
     "best formulation adds; worth it: whether it still adds any at equal gradients, to which its "
-    "schedule is cut. More of one batch size, also of one not studied, and as a configuration: "
+    "schedule is cut."
+)
+LEGEND = (
+    f"{COLUMNS} More of one batch size, also of one not studied, and as a configuration: "
     "python -m analysis.recommend RESULTS --batch-size B"
 )
 RULE_WORDS = {name: rule.title for name, rule in RULES.items()} | {
@@ -67,6 +70,13 @@ def recommendation_rows(found: Recommender) -> list[list[str]]:
     ] for each in found.each()]  # fmt: skip
     head = "B|method|LR|rho|test accuracy|gain|worth it".split("|")
     return [head, *rows]
+
+
+def recommended(each: Recommendation) -> str:
+    """What to set and what to expect, a sentence."""
+    radius = f" and ρ {number(each.rho.value, 2)}" * bool(each.rho.value > 0)
+    return (f"At B={each.batch_size} train with {each.line.group.label} at LR {estimate(each.lr)}"
+            f"{radius}; test accuracy then: {_per_cent(each.accuracy)}.")  # fmt: skip
 
 
 def ranking_lines(ranked: pd.DataFrame, studies: int) -> list[str]:

@@ -92,7 +92,7 @@ def near(shown, *expected, digits=3):
 
 def test_it_has_a_table_a_question(made):
     assert list(made) == ["scaling", "compensation", "recovered", "laws", "differences", "pairs",
-                          "sharpness", "association"]  # fmt: skip
+                          "sharpness", "association", "recommendation"]  # fmt: skip
     for name, text in made.items():
         assert text.isascii() and text.startswith("% Needs \\usepackage{booktabs}")
         assert text.count(rf"\label{{tab:{name}}}") == 1 and r"\caption" in text
@@ -221,7 +221,7 @@ def test_sharpness_shows_every_measure_with_its_ratio(found, made):
 def test_a_young_study_has_few_tables_or_none(rows):
     young = answered(study(rows, methods=["momentum"], batch_sizes=[64]))
     tables = latex_tables(young)
-    assert set(tables) <= {"scaling", "laws", "sharpness", "association"}
+    assert set(tables) <= {"scaling", "laws", "sharpness", "association", "recommendation"}
     assert all(tables.values()) and methods_tex(young)
 
 

@@ -11,8 +11,9 @@ import pytest
 
 import analysis.report
 from analysis.data.study import Study
-from analysis.page import page, sentences
+from analysis.page import page
 from analysis.questions.answers import answered
+from analysis.say.summary import sentences
 from analysis.say.verdicts import at_a_glance
 from analysis.validity.checklist import validity
 from tests.helpers.everything import METHODS, everything

@@ -78,7 +78,7 @@ def test_the_command_draws_it_or_says_in_one_line_why_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recommended = SimpleNamespace(transfers=study(1.0, 0.5, 9.0))
-    monkeypatch.setattr(rules, "load", lambda path: SimpleNamespace(path=path))
+    monkeypatch.setattr(rules, "asked_for", lambda path: SimpleNamespace(path=path))
     monkeypatch.setattr("analysis.questions.answers.recommends", lambda _: recommended)
     for name, begins in (("a.png", b"\x89PNG"), ("a.pdf", b"%PDF"), ("a.csv", b"panel,")):
         assert rules.main(["here", "there", "--figure", str(tmp_path / name)]) == 0
