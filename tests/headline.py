@@ -17,12 +17,14 @@ import pandas as pd
 from scipy import stats  # type: ignore[import-untyped,unused-ignore]
 from threadpoolctl import threadpool_limits
 
-from analysis.data.cells import cells
+from analysis.data.cells import Cell, cells, complete
 from analysis.data.study import Study
+from analysis.fit.dense import DenseCell
+from analysis.fit.optimum import Optimum
 from analysis.questions.accuracies import lacking
 from analysis.questions.answers import learning_rates
 from analysis.questions.compensation import NOTHING_SHOWN, compensations
-from tests.truth import SEARCHES, TABLE, accuracy, by_way, table
+from tests.truth import SEARCHES, TABLE, accuracy, by_way, regret, table
 
 SEARCH, TRIALS = "surface", 12  # of the laptop study
 TELLING = 0.3  # shares beyond which "not told" is a failure
@@ -41,6 +43,7 @@ def once(seed: int, trials: int) -> list[dict[str, Any]]:
     study = Study.from_tables(config, rows, reports, Path())
     made = cells(study)
     optima = [o for response in learning_rates(study, made)[0] for o in response.optima]
+    lacks, stated = lacked(made, optima, truths)
     [found] = compensations(made, None, lacking(made, optima, "log_error"))
     best = {key: float(accuracy(truth.top)) for key, truth in truths.items()}
     reference = best[found.reference.key] if found.reference else np.nan
@@ -54,15 +57,29 @@ def once(seed: int, trials: int) -> list[dict[str, Any]]:
             "method": method, "truth": truth, "value": share.value, "verdict": share.verdict,
             "inside": share.low <= truth <= share.high, "width": share.high - share.low,
             "gap_inside": found.lost.gap_low <= gap <= found.lost.gap_high,
-            "gap_error": found.lost.gap - gap,
+            "gap_error": found.lost.gap - gap, "lacks": lacks[method], "stated": stated[method],
         })  # fmt: skip
     return out
+
+
+def lacked(
+    made: list[Cell], optima: list[Optimum], truths: dict[tuple[str, int, int], DenseCell]
+) -> tuple[dict[str, float], dict[str, float]]:
+    """By method, what its winners lack of their cells' optima in seed-SDs, and what is stated."""
+    told = pd.DataFrame([
+        (cell.method, regret(truth, complete(cell.winner_runs).iloc[0]) / truth.sd,
+         each.shortfall / truth.sd)
+        for cell, each, truth in zip(made, optima, (truths[c.key] for c in made), strict=True)
+    ], columns=["method", "lacks", "stated"])  # fmt: skip
+    means = told.groupby("method").mean()
+    return means["lacks"].to_dict(), means["stated"].to_dict()
 
 
 def summary(studies: list[list[dict[str, Any]]]) -> list[str]:
     """A line a method, and what misses its goal."""
     told = pd.DataFrame([one for some in studies for one in some])
-    lines = ["method          truth  value  inside      p  width  not told   gap inside  gap error"]
+    lines = ["method          truth  value  inside      p  width  not told   gap inside  gap error"
+             "  lacks  stated"]  # fmt: skip
     for method, own in told.groupby("method"):
         inside, n = int(own["inside"].sum()), len(own)
         p = stats.binomtest(inside, n, 0.95, alternative="less").pvalue
@@ -71,6 +88,7 @@ def summary(studies: list[list[dict[str, Any]]]) -> list[str]:
             f"{method:14} {own['truth'].median():6.2f} {own['value'].median():6.2f}"
             f" {inside / n:7.3f} {p:6.3f} {own['width'].median():6.2f} {untold:9.0%}"
             f" {own['gap_inside'].mean():12.3f} {own['gap_error'].mean() * 100:+10.2f}"
+            f" {own['lacks'].mean():6.2f} {own['stated'].mean():7.2f}"
         )
     return lines
 

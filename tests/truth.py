@@ -121,7 +121,7 @@ def by_way(
     search alone, or the `whole` of it."""
     by_cell, reports = {truth.key[:2]: truth for truth in truths}, []
     methods = tuple(dict.fromkeys(truth.key[0] for truth in truths))
-    optimizers, formulations = zip(*map(parse_method, methods), strict=True)
+    optimizers, formulations, _ = zip(*map(parse_method, methods), strict=True)
     config = StudyConfig(
         methods=methods, batch_sizes=tuple(sorted({size for _, size in by_cell})), trials=trials,
         lr_ranges={name: LR_RANGES[name] for name in optimizers},

@@ -17,9 +17,9 @@ CONTENDERS = 112  # places of a cell: two of each LR, and of each rho
 KERNELS = 4  # by which contenders are chosen
 DRAWS = 512
 # Times the posterior's SDs, since of real responses no process is more than a likeness: as much as
-# the intervals of LR* are found to need, by dimension. What is lost needs none, and has a mean that
-# would grow with it.
+# LR* and what a winner lacks are found to need on the dense table, by dimension.
 CAUTION = {1: 1.3, 2: 1.1}
+LOST_CAUTION = {1: 1.0, 2: 1.3}
 TRIM = 0.4  # of the draws at either side: the median, but not bound to one of the places
 RANK = 1e-10  # of the largest variance: what is left over is rounding
 
@@ -67,7 +67,8 @@ def locate(surface: Surface, bounds: np.ndarray, asked: np.ndarray, seed: int = 
     sizes, every = [len(own) for own in places], np.vstack(places)
     where = surface.points(np.repeat(cells, sizes), every)
     expected, off = _drawn(surface, where, random)
-    functions, cautious = expected + off, expected + CAUTION[surface.d] * off
+    functions = expected + LOST_CAUTION[surface.d] * off
+    cautious = expected + CAUTION[surface.d] * off
     draws = np.full((len(off), surface.seen.cells, surface.d), np.nan)
     lost = np.full(draws.shape[:2], np.nan)
     ends = np.cumsum(sizes)

@@ -95,7 +95,7 @@ def test_a_formulation_says_how_many_gradients_a_step_takes() -> None:
     assert config.passes == 1.2 and config.steps(60) == 10
     assert finish(start(config, DATA))[-1]["grads"] == 12
     assert config.method == "momentum+own_parts.parts:LookSAM"
-    assert parse_method(config.method) == ("momentum", "own_parts.parts:LookSAM")
+    assert parse_method(config.method) == ("momentum", "own_parts.parts:LookSAM", "")
 
 
 def test_own_data_is_split_like_any_other() -> None:
