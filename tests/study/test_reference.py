@@ -59,4 +59,4 @@ def test_a_reference_study_opens_with_its_question_and_command(file: Path) -> No
 
 
 def test_the_files_are_found() -> None:
-    assert {"mnist", "batch-and-m"} <= {file.parent.name for file in FILES}
+    assert {"glyphs", "mnist", "batch-and-m"} <= {file.parent.name for file in FILES}
