@@ -127,11 +127,12 @@ def recovered(found: Answers, order: Mapping[str, int]) -> Figure:
             })  # fmt: skip
         bounds += [{"panel": each.optimizer, "at": 0.0, "says": "nothing"},
                   {"panel": each.optimizer, "at": 100.0, "says": "all"}]  # fmt: skip
+    of_optima = all(each.of_optima for each in found.compensations)
+    of = "optimum against optimum" if of_optima else "winners against winners"
     return figure(
         "recovered_share", "Recovered share of the loss",
-        "(method − plain) / (small batch − plain) in test accuracy on fresh seeds, winners against "
-        "winners, with Fieller's 95 % interval, which may have no end. Arrows: beyond "
-        "the axis.",
+        f"(method − plain) / (small batch − plain) in test accuracy on fresh seeds, {of}, with "
+        "Fieller's 95 % interval, which may have no end. Arrows: beyond the axis.",
         panels, order, marks=marks, bounds=bounds, signs={"ring": "no gap to recover, or unknown"},
     )  # fmt: skip
 
