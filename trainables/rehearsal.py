@@ -2,8 +2,11 @@
 
 import pickle
 import random
-from collections.abc import Callable
+import re
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +24,8 @@ from trainables.training import Training
 
 IMAGES = 8
 STEPS = 10  # over which a formulation that skips some takes its passes on the average
-REPEATS = 8  # of a forward pass, in which a draw of even odds shows
+REPEATS = 8, 200  # of a forward pass, in which a draw shows: at least, and within SECONDS
+SECONDS = 0.5
 SUM_TOLERANCE = 1e-3
 OPTIONS = {
     "optimizer": "--methods",
@@ -37,7 +41,7 @@ Held = Callable[[str], None]  # takes a line: what was checked, and that it held
 def check(
     config: TrialConfig, data: ImageData, here: bool = True, held: Held = lambda line: None
 ) -> None:
-    """Train two steps on a few images where anything but the built-in parts is asked for.
+    """Train some steps on a few images where anything but the built-in parts is asked for.
 
     `here` says whether this machine is the one to train on; `held` is told of every check.
 
@@ -62,16 +66,20 @@ def check(
         tensors = DeviceData(few, "cpu")
         _check_output(small, tensors, held)
         _check_formulation(small, tensors, held)
-        _check_resume(replace(small, reports=2), tensors)
-        held(f"--methods {config.method}: trains two steps, and goes on from its saved state as "
-             "without a stop")  # fmt: skip
+        _check_rate(replace(small, formulation="none", rho=0.0), tensors, held)
+        # What is remembered every few steps only, as by a lookahead of five, shows in twelve.
+        steps = 12 if plugins.is_plugin(config.optimizer) or "formulation" in own else 2
+        _check_resume(replace(small, budget=f"{steps}steps", reports=2), tensors)
+        held(f"--methods {config.method}: trains {steps} steps, and goes on from its saved state "
+             "as without a stop")  # fmt: skip
     except UsageError:
         raise
     except Exception as error:  # a user's code may raise whatever it likes
         kind = _culprit(error, {kind: getattr(config, kind) for kind in own})
         raise UsageError(
             f"{own[kind]}: {getattr(config, kind)} raised {plugins.reason(error)}; "
-            f"accepted: a {kind} that trains (see trainables/spec/plugins.py)"
+            f"accepted: {'an' if kind == 'optimizer' else 'a'} {kind} that trains (see "
+            "trainables/spec/plugins.py)"
         ) from error
 
 
@@ -80,20 +88,27 @@ def _check_output(config: TrialConfig, data: DeviceData, held: Held) -> None:
     """The network's promise, the logits and the loss, which later fail in ways that name none."""
     images, labels = data.train.batch(slice(0, IMAGES))
     model, drawn = models.build(config.model, data.shape, data.classes), torch.get_rng_state()
-    logits = model.train()(images)
+    model.train()
+    logits = model(images.clone())
     if getattr(model, "capturable", False) and not torch.equal(torch.get_rng_state(), drawn):
         raise plugins.wrong(
             "--model", config.model, "is capturable = True and draws at random", "one that is not"
         )
     good = (len(labels), data.classes)
-    for mode, given in (("training", logits), ("evaluation", model.eval()(images))):
+    evaluated = _logits(model, images, training=False)
+    for mode, given in (("training", logits), ("evaluation", evaluated)):
         if not isinstance(given, torch.Tensor) or given.shape != good:
             what = f"gives {_kind(given)} for {len(labels)} images in {mode}"
             raise plugins.wrong("--model", config.model, what, f"logits of shape {good}")
     held(f"--model {config.model}: gives logits of shape {good} in training and in evaluation")
-    if _draws_elsewhere(model, images):
-        what = "draws from NumPy or random, which no seed of a trial reaches"
-        raise plugins.wrong("--model", config.model, what, "draws from torch, as by torch.rand")
+    if not any(p.requires_grad for p in model.parameters()):
+        raise plugins.wrong("--model", config.model, "has nothing to train", "one with parameters")
+    if config.loss == "cross_entropy" and _are_shares(evaluated):
+        what = "gives probabilities in evaluation, of which the loss would take the softmax again"
+        raise plugins.wrong("--model", config.model, what, "logits, in both modes")
+    if what := _strays(model, images):
+        accepted = "draws from torch, as by torch.rand, and a memory in buffers"
+        raise plugins.wrong("--model", config.model, what, accepted)
     held(f"--model {config.model}: draws nothing but from torch")
     if not _follows(model, images):
         what = "does not follow its parameters when others take their place"
@@ -119,18 +134,40 @@ def _check_sum(config: TrialConfig, logits: torch.Tensor, labels: torch.Tensor) 
         raise plugins.wrong("--loss", config.loss, f"{what} their halves", accepted)
 
 
-def _draws_elsewhere(model: nn.Module, images: torch.Tensor) -> bool:
-    """Whether the network draws where torch's seed does not reach: SAM's two passes would be of two
-    networks, and a replay of another one."""
-    before, given = _elsewhere(), []
+def _logits(model: nn.Module, images: torch.Tensor, training: bool) -> Any:
+    """What the network gives, with the same draws each time; it may change its input in place."""
+    model.train(training)  # what it gives back some of people's forget
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(0)
+        return model(images.clone())
+
+
+def _are_shares(given: torch.Tensor) -> bool:
+    return bool((given >= 0).all()) and torch.allclose(given.sum(1), torch.ones(()), atol=1e-3)
+
+
+def _strays(model: nn.Module, images: torch.Tensor) -> str:
+    """How the network gives otherwise each time, where torch's seed does not reach, if it does:
+    SAM's two passes would be of two networks, and a replay of another one."""
+    before, alike = _elsewhere(), True
+    first, until = _afresh(model, images), time.monotonic() + SECONDS
+    least, most = REPEATS
+    for number in range(1, most):
+        if not alike or (number >= least and time.monotonic() > until):
+            break
+        alike = torch.allclose(_afresh(model, images), first, 0.0, 0.0, equal_nan=True)
+    if before != _elsewhere():
+        return "draws from NumPy or random, which no seed of a trial reaches"
+    return "" if alike else "draws or remembers what no seed of a trial and no buffer holds"
+
+
+def _afresh(model: nn.Module, images: torch.Tensor) -> Any:
+    """What it gives in training, which may move the buffers that it reads and is not to here."""
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
-    for _ in range(REPEATS):
-        for buffer, value in buffers:  # a training pass may move what it reads
-            buffer.copy_(value)
-        with torch.random.fork_rng(devices=()):
-            torch.manual_seed(0)
-            given.append(model.train()(images))
-    return before != _elsewhere() or not all(torch.equal(each, given[0]) for each in given)
+    given = _logits(model, images, training=True)
+    for buffer, value in buffers:
+        buffer.copy_(value)
+    return given
 
 
 def _elsewhere() -> tuple[object, ...]:
@@ -168,6 +205,29 @@ def _check_formulation(config: TrialConfig, data: DeviceData, held: Held) -> Non
          f"{config.passes:g} gradients a step")  # fmt: skip
 
 
+def _check_rate(config: TrialConfig, data: DeviceData, held: Held) -> None:
+    """That a user's own optimizer goes by the rate that it is built with and then set to: at half
+    of either it moves otherwise, at once or within STEPS."""
+    if not plugins.is_plugin(config.optimizer):
+        return
+
+    def end(built: float, given: float, steps: int) -> Sequence[torch.Tensor]:
+        training = Training(replace(config, lr=built * config.lr), data)
+        for seed in range(steps):
+            training.advance(training.batch(0), seed, given * config.lr)
+        return training.gradient.params
+
+    def same(built: float, given: float, steps: int) -> bool:
+        return all(map(torch.equal, end(1, 1, steps), end(built, given, steps)))
+
+    for built, what in ((0.5, "does not move by config.lr"),
+                        (1.0, "does not read 'lr' of its param_groups at each step")):  # fmt: skip
+        if all(same(built, 0.5, steps) for steps in (1, STEPS)):
+            accepted = "one whose rate is that, since a study varies it, and warmup and schedule do"
+            raise plugins.wrong("--methods", config.optimizer, what, accepted)
+    held(f"--methods {config.optimizer}: moves by config.lr and by the lr that its groups have")
+
+
 def _check_resume(config: TrialConfig, data: DeviceData) -> None:
     """That a training that goes on from its saved state is the one that was not interrupted."""
     whole, resumed = Training(config, data), Training(config, data)
@@ -176,7 +236,8 @@ def _check_resume(config: TrialConfig, data: DeviceData) -> None:
     try:
         resumed.from_bytes(content)
     except pickle.UnpicklingError as error:
-        what = f"has state that cannot be saved ({plugins.reason(error)[:120]})"
+        kind = re.search(r"GLOBAL ([\w.]+)", str(error))  # of a long text with codes for terminals
+        what = f"has state that cannot be saved ({kind[1] if kind else type(error).__name__})"
         raise plugins.wrong(*_stateful(config), what, "tensors and plain scalars") from None
     ends = []
     for training in (whole, resumed):
@@ -199,21 +260,20 @@ def _stateful(config: TrialConfig) -> tuple[str, str]:
 
 
 def _follows(model: nn.Module, images: torch.Tensor) -> bool:
-    """Whether parameters that are replaced do what parameters do that are changed, as they do not
-    where a view of one was kept."""
-
-    def logits() -> torch.Tensor:
-        with torch.random.fork_rng(devices=()):
-            torch.manual_seed(0)
-            return model.eval()(images)
-
+    """Whether parameters that are replaced do what parameters do that are changed, at once and
+    after a training pass, as they do not where a view of one or what was made of it was kept."""
     params = [p for p in model.parameters() if p.requires_grad]
     half = [p / 2 for p in params]
+    _logits(model, images, training=False)  # from which one may keep
     with shifted(params, list(half)):
-        replaced = logits()
+        replaced = _logits(model, images, training=False)
     for param, more in zip(params, half, strict=True):
         param.add_(more)
-    return torch.allclose(replaced, logits(), rtol=1e-3, atol=1e-5, equal_nan=True)
+    changed = _logits(model, images, training=False)
+    _afresh(model, images)
+    after = _logits(model, images, training=False)
+    pairs = ((replaced, changed), (changed, after))
+    return all(torch.allclose(*pair, rtol=1e-3, atol=1e-5, equal_nan=True) for pair in pairs)
 
 
 def _kind(value: object) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.data.layouts import ALIASES, ended_by_scheduler, recognised, reported, theirs, word
 from analysis.data.study import NUMBER_COLUMNS, TEXT_COLUMNS, ForeignTableError
 from analysis.data.table_files import Expression, Table, is_missing, number, value_at
 from trainables.spec.roles import PHASES, ROLES, SUPERSEDED
@@ -24,21 +25,9 @@ WORDS = {
     "phase": PHASES,
     "role": (*ROLES, SUPERSEDED),
 }  # fmt: skip
-# Names of a trial's end, Optuna's, W&B's and Ray Tune's, and their columns that say what ours do.
-SAME = {
-    "pruned": "stopped", "fail": "error", "failed": "error", "waiting": "running",
-    "finished": "complete", "completed": "complete", "terminated": "complete",
-    "crashed": "error", "killed": "error", "preempted": "error", "pending": "running",
-}  # fmt: skip
-ALIASES = {"status": "state", "report": "training_iteration"}
 LOSS = re.compile(r"loss|err(or)?\b|error_|perplexity|\bnll|\bm[sa]e\b|minus", re.IGNORECASE)
 TRUTH = {"true": True, "t": True, "yes": True, "y": True,
          "false": False, "f": False, "no": False, "n": False}  # fmt: skip
-# Columns by which a library's table is recognised, and what is read accordingly.
-LAYOUTS = {
-    "Optuna's trials_dataframe()": ("number", "state", "datetime_start"),
-    "Ray Tune's get_dataframe()": ("trial_id", "training_iteration", "time_total_s", "logdir"),
-}
 TYPES = {"seed": "Int64", "diverged": "boolean"} | dict.fromkeys(TEXT_COLUMNS, "object")
 
 
@@ -49,7 +38,7 @@ def parse_columns(text: str) -> dict[str, str]:
     `learning_curve[-1].top_1`; a leading minus negates a number. Raises `ForeignTableError`.
     """
     given: dict[str, str] = {}
-    for part in filter(None, (part.strip() for part in text.split(","))):
+    for part in filter(None, map(str.strip, re.split(r",(?=\s*\w+\s*=)|,\s*$", text))):
         ours, equals, expression = (piece.strip() for piece in part.partition("="))
         if not (equals and ours and expression):
             accepted = "OURS=COLUMN,OURS=COLUMN"
@@ -89,19 +78,18 @@ def read(
     config = {"name": table.value or table.name, "source": table.name, "table": path.name,
               "part": " ".join(table.part), "foreign": True, "notes": table.notes,
               "columns": columns, "score": measure}  # fmt: skip
+    given |= reported(table, given)
     expressions = _expressions(table, given) if table.names else {}
     if not table.rows:  # as of a study that has just begun
         table.notes.append("the table holds no rows")
         return config, pd.DataFrame(), pd.DataFrame()
-    for layout, columns_of in LAYOUTS.items():
-        if set(columns_of) <= set(table.names):
-            table.notes.append(f"read as {layout}")
+    table.notes.extend(f"read as {layout}" for layout in recognised(table))
     if LOSS.search(measure) and not measure.startswith("-"):
         table.notes.append(f"{measure} is taken for a score: higher is better (else: --minimise)")
     rows = _each_report_once(_frame(_values(table, expressions, given), table), table.notes)
     last = _last_reports(rows)
     trials = _completed(rows if last is None else rows[last], table.notes)
-    trials = _ended_by_scheduler(trials, table)
+    trials = ended_by_scheduler(trials, table)
     if last is None:
         reports = _reports(table, expressions, trials["trial_id"].tolist())
     else:
@@ -110,6 +98,8 @@ def read(
     kept = trials[_placed(trials)]
     if left := len(trials) - len(kept):
         why = "lr is not above 0, or batch_size no whole number above 0"
+        if kept.empty:
+            raise ForeignTableError("--columns", f"of all rows {why}", "where some row has both")
         table.notes.append(f"{left} rows left out: {why}")
     return config, kept, reports[reports["trial_id"].isin(kept["trial_id"])]
 
@@ -122,8 +112,11 @@ def _negated(score: str) -> str:
 
 def _expressions(table: Table, given: dict[str, str]) -> dict[str, Expression]:
     """What each of our columns is made of; raises where a required one is missing."""
-    theirs = {name.lower(): name for name in table.names}
-    known = {ours: theirs[name] for ours, name in ALIASES.items() if name in theirs}
+    named = theirs(table)
+    known = {
+        ours: named[name] for ours, names in ALIASES.items() for name in names if name in named
+    }
+    known |= {name: named[name] for name in OURS if name in named}
     chosen = known | {name: name for name in OURS if name in table.names} | given
     if lacking := [name for name in REQUIRED if name not in chosen]:
         accepted = f"{','.join(f'{name}=COLUMN' for name in lacking)}, where {table}"
@@ -161,7 +154,7 @@ def _converted(
     """
     read, accepted = _kind(ours)
     found: list[Any] = []
-    strange = 0
+    strange: list[Any] = []
     for value, row in zip(values, rows, strict=True):
         try:
             known = None if is_missing(value) else read(value)
@@ -169,27 +162,25 @@ def _converted(
             if strict:
                 wrong = f"row {row}: {ours} is {reprlib.repr(value)}"
                 raise ForeignTableError(table.file, wrong, accepted) from None
-            known, strange = None, strange + 1
+            known = None
+            strange.append(value)
         found.append(-known if sign < 0 and known is not None else known)
     if strange:
-        table.notes.append(f"{ours}: {strange} values taken as missing; accepted: {accepted}")
+        kinds = reprlib.repr([*dict.fromkeys(map(str, strange))])[1:-1]
+        said = f"{len(strange)} values taken as missing ({kinds})"
+        table.notes.append(f"{ours}: {said}; accepted: {accepted}")
     return found
 
 
 def _kind(ours: str) -> tuple[Callable[[Any], Any], str]:
     """How a value of one of our columns is read, and what is accepted."""
     if words := WORDS.get(ours):
-        return lambda value: words[words.index(_word(value))], " | ".join(words)
+        return lambda value: words[words.index(word(value))], " | ".join(words)
     if ours in TEXT_COLUMNS:
         return lambda value: str(value).strip(), "a text"
     if ours == "seed":
         return _whole, "a whole number of 64 bits"
     return (_truth, "true or false") if ours == "diverged" else (number, "a number")
-
-
-def _word(value: Any) -> str:
-    word = str(value).strip().lower().removeprefix("trialstate.")
-    return SAME.get(word, word)
 
 
 def _each_report_once(rows: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
@@ -253,19 +244,6 @@ def _judged(trials: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     if count := int((lost & ~pd.Series(said, index=trials.index)).sum()):
         notes.append(f"{count} trials without a finite score are counted as diverged")
     return trials.assign(status=trials["status"].mask(lost | said, "diverged"))
-
-
-def _ended_by_scheduler(trials: pd.DataFrame, table: Table) -> pd.DataFrame:
-    """Ray writes `done` into the last report of a trial that a scheduler ends, not into that of a
-    function that returned: those ended before the longest were stopped."""
-    if not {"done", "training_iteration"} <= set(table.names) or "report" not in trials:
-        return trials
-    done = pd.Series([str(row.get("done")).lower() == "true" for row in table.rows], table.numbers)
-    early = done[trials.index] & trials["report"].lt(trials["report"].max())
-    early &= trials["status"].eq("complete")
-    if count := int(early.sum()):
-        table.notes.append(f"{count} trials that Ray ended before the longest count as stopped")
-    return trials.assign(status=trials["status"].mask(early, "stopped"))
 
 
 def _placed(trials: pd.DataFrame) -> pd.Series:

@@ -19,8 +19,8 @@ AS_THEY_ARE = ("seed", "report", "diverged", "error")  # a seed is too long for 
 OURS = {name: kind for name, kind in TRIAL_COLUMNS.items() if name not in AS_THEY_ARE}
 TEXT_COLUMNS = tuple(name for name, kind in OURS.items() if kind == "str")
 NUMBER_COLUMNS = tuple(name for name, kind in OURS.items() if kind != "str")
-TABLE_SUFFIXES = (".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz", ".json",
-                  ".parquet")  # fmt: skip
+TABLE_SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".jsonl", ".jsonl.gz", ".ndjson",
+                  ".ndjson.gz", ".json", ".parquet")  # fmt: skip
 WORDS = str.maketrans({"<": "below", ">": "above", "!": "not"})  # in the name of a directory
 
 

@@ -4,6 +4,7 @@ Nothing in a file is executed.
 """
 
 import ast
+import codecs
 import contextlib
 import csv
 import functools
@@ -30,7 +31,11 @@ STEP = re.compile(r"\.([^.\[\]]+)|\[(-?[0-9]+|\*)\]")
 FOLDED = re.compile(r"(max|min)\((.+)\)")
 UNKNOWN = re.compile(r"(?<=[:\[,(]) *-?(?:nan|inf)\b")  # as Python writes it in a dict
 THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}(,\d{3})+(\.\d+)?")
-MISSING = frozenset(("", "na", "n/a", "nan", "none", "null", "<na>"))
+COMMA = re.compile(r"[-+]?\d+,\d+(?:[eE][-+]?\d+)?(?: ?%)?")
+# With one that parts no thousands.
+DECIMAL = re.compile(r"[-+]?(?:0,\d+|\d+,(?:\d{1,2}|\d{4,}))(?:[eE][-+]?\d+)?")
+QUOTED = re.compile(r'"[^"]*"')
+MISSING = frozenset(("", "-", "na", "n/a", "nan", "none", "null", "<na>"))
 OPERATORS = re.compile(r"[-+*/^() ]+")
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 Step = str | int | EllipsisType  # a field, an index, or all elements
@@ -149,9 +154,11 @@ def read_table(path: Path) -> Table:
             if frame.index.names != [None]:
                 frame = frame.reset_index()
             return Table(str(path), list(map(str, frame)), frame.to_dict("records"))  # type: ignore[arg-type]
-        opened: Callable[..., TextIO] = gzip.open if path.name.lower().endswith(".gz") else open
-        with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
-            return {".csv": _csv, ".json": _json}.get(kind, json_lines)(str(path), file)
+        opened: Callable[..., Any] = gzip.open if path.name.lower().endswith(".gz") else open
+        with opened(path, "rb") as file:
+            text = io.StringIO(_text(file.read()), newline="")
+        reader = {".csv": _csv, ".tsv": _csv, ".json": _json}.get(kind, json_lines)
+        return reader(str(path), text)
     except ForeignTableError:
         raise
     except (OSError, EOFError, ValueError, NotImplementedError, RecursionError, zlib.error,
@@ -160,9 +167,21 @@ def read_table(path: Path) -> Table:
         raise ForeignTableError(path, f"cannot be read ({why})", f"a whole {kind} file") from error
 
 
+def _text(content: bytes) -> str:
+    """UTF-8, or as spreadsheets save it: UTF-16, which says so, or else Windows' Latin."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("cp1252")
+
+
 def _csv(path: str, file: TextIO) -> Table:
     header = file.readline()
-    separator = max(SEPARATORS, key=header.count)
+    if header.lower().startswith("sep="):  # for Excel
+        header = file.readline()
+    separator = max(SEPARATORS, key=QUOTED.sub("", header).count)
     lines = itertools.chain([header], file)
     reader = csv.DictReader(lines, delimiter=separator, skipinitialspace=separator != "\t")
     names = reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
@@ -175,7 +194,16 @@ def _csv(path: str, file: TextIO) -> Table:
             accepted = f"{len(names)}, separated by {SEPARATORS[separator]}"
             raise ForeignTableError(path, wrong, accepted)
         rows.append({name: value and value.strip() for name, value in row.items()})
-    return Table(path, list(names), rows)
+    notes = []
+    if separator == ";" and any(DECIMAL.fullmatch(v) for row in rows for v in row.values() if v):
+        rows = [{name: _with_point(value) for name, value in row.items()} for row in rows]
+        notes.append("a comma is taken for the decimal point, as in 0,5")
+    return Table(path, list(names), rows, notes)
+
+
+def _with_point(value: str | None) -> str | None:
+    """A number that is written with a decimal comma, as others write it."""
+    return value.replace(",", ".") if value and COMMA.fullmatch(value) else value
 
 
 def _json(path: str, file: TextIO) -> Table:

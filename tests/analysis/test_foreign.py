@@ -203,7 +203,7 @@ def test_a_mapping_is_refused_in_one_line(tmp_path, columns, words):
         ("x.csv", b"lr,batch_size,lr\n1,2,3\n", "column lr occurs twice"),
         ("x.csv", b"lr,batch_size,score\n1,2,3\n1,2,3,4\n", "line 3 has more fields"),
         ("x.csv", b"lr|batch_size|score\n1|2|3\n", "no lr and no batch_size and no score"),
-        ("x.csv", b"lr,batch_size,score\n\xff\xfe\n", "cannot be read"),
+        ("x.csv", b"lr,batch_size,score\n\xff\xfe\n", "row 1: lr is"),
         ("x.csv", b"lr,batch_size,score\n1,2,9.5x\n", "row 1: score is '9.5x'"),
         ("x.csv.gz", b"lr,batch_size,score\n1,2,3\n", "cannot be read"),
         ("x.jsonl.gz", gzip.compress(b'{"lr": 1}\n' * 99, mtime=0)[:-9], "cannot be read"),
@@ -347,9 +347,78 @@ def test_the_best_point_of_a_curve(tmp_path):
             analysis.load(path, columns=f"batch_size=bs,score={wrong}")
 
 
-def test_a_decimal_comma_is_refused_and_not_taken_for_thousands(tmp_path):
-    (tmp_path / "runs.csv").write_text("lr;batch_size;score\n0,001;64;0,912\n")
-    assert "row 1: lr is '0,001'" in refusal(tmp_path / "runs.csv")
+def test_a_decimal_comma_between_semicolons_parts_no_thousands(tmp_path):
+    (tmp_path / "runs.csv").write_text("lr;batch_size;score\n0,001;64;2,345\n0,002;64;-1,5e-1\n")
+    config, trials, _ = read(read_table(tmp_path / "runs.csv"))
+    assert trials["score"].tolist() == [2.345, -0.15] and trials["lr"].tolist() == [0.001, 0.002]
+    assert "decimal point" in " ".join(config["notes"])
+    (tmp_path / "runs.csv").write_text("lr;batch_size;score\n0.001;1,024;2,345\n")
+    _, trials, _ = read(read_table(tmp_path / "runs.csv"))
+    assert trials[["batch_size", "score"]].to_numpy().tolist() == [[1024, 2345]]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "lr,batch_size,score\n0.1,64,0.9\n".encode("utf-16"),
+        "lr,batch_size,score,größe\n0.1,64,0.9,ü\n".encode("cp1252"),
+        b"sep=;\r\nlr;batch_size;score\r\n0.1;64;0.9\r\n",
+        b'"lr";"batch_size";"score";"a, b, c, d"\n0.1;64;0.9;\n',
+        b"LR,Batch Size,Score\n0.1,64,0.9\n",
+    ],
+    ids=["utf-16", "latin", "sep", "quoted", "capitals"],
+)
+def test_a_table_as_spreadsheets_save_it(tmp_path, content):
+    (tmp_path / "runs.csv").write_bytes(content)
+    _, trials, _ = read(read_table(tmp_path / "runs.csv"))
+    assert trials[["lr", "batch_size", "score"]].to_numpy().tolist() == [[0.1, 64, 0.9]]
+
+
+@pytest.mark.parametrize(
+    ("run", "place"), [("run_id", "step"), ("Trial", "Epoch"), ("trial_id", "epoch")]
+)
+def test_the_rows_of_a_run_are_its_reports_by_whatever_name(tmp_path, run, place):
+    table = [
+        {run: f"{lr}", place: at, "lr": lr, "batch_size": 64, "score": lr + at}
+        for lr in (0.1, 0.2)
+        for at in (10, 30, 20)
+    ]
+    config, trials, reports = read(read_table(saved(tmp_path, table)))
+    assert trials["score"].tolist() == [30.1, 30.2] and len(reports) == 6
+    assert f"the rows of a {run} are its reports" in " ".join(config["notes"])
+
+
+def test_a_number_that_counts_anew_in_each_cell_is_no_run(tmp_path):
+    """Three seeds a batch size, each with its steps: one row is one training."""
+    table = [
+        {"run": seed, "step": 6400 // size, "lr": 0.1, "batch_size": size, "score": seed}
+        for seed in (1, 2, 3)
+        for size in (64, 128)
+    ]
+    _, trials, reports = read(read_table(saved(tmp_path, table)))
+    assert len(trials) == 6 and reports.empty
+
+
+def test_the_ends_of_trials_in_the_words_of_other_tools(tmp_path):
+    ends = {"FINISHED": "complete", "FAILED": "error", "INVALID": "error", "timeout": "error",
+            "Early-Stopped": "stopped", "Cancelled": "error", "queued": "running"}  # fmt: skip
+    table = [{"lr": 0.1, "batch_size": 64, "score": 0.5, "Status": end} for end in ends]
+    _, trials, _ = read(read_table(saved(tmp_path, table)))
+    assert trials["status"].tolist() == list(ends.values())
+    config, _, _ = read(read_table(saved(tmp_path, [table[0] | {"Status": "Bavaria"}])))
+    assert "1 values taken as missing ('Bavaria')" in " ".join(config["notes"])
+
+
+def test_a_column_with_commas_in_its_name_can_be_named(tmp_path):
+    table = [{"lr, initial": 0.1, "batch_size": 64, "loss, val": 0.5}]
+    columns = "lr=lr, initial,score=-loss, val"
+    _, trials, _ = read(read_table(saved(tmp_path, table)), columns)
+    assert trials[["lr", "score"]].to_numpy().tolist() == [[0.1, -0.5]]
+
+
+def test_a_table_of_logarithms_is_refused(tmp_path):
+    path = saved(tmp_path, [{"lr": -1.5, "batch_size": 64, "score": 0.5}])
+    assert "of all rows lr is not above 0" in refusal(path)
 
 
 def test_a_trial_that_failed_before_its_first_report_and_one_that_was_restored(tmp_path):

@@ -1,5 +1,6 @@
 """A user's own images come in every shape; a wrong one must be named, not trained on."""
 
+import itertools
 import shutil
 import subprocess
 import sys
@@ -280,7 +281,7 @@ def test_a_part_without_files_is_refused(folder: Path) -> None:
     for file in (folder / "test").glob("*/*"):
         file.unlink()
     message = refused(folder)
-    assert message.startswith("--dataset: ") and "animals/test holds no files" in message
+    assert message.startswith("--dataset: ") and "animals/test holds no images" in message
 
 
 def bomb() -> bytes:
@@ -328,3 +329,43 @@ def test_a_set_too_small_to_validate_on_is_refused(tmp_path: Path) -> None:
     root = write(tmp_path / "few", {"train": 1, "test": 1})
     message = refused(root)
     assert message.startswith("--dataset: ") and "few" in message
+
+
+def test_transparent_places_are_white_whatever_the_file_holds_there(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (8, 8, 4)).astype(np.uint8)
+    pixels[..., 3] = 0
+    pixels[2:6, 2:6] = (10, 20, 30, 255)
+    grey = pixels[..., [0, 3]]
+    for kind, array, own in (("RGBA", pixels, [10, 20, 30]), ("LA", grey, [10])):
+        root = tmp_path / kind
+        for part, label in itertools.product(("train", "test"), ("cat", "dog")):
+            (root / part / label).mkdir(parents=True)
+            for i in range(6):
+                Image.fromarray(array).save(root / part / label / f"{i}.png")
+        images = load(root).test.images
+        assert images.shape[1] == len(own) and (images[:, :, :2] == 255).all()
+        assert (images[:, :, 3, 3] == own).all()
+
+
+def test_twelve_bits_in_files_of_sixteen_are_refused(tmp_path: Path) -> None:
+    ramp = np.linspace(0, 4095, 64).reshape(8, 8).astype(np.uint16)
+    for part, label in itertools.product(("train", "test"), ("cat", "dog")):
+        (tmp_path / part / label).mkdir(parents=True)
+        for i in range(6):
+            Image.fromarray(ramp).save(tmp_path / part / label / f"{i}.png")
+    with pytest.raises(UsageError, match=r"^--dataset: .* is at 16 of 255, .*; accepted: "):
+        load(tmp_path)
+
+
+def test_names_links_and_loops(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A name whose ending tells nothing, a link to nothing, and one to a folder around it."""
+    root = write(tmp_path / "animals", {"train": 6, "test": 6})
+    cat = next((root / "train").iterdir())
+    before = sum(map(len, (load(root).train, load(root).val)))
+    file = next(cat.iterdir())
+    file.rename(cat / "img.v1.3")
+    (cat / "zz.png").symlink_to("/nowhere/x.png")
+    (cat / "loop").symlink_to(root / "train")
+    again = load(root)
+    assert len(again.train) + len(again.val) == before
+    assert "1 files that are no images are skipped (1 .png)" in capsys.readouterr().err

@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 ACCEPTED = "accepted: a folder with train/CLASS/* and test/CLASS/* image files"
 TESTED = ("test", "val", "valid", "validation")  # the first that is there
 NO_CLASS = "__MACOSX"
-FORMAT = 2  # of what is decoded from the same files; a new number makes old caches unread
+FORMAT = 3  # of what is decoded from the same files; a new number makes old caches unread
 GREY = ("1", "L", "LA", "I", "F")  # and I;16 in its variants
 BITS, SAMPLES, SIGNED = 258, 339, 2  # tags of TIFF
 SIGNED_MOST = (1 << 31) - 1
+DARK = 32  # of 255: three of eight bits unused
 _said: set[str] = set()
 
 
@@ -60,7 +61,7 @@ def list_folder(root: Path) -> Listing:
     train, test = parts.values()
     for part, found in parts.items():
         if not any(found.values()):
-            raise UsageError(f"--dataset: {root / part} holds no files; {ACCEPTED}")
+            raise UsageError(f"--dataset: {root / part} holds no images; {ACCEPTED}")
     classes = _same_classes(root, tested, train, test)
     empty = sorted(name for name in train if not train[name] and not test.get(name))
     lines = [f"{tested} is taken for test"] if tested != TESTED[0] else []
@@ -113,11 +114,13 @@ def _classes(part: Path, strays: list[Path]) -> dict[str, list[Path]]:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """All that are not hidden, those of a folder before those of the folders in it."""
+    """All that are not hidden, those of a folder before those of the folders in it; a link to a
+    folder that it lies in is followed no further."""
     visible = [p for p in sorted(folder.iterdir()) if not p.name.startswith(".")]
-    yield from (path for path in visible if path.is_file())
+    yield from (path for path in visible if not path.is_dir())
     for path in visible:
-        if path.is_dir() and path.name != NO_CLASS:
+        around = path.is_symlink() and path.resolve() in path.parent.resolve().parents
+        if path.is_dir() and path.name != NO_CLASS and not around:
             yield from _files(path)
 
 
@@ -130,15 +133,15 @@ def _suffixes() -> set[str]:
 
 
 def _is_image(file: Path, known: set[str]) -> bool:
-    """By its name, or by its first bytes where the name has no ending."""
-    from PIL import Image, UnidentifiedImageError
+    """By its name, or by its first bytes where that tells nothing; not a link to nothing."""
+    from PIL import Image
 
-    if file.suffix:
-        return file.suffix.lower() in known
+    if file.suffix.lower() in known:
+        return file.is_file()
     try:
         with Image.open(file):
             return True
-    except (UnidentifiedImageError, OSError):
+    except Exception:  # every format's plug-in raises its own
         return False
 
 
@@ -152,25 +155,40 @@ def _say(root: Path, lines: list[str]) -> None:
 
 
 def from_folder(listing: Listing, image_size: int) -> Raw:
-    """Decode every file: turned as its camera says, scaled by its bit depth, without transparency,
-    to RGB where any of them has colour; resized to a square where asked."""
+    """Decode every file: turned as its camera says, scaled by its bit depth, on white where it is
+    transparent, to RGB where any of them has colour; resized to a square where asked."""
     files = [path for path, _ in (*listing.train, *listing.test)]
     channels = 1 if all(map(_is_grey, files)) else 3
     with counter("decoding images", len(files)) as advance:
         train = _decode(listing.train, image_size, advance, (channels,))
         test = _decode(listing.test, image_size, advance, train[0].shape[1:])
+    brightest = max(int(train[0].max()), int(test[0].max()))
+    if brightest < DARK and any(map(_is_deep, files)):
+        raise UsageError(
+            f"--dataset: the brightest of these images, {files[0]} and others of 16 bits, is at "
+            f"{brightest} of 255, as of shades of 12 bits; accepted: shades over the whole range"
+        )
     return Raw(*train, *test, listing.classes)
 
 
 def _is_grey(path: Path) -> bool:
+    mode = _mode(path)
+    return mode in GREY or mode.startswith("I;16")
+
+
+def _is_deep(path: Path) -> bool:
+    return _mode(path).startswith("I")
+
+
+def _mode(path: Path) -> str:
     """By the header alone; of a file that cannot be read, decoding says so."""
     from PIL import Image
 
     try:
         with Image.open(path) as file:
-            return file.mode in GREY or file.mode.startswith("I;16")
+            return file.mode
     except Exception:
-        return True
+        return "L"
 
 
 def _decode(
@@ -185,7 +203,7 @@ def _decode(
     for position, (path, _) in enumerate(files):
         try:
             with Image.open(path) as file:
-                image = _eight_bits(file, path)
+                image = _opaque(_eight_bits(file, path))
                 upright = ImageOps.exif_transpose(image)
                 pixels = upright.convert("L" if like[0] == 1 else "RGB")
         except UsageError:
@@ -211,6 +229,16 @@ def _decode(
         advance(1)
     assert images is not None  # list_folder refuses empty folders
     return images, np.array([label for _, label in files], np.int64)
+
+
+def _opaque(image: "Image.Image") -> "Image.Image":
+    """On white, as in a browser: under a transparent place a file may hold anything."""
+    from PIL import Image
+
+    if not image.has_transparency_data:
+        return image
+    image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, (255, 255, 255, 255)), image)
 
 
 def _eight_bits(file: "Image.Image", path: Path) -> "Image.Image":

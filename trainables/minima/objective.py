@@ -85,7 +85,8 @@ class Objective:
         count: int | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        self.model = copy.deepcopy(model).to(dtype).eval()
+        self.model = copy.deepcopy(model).to(dtype)
+        self.model.eval()
         self.loss, self.images, self.dtype = loss, images, dtype
         self.count = min(count or len(images), len(images))
         self.params = [p for p in self.model.parameters() if p.requires_grad]
@@ -93,6 +94,7 @@ class Objective:
         self.size = sum(self.sizes)
         self.device = images.labels.device
         self.w = self.flat(self.params).detach().clone()
+        self.whole = False  # until the graph is known to reach all that the loss depends on
         self._costs: list[Cost] = []
 
     def flat(self, tensors: list[nn.Parameter] | list[Tensor] | tuple[Tensor, ...]) -> Tensor:
@@ -198,9 +200,28 @@ class Objective:
     def _grad(self, loss: Tensor, create_graph: bool) -> tuple[Tensor, ...]:
         if not loss.requires_grad:
             raise ArithmeticError("the network builds no graph in evaluation mode")
-        return torch.autograd.grad(
-            loss, self.params, create_graph=create_graph, materialize_grads=True
+        grads = torch.autograd.grad(loss, self.params, create_graph=create_graph, allow_unused=True)
+        unreached = [p for p, g in zip(self.params, grads, strict=True) if g is None]
+        self.whole = self.whole or not self._depends_on(unreached)
+        if not self.whole:
+            raise ArithmeticError("the network builds a part of its graph in evaluation mode")
+        return tuple(
+            torch.zeros_like(p) if g is None else g for p, g in zip(self.params, grads, strict=True)
         )
+
+    @torch.no_grad()
+    def _depends_on(self, params: list[nn.Parameter]) -> bool:
+        """Whether the loss changes when these are moved, as it does not of those unused."""
+        if not params:
+            return False
+        part, kept, losses = self._parts(None)[0], [p.clone() for p in params], []
+        for share in (0.0, 0.1):
+            for p in params:
+                p.add_(share * (p.abs() + 1))
+            losses.append(float(self._loss(part)))
+        for p, old in zip(params, kept, strict=True):
+            p.copy_(old)
+        return losses[0] != losses[1]
 
     def logits(self, images: Images, part: slice) -> tuple[Tensor, Tensor]:
         """Logits (N, classes) and labels (N,) of a part of the images, at the present weights."""

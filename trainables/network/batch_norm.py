@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.hooks import RemovableHandle
 
 from trainables.spec.errors import UsageError
 from trainables.spec.trial import TrialConfig
@@ -104,13 +105,21 @@ def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> None:
     """Set every running statistic to its mean over `batches` at the present weights.
 
     The moving averages of training are a blend of past weights: of nearly all of them where a
-    large batch leaves only some tens of steps. Other layers stay as in evaluation.
+    large batch leaves only some tens of steps. Other layers stay as in evaluation, and so does one
+    that the network freezes in its forward pass, or by a momentum of zero.
     """
-    normalising = [layer for layer in layers(model) if layer.track_running_stats]
+    normalising = [m for m in layers(model) if m.track_running_stats and m.momentum != 0]
     momenta = [layer.momentum for layer in normalising]
     model.eval()
+    hooks: dict[nn.Module, RemovableHandle] = {}
+
+    def begin(layer: nn.Module, _: object) -> None:
+        if layer.training and layer in hooks:
+            hooks.pop(layer).remove()
+            layer.reset_running_stats()  # type: ignore[operator]
+
     for layer in normalising:
-        layer.reset_running_stats()
+        hooks[layer] = layer.register_forward_pre_hook(begin)
         layer.momentum = None  # the plain mean
         layer.train()
     for images in batches:
@@ -118,3 +127,5 @@ def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> None:
     for layer, momentum in zip(normalising, momenta, strict=True):
         layer.momentum = momentum
         layer.eval()
+    for hook in hooks.values():
+        hook.remove()

@@ -1,10 +1,12 @@
 """The networks by name, built for the shape of the data."""
 
+import copy
 import math
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.parameter import is_lazy
 
 from trainables.spec import plugins
 from trainables.spec.errors import UsageError
@@ -192,6 +194,10 @@ def build(name: str, shape: Shape, classes: int) -> nn.Module:
     made = plugins.find("--model", name)(shape, classes)
     if not isinstance(made, nn.Module):
         raise plugins.wrong("--model", name, f"gives a {type(made).__name__}", "a torch.nn.Module")
+    if any(map(is_lazy, (*made.parameters(), *made.buffers()))):  # a forward pass makes them
+        made.eval()
+        with torch.no_grad():
+            made(torch.zeros(2, *shape))
     if _views(made, shape):
         made.register_forward_pre_hook(_channels_first)
         made.channels_first = True  # type: ignore[assignment]
@@ -203,14 +209,14 @@ def _views(model: nn.Module, shape: Shape) -> bool:
     """Whether the network views what a convolution gives, as in `x.view(len(x), -1)`, which it
     cannot where images have their channels last in memory."""
     images = torch.zeros(2, *shape).to(memory_format=torch.channels_last)
-    mode = model.training
     try:
+        own = copy.deepcopy(model).to(memory_format=torch.channels_last)
         with torch.random.fork_rng(devices=()):
-            model.eval().to(memory_format=torch.channels_last)(images)
+            for mode in (False, True):
+                own.train(mode)
+                own(images)
     except Exception as error:  # of other kinds the rehearsal tells
         return "view size is not compatible" in str(error)
-    finally:
-        model.train(mode).to(memory_format=torch.contiguous_format)
     return False
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import get_total_norm
 
 from trainables.data.augment import Augment
@@ -72,6 +73,14 @@ class Gradient:
         self.micro_batch, self.stop, self.ranks = micro_batch, stop, ranks
         self.params = [p for p in model.parameters() if p.requires_grad]
         self.buffers = list(model.buffers())
+        # Of others than batch norm a training pass may read what it has moved.
+        self.read = [
+            buffer
+            for module in model.modules()
+            if not isinstance(module, _BatchNorm)
+            for buffer in module.buffers(recurse=False)
+        ]
+        self.before: list[Tensor] = []  # their values before the last first pass
         self.device = images.labels.device
         self.normalising = layers(model)
         self.ghosts, self.bn_batch = bool(self.normalising), bn_batch or micro_batch
@@ -126,6 +135,8 @@ class Gradient:
         ranks = self.ranks
         self.draw_from((parts[0].start if parts else 0) + ranks.rank)
         again, self.seen = batch.start < self.seen, max(self.seen, batch.start + batch.span)
+        if not again:
+            self.before = [buffer.clone() for buffer in self.read]
         with self._buffers_kept() if again else contextlib.nullcontext():
             loss, grads = self._accumulated(len(batch), parts, see)
         if ranks.size > 1:  # what a formulation or an optimizer draws is the same on all
@@ -160,7 +171,10 @@ class Gradient:
 
     @contextlib.contextmanager
     def _buffers_kept(self) -> Iterator[None]:
+        """Inside the block as before the first pass, after it as that one left them."""
         kept = [buffer.clone() for buffer in self.buffers]
+        for buffer, old in zip(self.read, self.before, strict=True):
+            buffer.copy_(old)
         try:
             yield
         finally:

@@ -57,6 +57,8 @@ def build(config: TrialConfig, params: list[nn.Parameter], names: Sequence[str] 
         raise plugins.wrong("--methods", name, what, accepted)
     if config.decayed == "weights":
         _require_spared(name, made)
+    if modes := _modes(made):
+        modes[1]()  # schedule-free ones take no step before
     return made
 
 
@@ -148,15 +150,18 @@ def evaluating(optimizer: Optimizer) -> Iterator[None]:
     """Inside the block the weights are those to evaluate: an optimizer with modes, as
     schedule-free ones have (Defazio et al. 2024), puts them in place by `eval()`, and those to
     train by `train()`."""
-    to_eval, to_train = (getattr(optimizer, name, None) for name in ("eval", "train"))
-    if not (callable(to_eval) and callable(to_train)):
-        yield
-        return
+    to_eval, to_train = _modes(optimizer) or (lambda: None, lambda: None)
     to_eval()
     try:
         yield
     finally:
         to_train()
+
+
+def _modes(optimizer: Optimizer) -> tuple[Callable[[], object], Callable[[], object]] | None:
+    """Its `eval` and `train`, where it has both."""
+    to_eval, to_train = (getattr(optimizer, name, None) for name in ("eval", "train"))
+    return (to_eval, to_train) if callable(to_eval) and callable(to_train) else None
 
 
 def step_of(config: TrialConfig, optimizer: Optimizer) -> Callable[[], object]:
