@@ -111,8 +111,15 @@ def parse_ranges(
     Of an optimizer it is under every loss, but where `momentum@mse=1e-2..10` says otherwise.
     """
     ranges = {key: defaults[optimizer_of(key)] for key in keys if optimizer_of(key) in defaults}
+    given: set[str] = set()
     for part in sorted(filter(None, text.split(",")), key=lambda part: "@" in part):
         key, equals, value = part.rpartition("=")
+        if key.strip() in given:
+            raise UsageError(
+                f"{option}: {text!r} says {key.strip() or 'of all'} twice; accepted: one range "
+                "each, as in momentum=1e-3..3,adam=1e-4..1e-1"
+            )
+        given.add(key.strip())
         named = [name for name in keys if key.strip() in ("", name, optimizer_of(name))]
         if equals and not (key.strip() and named):
             raise UsageError(f"{option}: {key!r} is not studied; accepted: {', '.join(keys)}")

@@ -29,6 +29,7 @@ BAD = {
     "--dataset folder:{tmp}/unequal": "--image-size",
     "--lr-range 1..0.1": "--lr-range",
     "--lr-range wide": "--lr-range",
+    "--lr-range momentum=0.1..1,momentum=0.2..2": "--lr-range",
     "--rho-range 0..1": "--rho-range",
     "--rho-range 0.1..1 --methods adam": "--rho-range",
     "--gpus-per-trial 99": "--gpus-per-trial",
