@@ -185,7 +185,7 @@ def over_sizes(pairs: Mapping[int, tuple[Mean, Mean]], reference: Mean, most: fl
 
 
 def _reference(plain: list[Cell]) -> Cell | None:
-    """The plain small-batch cell whose winner's learning rate the larger batches copied.
+    """The plain small-batch cell whose winner's learning rate the rules began from.
 
     The search chose it. Where none did, the one whose winner scores best in validation on fresh
     seeds: of several its luck is part of why.
@@ -193,10 +193,19 @@ def _reference(plain: list[Cell]) -> Cell | None:
     small = [c for c in plain if c.batch_size <= SMALL_BATCH] or plain[:1]
     scores = {i: complete(c.winner_runs)["score"].mean() for i, c in enumerate(small)}
     known = {i: score for i, score in scores.items() if np.isfinite(score)}
-    copied = {lr for c in plain for lr in c.confirm("lr_copied")["lr"]}
-    chosen = {i: score for i, score in known.items() if copied & set(small[i].winner_runs["lr"])}
+    chosen = {i: score for i, score in known.items() if _copied(small[i], plain)}
     known = chosen or known
     return small[max(known, key=lambda i: known[i])] if known else None
+
+
+def _copied(small: Cell, plain: list[Cell]) -> bool:
+    """Whether another cell has tried its winner's learning rate, copied and in the ratio of B."""
+    lr, size = small.winner_runs["lr"].iloc[0], small.batch_size
+    return any(
+        cell.confirm("lr_copied")["lr"].eq(lr).any()
+        and np.isclose(cell.confirm("lr_linear")["lr"] / lr, cell.batch_size / size).any()
+        for cell in plain
+    )
 
 
 def share(

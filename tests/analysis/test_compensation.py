@@ -137,14 +137,17 @@ def test_the_reference_is_the_best_by_validation_score_whatever_its_test_accurac
     assert set(found.waterfall["batch_size"]) == {1024}
 
 
-def test_the_reference_is_the_small_batch_whose_learning_rate_was_copied():
-    """Whichever did better on fresh seeds, since that would be chosen by its luck."""
-    rows = [*winners("momentum", 64, 0.99, score=3.0, lr=0.03),
-            *winners("momentum", 256, 0.95, score=3.5, lr=0.1),
+def test_the_reference_is_the_small_batch_that_the_rules_began_from():
+    """Whichever did better on fresh seeds, since that would be chosen by its luck; of two with one
+    learning rate, as on a grid, the ratio tells."""
+    rows = [*winners("momentum", 64, 0.99, score=3.0, lr=0.1),
+            *winners("momentum", 128, 0.99, score=3.1, lr=0.1),
+            *winners("momentum", 256, 0.95, score=3.5, lr=0.3),
             *winners("momentum", 1024, 0.97, score=9.0, lr=0.2)]  # fmt: skip
-    for copied, size in ((0.03, 64), (0.1, 256), (0.05, 256)):  # none has the last one
-        rule = [trial("momentum", 1024, lr=copied, phase="confirm", role="lr_copied")]
-        assert only(rows + rule).reference.batch_size == size
+    for copied, linear, size in ((0.1, 1.6, 64), (0.1, 0.8, 128), (0.3, 1.2, 256), (0.05, 1, 256)):
+        rules = [trial("momentum", 1024, lr=lr, phase="confirm", role=role)
+                 for lr, role in ((copied, "lr_copied"), (linear, "lr_linear"))]  # fmt: skip
+        assert only(rows + rules).reference.batch_size == size
 
 
 def test_waterfall_and_shares_of_a_study():
