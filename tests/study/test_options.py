@@ -29,6 +29,7 @@ BAD = {
     "--dataset folder:{tmp}/unequal": "--image-size",
     "--lr-range 1..0.1": "--lr-range",
     "--lr-range wide": "--lr-range",
+    "--methods momentum@mse": "--methods",
     "--lr-range momentum=0.1..1,momentum=0.2..2": "--lr-range",
     "--rho-range 0..1": "--rho-range",
     "--rho-range 0.1..1 --methods adam": "--rho-range",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from trainables.spec.errors import UsageError
 from trainables.spec.names import FORMULATIONS, LOSSES, OPTIMIZERS
-from trainables.spec.roles import base_of, is_plain, under
+from trainables.spec.roles import base_of, is_plain, loss_of, under
 from trainables.spec.trial import parse_method, passes, pluggable
 
 Rates = dict[str, tuple[float, float]]  # by cell name: seconds of a step, seconds of a report
@@ -93,7 +93,13 @@ def parse_methods(text: str, losses: tuple[str, ...] = ("",)) -> tuple[str, ...]
         )
     for method in methods:
         parse_method(method)
-    return tuple(dict.fromkeys(under(loss, m, losses[0]) for loss in losses for m in methods))
+    found = tuple(dict.fromkeys(under(loss, m, losses[0]) for loss in losses for m in methods))
+    if losses[0] and all(map(loss_of, found)):
+        raise UsageError(
+            f"--methods: none is trained under --loss {losses[0]}; accepted: --loss "
+            f"{loss_of(found[0])}, or a method that names no loss"
+        )
+    return found
 
 
 def parse_m(text: str) -> tuple[int, ...]:
