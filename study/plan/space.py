@@ -108,8 +108,15 @@ def parse_ranges(
 ) -> dict[str, Range]:
     """`1e-3..3` for all keys, or `momentum=1e-3..3,adam=1e-4..1e-1` for those named."""
     ranges = {key: defaults[key] for key in keys if key in defaults}
+    given: set[str] = set()
     for part in filter(None, text.split(",")):
         key, equals, value = part.rpartition("=")
+        if key.strip() in given:
+            raise UsageError(
+                f"{option}: {text!r} says {key.strip() or 'of all'} twice; accepted: one range "
+                "each, as in momentum=1e-3..3,adam=1e-4..1e-1"
+            )
+        given.add(key.strip())
         if equals and key.strip() not in keys:
             raise UsageError(f"{option}: {key!r} is not studied; accepted: {', '.join(keys)}")
         for name in [key.strip()] if equals else keys:
