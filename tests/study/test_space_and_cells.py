@@ -93,6 +93,10 @@ def test_a_range_may_be_given_for_some_only() -> None:
     }
     with pytest.raises(UsageError, match="'sgd' is not studied"):
         parse_ranges("sgd=1..2", "--lr-range", ["adam"], defaults)
+    assert parse_ranges("1..2,adam=5..6", "--lr-range", ["adam"], defaults) == {"adam": (5, 6)}
+    for text in ("0.1,0.2", "adam=1..2, adam=3..4"):
+        with pytest.raises(UsageError, match=r"--lr-range: .* twice; accepted: one range each"):
+            parse_ranges(text, "--lr-range", ["adam"], defaults)
 
 
 @given(st.floats(0, 1), st.floats(0, 1))
