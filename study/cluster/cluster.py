@@ -75,7 +75,8 @@ def start(resources: Resources, dashboard: bool, job: dict[str, str]) -> str | N
             job_config=JobConfig(metadata=job),
         )
     except Exception as error:  # of any kind, also bare ones where a machine is too busy
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        lines = filter(None, map(str.strip, str(error).splitlines()))  # the first may be blank
+        reason = next(lines, type(error).__name__)
         if resources.address is None:
             raise UsageError(
                 f"Ray does not start here ({reason}); accepted: the same command on a machine that "

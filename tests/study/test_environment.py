@@ -8,10 +8,11 @@ from pathlib import Path
 
 import grpc
 import pytest
+import ray
 from ray._raylet import AuthenticationTokenLoader, Config
 
 from study.cluster import environment
-from study.cluster.cluster import check_address
+from study.cluster.cluster import Resources, check_address, start
 from trainables.data.image_data import cache_dir
 from trainables.spec.errors import UsageError
 
@@ -170,3 +171,16 @@ def test_a_proxy_for_the_world_is_not_asked_for_a_node(
     for name in ("no_proxy", "no_grpc_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
     check_address(head)
+
+
+@pytest.mark.parametrize("said", ["\nGCS is overloaded\nand more", " \n", ""])
+def test_a_ray_that_does_not_start_gives_a_reason(
+    said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def init(**_: object) -> None:
+        raise RuntimeError(said)
+
+    monkeypatch.setattr(ray, "init", init)
+    reason = said.strip().split("\n")[0] or "RuntimeError"
+    with pytest.raises(UsageError, match=rf"^Ray does not start here \({reason}\); accepted: "):
+        start(Resources(1, 0), False, {})
